@@ -1,0 +1,52 @@
+"""Who acts. Every decision and every write carries an actor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask_cairnloop.hooks import Customer, Operator
+
+
+class ActorKind(StrEnum):
+    OPERATOR = "operator"
+    CUSTOMER = "customer"
+    POLICY = "policy"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts.
+
+    Args:
+        kind: what kind of actor.
+        id: the host's id of the operator, the customer's ref, the policy's or the job's name. Never empty.
+        name: how people call them; shown beside what they did.
+    """
+
+    kind: ActorKind
+    id: str
+    name: str
+
+    def __post_init__(self) -> None:
+        if not self.id.strip():
+            raise ValueError("An actor needs an id.")
+
+    @classmethod
+    def operator(cls, operator: Operator) -> Actor:
+        return cls(ActorKind.OPERATOR, operator.id, operator.name)
+
+    @classmethod
+    def customer(cls, customer: Customer) -> Actor:
+        return cls(ActorKind.CUSTOMER, customer.ref, customer.name or customer.ref)
+
+    @classmethod
+    def policy(cls, name: str) -> Actor:
+        return cls(ActorKind.POLICY, f"policy:{name}", "Automatic answer")
+
+    @classmethod
+    def system(cls, name: str) -> Actor:
+        return cls(ActorKind.SYSTEM, f"system:{name}", "Cairnloop")

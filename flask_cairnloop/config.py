@@ -1,0 +1,296 @@
+"""Every ``CAIRNLOOP_*`` key in one table, from which validation, defaults and the documentation come."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from flask_cairnloop.errors import ConfigurationError
+
+PREFIX = "CAIRNLOOP_"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One configuration key.
+
+    Args:
+        name: without the ``CAIRNLOOP_`` prefix.
+        kind: ``str``, ``int``, ``float``, ``list`` (of str), ``hook`` (callable or ``"package.module:attribute"``) or
+            ``object`` (any object or such a path).
+        default: the value when the host sets none.
+        meaning: one or two sentences for the documentation.
+        secret: its value never appears in a message.
+        check: returns what is wrong with a value of the right type, or ``None``.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    meaning: str
+    secret: bool = False
+    check: Callable[[Any], str | None] | None = None
+
+
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_ $-]{0,62}")
+
+
+def _schema(value: str) -> str | None:
+    if value.lower() == "public" or value.lower().startswith("pg_") or value.lower() == "information_schema":
+        return "our tables need a schema of their own, so that no migration of yours can touch them"
+    if not _SCHEMA.fullmatch(value):
+        return "use 1 to 63 letters, digits, spaces or _ $ -, beginning with a letter"
+    return None
+
+
+def _prefix(value: str) -> str | None:
+    return None if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value) else 'it must look like "/support"'
+
+
+def _namespace(value: str) -> str | None:
+    return None if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", value) else "use 1 to 40 letters, digits, - or _"
+
+
+def _language(value: str) -> str | None:
+    return None if re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", value) else "name a text search configuration, e.g. english"
+
+
+def _origins(value: list[str]) -> str | None:
+    for origin in value:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
+            return f'"{origin}" is not an origin; write scheme, host and port only, e.g. "https://app.example"'
+    return None
+
+
+def _ancestors(value: list[str]) -> str | None:
+    return _origins([origin for origin in value if origin != "'self'"])
+
+
+def _positive(value: float) -> str | None:
+    return None if value > 0 else "it must be greater than zero"
+
+
+def _not_negative(value: float) -> str | None:
+    return None if value >= 0 else "it must not be negative"
+
+
+def _fraction(value: float) -> str | None:
+    return None if 0 <= value <= 1 else "it must lie between 0 and 1"
+
+
+def _message_limit(value: int) -> str | None:
+    return None if 1 <= value <= 100_000 else "it must lie between 1 and 100000"
+
+
+KEYS: tuple[Key, ...] = (
+    Key("URL_PREFIX", "str", "/support", "Where the console and the widget are mounted.", check=_prefix),
+    Key("SCHEMA", "str", "cairnloop", "PostgreSQL schema of our tables; never `public`.", check=_schema),
+    Key(
+        "REDIS_URL",
+        "str",
+        "redis://localhost:6379/0",
+        "Redis or Valkey for RQ and live updates. Losing it loses no data.",
+        secret=True,
+    ),
+    Key(
+        "REDIS_NAMESPACE",
+        "str",
+        "cairnloop",
+        "Prefix of our names in Redis. Set it where two installs share one Redis database.",
+        check=_namespace,
+    ),
+    Key("PRODUCT_NAME", "str", "Support", "What customers and operators read as the desk's name."),
+    Key(
+        "OPERATOR_LOADER",
+        "hook",
+        None,
+        "`() -> Operator | None`: who is signed in on this request. Unset: the console answers 503 and names this key. "
+        "`None`: 401, or a redirect to `CAIRNLOOP_LOGIN_URL`.",
+    ),
+    Key(
+        "AUTHORIZE",
+        "hook",
+        None,
+        "`(operator, permission, subject) -> bool`: finer permissions. Unset: the operator's own set decides.",
+    ),
+    Key("LOGIN_URL", "str", "", "Where an operator who is not signed in is sent, with `?next=`. Empty: 401."),
+    Key(
+        "CUSTOMER_VERIFIER",
+        "hook",
+        None,
+        "`(token) -> Customer | None`: who is chatting. Unset: the widget refuses everybody.",
+    ),
+    Key(
+        "CONTEXT_PROVIDER",
+        "hook",
+        None,
+        "`(customer, conversation_id) -> Mapping`: what the operator sees about the customer; nested mappings become "
+        "titled sections.",
+    ),
+    Key(
+        "AUTOMATION_POLICY",
+        "hook",
+        None,
+        "`(draft) -> decision`: `require_approval` (also when unset), `draft_only`, `allow` or `deny`.",
+    ),
+    Key(
+        "ON_CONVERSATION_RESOLVED",
+        "hook",
+        None,
+        "`(event) -> None`: called by a job, at least once; `event.key` is stable over retries.",
+    ),
+    Key(
+        "AUDITOR",
+        "hook",
+        None,
+        "`(session, entry) -> None`: adds the host's own row for each audit entry, in the same transaction.",
+    ),
+    Key(
+        "DRAFT_GENERATOR",
+        "hook",
+        None,
+        "`(grounding) -> Proposal`: writes the draft. Unset: the deterministic grounded engine.",
+    ),
+    Key(
+        "EMBEDDER",
+        "object",
+        None,
+        "Object with `model`, `dimensions` and `embed(texts, kind)`. Unset: the offline model of the `local` extra, "
+        "and without that keyword search only.",
+    ),
+    Key("TRUSTED_ORIGINS", "list", [], "Further origins that may send unsafe requests.", check=_origins),
+    Key(
+        "WIDGET_ORIGINS",
+        "list",
+        [],
+        "Origins of pages elsewhere that may embed the widget. Your own origin always may.",
+        check=_origins,
+    ),
+    Key(
+        "FRAME_ANCESTORS",
+        "list",
+        [],
+        "Origins that may show the console in a frame; `'self'` is your own. Default: none.",
+        check=_ancestors,
+    ),
+    Key("SEARCH_LANGUAGE", "str", "english", "PostgreSQL text search configuration of articles.", check=_language),
+    Key(
+        "REOPEN_WINDOW",
+        "int",
+        14 * 86_400,
+        "Seconds after its last message in which a resolved conversation is resumed; later words open a new one.",
+        check=_not_negative,
+    ),
+    Key("MESSAGE_LIMIT", "int", 10_000, "Longest message in characters.", check=_message_limit),
+    Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_fraction),
+    Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_fraction),
+    Key(
+        "DRAFT_DELAY",
+        "float",
+        1.0,
+        "Seconds of quiet after a customer's message before the draft is made, so that three lines make one draft.",
+        check=_not_negative,
+    ),
+    Key(
+        "HOOK_TIMEOUT",
+        "float",
+        5.0,
+        "Seconds a host hook may take before it counts as failed; `DRAFT_GENERATOR`, and `EMBEDDER` for passages, have "
+        "at least 60.",
+        check=_positive,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The validated values of all keys, by their lower-case names."""
+
+    url_prefix: str
+    schema: str
+    redis_url: str
+    redis_namespace: str
+    product_name: str
+    operator_loader: Any
+    authorize: Any
+    login_url: str
+    customer_verifier: Any
+    context_provider: Any
+    automation_policy: Any
+    on_conversation_resolved: Any
+    auditor: Any
+    draft_generator: Any
+    embedder: Any
+    trusted_origins: list[str]
+    widget_origins: list[str]
+    frame_ancestors: list[str]
+    search_language: str
+    reopen_window: int
+    message_limit: int
+    grounding_strong: float
+    grounding_partial: float
+    draft_delay: float
+    hook_timeout: float
+
+    @classmethod
+    def load(cls, config: Mapping[str, Any]) -> Settings:
+        """Read and validate every ``CAIRNLOOP_*`` key of an app's configuration.
+
+        Raises:
+            ConfigurationError: an unknown key, a wrong type or a value that cannot work; names the key.
+        """
+        known = {PREFIX + key.name: key for key in KEYS}
+        for name in config:
+            if name.startswith(PREFIX) and name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f" Did you mean {close[0]}?" if close else ""
+                raise ConfigurationError(f"{name} is not a key of flask_cairnloop.{hint}")
+        values = {key.name.lower(): _value(key, config) for key in KEYS}
+        settings = cls(**values)
+        if settings.grounding_partial > settings.grounding_strong:
+            raise ConfigurationError("CAIRNLOOP_GROUNDING_PARTIAL must not be above CAIRNLOOP_GROUNDING_STRONG.")
+        return settings
+
+
+def _value(key: Key, config: Mapping[str, Any]) -> Any:
+    name = PREFIX + key.name
+    value = config.get(name, key.default)
+    if value is None and key.default is None:
+        return None
+    wanted, fits = _TYPES[key.kind]
+    if not fits(value):
+        shown = "" if key.secret else f" ({value!r})"
+        raise ConfigurationError(f"{name} is {type(value).__name__}{shown}; it must be {wanted}.")
+    if key.kind == "float":
+        value = float(value)
+    wrong = key.check(value) if key.check else None
+    if wrong:
+        shown = "" if key.secret else f" is {value!r};"
+        raise ConfigurationError(f"{name}{shown} {wrong}.")
+    return value
+
+
+_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "str": ("str", lambda value: isinstance(value, str)),
+    "int": ("int", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    "float": ("float", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)),
+    "list": (
+        "a list of str",
+        lambda value: isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value),
+    ),
+    "hook": (
+        'a callable or "package.module:attribute"',
+        lambda value: callable(value) or (isinstance(value, str) and _PATH.fullmatch(value) is not None),
+    ),
+    "object": (
+        'an object or "package.module:attribute"',
+        lambda value: not isinstance(value, str) or _PATH.fullmatch(value) is not None,
+    ),
+}
+
+if {field.name for field in fields(Settings)} != {key.name.lower() for key in KEYS}:
+    raise RuntimeError("Settings and KEYS differ")  # a mistake in this file, found at import

@@ -1,0 +1,83 @@
+"""Every error this library raises on purpose. Edges turn them into answers; nothing else is expected to escape."""
+
+from __future__ import annotations
+
+
+class CairnloopError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigurationError(CairnloopError):
+    """The app's configuration is wrong or incomplete; raised at start, naming the key."""
+
+
+class InvalidInput(CairnloopError):
+    """A value given by a person or a client is not acceptable; nothing was changed.
+
+    Args:
+        field: the name of the value, e.g. ``"body"``.
+        message: one sentence for the person who gave it.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+class NotFound(CairnloopError):
+    """The object does not exist, or is not this caller's to see: the two are never told apart."""
+
+
+class Forbidden(CairnloopError):
+    """The actor lacks the permission."""
+
+
+class Conflict(CairnloopError):
+    """The object has changed since the caller looked at it; nothing was changed."""
+
+
+class IllegalTransition(Conflict):
+    """A state machine does not allow this step from the state the object is in.
+
+    Args:
+        subject: the noun, e.g. ``"draft"``.
+        state: the state it is in now.
+        step: what was asked for, e.g. ``"approve"``.
+    """
+
+    def __init__(self, subject: str, state: str, step: str) -> None:
+        super().__init__(f"A {subject} that is {state} cannot {step}.")
+        self.subject = subject
+        self.state = state
+        self.step = step
+
+
+class StaleConversation(Conflict):
+    """The customer wrote after the caller last looked.
+
+    Args:
+        seen: the sequence the caller had seen.
+        newest: the sequence of the customer's newest message.
+    """
+
+    def __init__(self, seen: int, newest: int) -> None:
+        super().__init__("The customer has written again since you last looked.")
+        self.seen = seen
+        self.newest = newest
+
+
+class HookFailed(CairnloopError):
+    """A host hook raised, ran out of time or answered something it may not.
+
+    Args:
+        key: the configuration key of the hook.
+        reason: ``"raised"``, ``"timeout"`` or ``"invalid"``.
+        detail: class of the exception or what was answered; never customer text.
+    """
+
+    def __init__(self, key: str, reason: str, detail: str) -> None:
+        super().__init__(f"{key} {reason}: {detail}")
+        self.key = key
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,445 @@
+"""The host's callables: what they receive, what they may answer, and what happens when they fail.
+
+Host code is called from here only, outside our transactions and within ``CAIRNLOOP_HOOK_TIMEOUT`` seconds. Two hooks
+run on the request itself, because they are part of it: ``OPERATOR_LOADER`` and ``AUTHORIZE``. ``AUDITOR`` runs inside
+our transaction, so that its row and ours are committed together or not at all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+from flask import Flask, current_app
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.config import PREFIX, Settings
+from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.errors import ConfigurationError, HookFailed
+from flask_cairnloop.retrieval.types import Embedder, Strength
+
+if TYPE_CHECKING:
+    from flask_cairnloop.audit.models import AuditEntry
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Permission(StrEnum):
+    """What an operator may do."""
+
+    CONVERSATIONS_READ = "conversations.read"
+    CONVERSATIONS_REPLY = "conversations.reply"  # replies, and decisions on drafts
+    CONVERSATIONS_NOTE = "conversations.note"
+    CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
+    KNOWLEDGE_READ = "knowledge.read"
+
+
+DEFAULT_PERMISSIONS = frozenset(Permission)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a permission is asked for, where it is asked for one thing: e.g. ``Subject("conversation", 12)``."""
+
+    kind: str
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A person who works the desk.
+
+    Args:
+        id: the host's own stable id.
+        name: shown to colleagues, and to customers beside replies.
+        permissions: what they may do; by default everything a support agent does.
+    """
+
+    id: str
+    name: str
+    email: str | None = None
+    permissions: frozenset[str] = DEFAULT_PERMISSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A person who asks, as the host vouches for them.
+
+    Args:
+        ref: the host's own stable reference, 1 to 200 characters.
+    """
+
+    ref: str
+    name: str | None = None
+    email: str | None = None
+    organization: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DraftInfo:
+    """What ``AUTOMATION_POLICY`` decides on."""
+
+    conversation_id: int
+    customer: Customer
+    kind: DraftKind
+    grounding: Strength
+    score: float
+    question: str
+    body: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedEvent:
+    """What ``ON_CONVERSATION_RESOLVED`` receives. ``key`` is the same over every retry of one resolution."""
+
+    key: str
+    conversation_id: int
+    customer: Customer
+    subject: str
+    actor_id: str
+    resolved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AuditInfo:
+    """What ``AUDITOR`` receives."""
+
+    id: int
+    occurred_at: datetime
+    actor_kind: str
+    actor_id: str
+    action: str
+    subject_type: str
+    subject_id: int
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextView:
+    """What an operator sees about a customer, and whether it could be had."""
+
+    state: Literal["loaded", "empty", "failed", "not_configured"]
+    facts: tuple[tuple[str, str], ...] = ()
+    sections: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+
+
+class SignedCustomerVerifier:
+    """Verifies customer tokens that the host has signed, with an age limit.
+
+    Args:
+        secret: signing key; the app's ``SECRET_KEY`` when left out.
+        max_age: seconds a token is good for.
+    """
+
+    def __init__(self, secret: str | None = None, max_age: int = 3600) -> None:
+        if secret is not None and len(secret) < 16:
+            raise ConfigurationError("SignedCustomerVerifier needs a secret of at least 16 characters.")
+        self._secret = secret
+        self.max_age = max_age
+
+    def _serializer(self) -> URLSafeTimedSerializer:
+        secret = self._secret or current_app.secret_key
+        if not secret:
+            raise ConfigurationError("SignedCustomerVerifier needs a secret, or SECRET_KEY on the app.")
+        return URLSafeTimedSerializer(secret, salt="flask_cairnloop.customer")
+
+    def issue(self, customer: Customer) -> str:
+        """A token for a customer whom the host has just authenticated."""
+        return self._serializer().dumps([customer.ref, customer.name, customer.email, customer.organization])
+
+    def __call__(self, token: str) -> Customer | None:
+        """The customer of a token; ``None`` when it is forged, damaged or too old."""
+        try:
+            ref, name, email, organization = self._serializer().loads(token, max_age=self.max_age)
+        except (BadSignature, ValueError, TypeError):
+            return None
+        return Customer(ref, name, email, organization)
+
+
+@dataclass(slots=True)
+class Hooks:
+    """The configured hooks of one app, resolved at start, and the only door to them."""
+
+    app: Flask
+    settings: Settings
+    _resolved: dict[str, Any] = field(default_factory=dict)
+    _embedder_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def resolve(self) -> None:
+        """Import every hook given as ``"package.module:attribute"``.
+
+        Raises:
+            ConfigurationError: it does not exist, is not callable, or is an embedder without the needed attributes.
+        """
+        for key in _HOOK_KEYS:
+            value = getattr(self.settings, key.lower())
+            if isinstance(value, str):
+                value = _import(PREFIX + key, value)
+            if value is not None and not callable(value):
+                raise ConfigurationError(f"{PREFIX}{key} is {type(value).__name__}; it must be callable.")
+            self._resolved[key] = value
+        embedder = self.settings.embedder
+        if isinstance(embedder, str):
+            embedder = _import(f"{PREFIX}EMBEDDER", embedder)
+        if embedder is not None:
+            _check_embedder(embedder)
+        self._resolved["EMBEDDER"] = embedder
+
+    def configured(self, key: str) -> bool:
+        """Whether the host has set this hook (name without prefix)."""
+        return self._resolved.get(key) is not None
+
+    # --- who is it --------------------------------------------------------------------------------
+
+    def load_operator(self) -> Operator | None:
+        """Who is signed in on this request.
+
+        Raises:
+            HookFailed: the loader raised, or answered something else than an Operator or None.
+        """
+        answer = _guarded("OPERATOR_LOADER", self._resolved["OPERATOR_LOADER"])
+        if answer is None:
+            return None
+        if not isinstance(answer, Operator) or not _operator_fits(answer):
+            raise HookFailed(f"{PREFIX}OPERATOR_LOADER", "invalid", type(answer).__name__)
+        return answer
+
+    def authorize(self, operator: Operator, permission: Permission, subject: Subject | None = None) -> bool:
+        """Whether an operator may do something, in general or to one subject. A hook that fails means no."""
+        hook = self._resolved["AUTHORIZE"]
+        if hook is None:
+            return permission in operator.permissions
+        try:
+            return _guarded("AUTHORIZE", hook, operator, permission, subject) is True
+        except HookFailed:
+            return False
+
+    def verify_customer(self, token: str) -> Customer | None:
+        """Who a customer token belongs to; ``None`` when nobody, or when no verifier is set.
+
+        Raises:
+            HookFailed: the verifier could not be asked, or answered something else than a Customer or None. Nobody is
+                let in, but nobody has been refused either: asking again later may help.
+        """
+        hook = self._resolved["CUSTOMER_VERIFIER"]
+        if hook is None or not token or len(token) > 8192:
+            return None
+        customer = self._call("CUSTOMER_VERIFIER", hook, token)
+        if customer is None:
+            return None
+        if not isinstance(customer, Customer) or not _customer_fits(customer):
+            log.error("%sCUSTOMER_VERIFIER answered %s", PREFIX, type(customer).__name__)
+            raise HookFailed(f"{PREFIX}CUSTOMER_VERIFIER", "invalid", type(customer).__name__)
+        return customer
+
+    # --- what is known ----------------------------------------------------------------------------
+
+    def load_context(self, customer: Customer, conversation_id: int) -> ContextView:
+        """What the host knows about a customer. Never raises: failure is a state of the view."""
+        hook = self._resolved["CONTEXT_PROVIDER"]
+        if hook is None:
+            return ContextView("not_configured")
+        try:
+            answer = self._call("CONTEXT_PROVIDER", hook, customer, conversation_id)
+            if answer is None:
+                return ContextView("empty")
+            if not isinstance(answer, Mapping):
+                raise HookFailed(f"{PREFIX}CONTEXT_PROVIDER", "invalid", type(answer).__name__)
+        except HookFailed:
+            return ContextView("failed")
+        return _context_view(answer)
+
+    def embedder(self) -> Embedder | None:
+        """The configured embedder under a time limit, or the offline model of the ``local`` extra, or ``None``."""
+        configured = self._resolved["EMBEDDER"]
+        if configured is not None:
+            return _TimedEmbedder(self, configured)
+        with self._embedder_lock:
+            if "LOCAL" not in self._resolved:
+                from flask_cairnloop.retrieval.local import default_embedder
+
+                self._resolved["LOCAL"] = default_embedder()
+            return cast("Embedder | None", self._resolved["LOCAL"])
+
+    # --- what shall happen ------------------------------------------------------------------------
+
+    def generate_draft(self, grounding: Grounding) -> Proposal | None:
+        """The host engine's proposal; ``None`` when no engine is configured.
+
+        Raises:
+            HookFailed: it raised, ran out of time, or answered something else than a Proposal.
+        """
+        hook = self._resolved["DRAFT_GENERATOR"]
+        if hook is None:
+            return None
+        proposal = self._call("DRAFT_GENERATOR", hook, grounding, seconds=max(60.0, self.settings.hook_timeout))
+        if not isinstance(proposal, Proposal):
+            raise HookFailed(f"{PREFIX}DRAFT_GENERATOR", "invalid", type(proposal).__name__)
+        return proposal
+
+    def automation_policy(self, draft: DraftInfo) -> tuple[PolicyDecision, str | None]:
+        """The host's decision on a draft and, where it could not be had, why an operator has to approve."""
+        hook = self._resolved["AUTOMATION_POLICY"]
+        if hook is None:
+            return PolicyDecision.REQUIRE_APPROVAL, None
+        try:
+            answer = self._call("AUTOMATION_POLICY", hook, draft)
+        except HookFailed as failure:
+            return PolicyDecision.REQUIRE_APPROVAL, f"The policy could not be asked ({failure.reason})."
+        try:
+            return PolicyDecision(answer), None
+        except ValueError:
+            log.error("%sAUTOMATION_POLICY answered an unknown decision", PREFIX)
+            return PolicyDecision.REQUIRE_APPROVAL, "The policy gave no decision we know."
+
+    @property
+    def policy_name(self) -> str:
+        """The name an automatic reply is signed with, taken from the policy's own."""
+        hook = self._resolved["AUTOMATION_POLICY"]
+        return str(getattr(hook, "__name__", type(hook).__name__))
+
+    def conversation_resolved(self, event: ResolvedEvent) -> None:
+        """Tell the host.
+
+        Raises:
+            HookFailed: it raised or ran out of time; the job asks again.
+        """
+        self._call("ON_CONVERSATION_RESOLVED", self._resolved["ON_CONVERSATION_RESOLVED"], event)
+
+    def audit(self, session: Session, entry: AuditEntry) -> None:
+        """Let the host add its own row to our transaction. An exception is the host's veto: it ends the transaction."""
+        hook = self._resolved["AUDITOR"]
+        if hook is None:
+            return
+        session.flush()
+        info = AuditInfo(
+            entry.id,
+            entry.occurred_at,
+            entry.actor_kind.value,
+            entry.actor_id,
+            entry.action,
+            entry.subject_type,
+            entry.subject_id,
+            dict(entry.data),
+        )
+        hook(session, info)
+
+    def _call(self, key: str, hook: Callable[..., Any], *arguments: object, seconds: float | None = None) -> Any:
+        """Run a hook in a thread and app context of its own, so that its time and its database session are its own."""
+        outcome: list[Any] = []
+
+        def run() -> None:
+            try:
+                with self.app.app_context():
+                    outcome.append((True, _guarded(key, hook, *arguments)))
+            except HookFailed as failure:
+                outcome.append((False, failure))
+
+        thread = threading.Thread(target=run, name=f"cairnloop-hook-{key.lower()}", daemon=True)
+        thread.start()
+        thread.join(self.settings.hook_timeout if seconds is None else seconds)
+        if not outcome:
+            log.error("%s%s did not answer in time", PREFIX, key)
+            raise HookFailed(PREFIX + key, "timeout", "no answer in time")
+        fine, answer = outcome[0]
+        if not fine:
+            raise answer
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _TimedEmbedder:
+    """The host's embedder, which may ask a provider far away. A question waits no longer than any other hook."""
+
+    hooks: Hooks
+    embedder: Embedder
+
+    @property
+    def model(self) -> str:
+        return self.embedder.model
+
+    @property
+    def dimensions(self) -> int:
+        return self.embedder.dimensions
+
+    def embed(self, texts: Sequence[str], kind: Literal["query", "passage"] = "passage") -> Sequence[Sequence[float]]:
+        limit = self.hooks.settings.hook_timeout
+        seconds = limit if kind == "query" else max(60.0, limit)
+        answer: Sequence[Sequence[float]] = self.hooks._call(
+            "EMBEDDER", self.embedder.embed, texts, kind, seconds=seconds
+        )
+        return answer
+
+
+_HOOK_KEYS = (
+    "OPERATOR_LOADER",
+    "AUTHORIZE",
+    "CUSTOMER_VERIFIER",
+    "CONTEXT_PROVIDER",
+    "AUTOMATION_POLICY",
+    "ON_CONVERSATION_RESOLVED",
+    "AUDITOR",
+    "DRAFT_GENERATOR",
+)
+
+
+def _guarded(key: str, hook: Callable[..., T], *arguments: object) -> T:
+    try:
+        return hook(*arguments)
+    except Exception as error:
+        # Host code may put customer text into its message: only the class goes further, the rest to the host's log.
+        log.exception("%s%s raised", PREFIX, key)
+        raise HookFailed(PREFIX + key, "raised", type(error).__name__) from error
+
+
+def _import(key: str, path: str) -> Any:
+    module_name, _, attribute = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for name in attribute.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f'{key} is "{path}", which cannot be imported: {error}') from error
+    return found
+
+
+def _check_embedder(embedder: Any) -> None:
+    if (
+        not isinstance(getattr(embedder, "model", None), str)
+        or not isinstance(getattr(embedder, "dimensions", None), int)
+        or not callable(getattr(embedder, "embed", None))
+    ):
+        raise ConfigurationError(f"{PREFIX}EMBEDDER needs `model` (str), `dimensions` (int) and `embed(texts, kind)`.")
+
+
+def _operator_fits(operator: Operator) -> bool:
+    return all(isinstance(value, str) and 0 < len(value.strip()) <= 200 for value in (operator.id, operator.name))
+
+
+def _customer_fits(customer: Customer) -> bool:
+    optional = (customer.name, customer.email, customer.organization)
+    return (
+        isinstance(customer.ref, str)
+        and 0 < len(customer.ref.strip()) <= 200
+        and all(value is None or isinstance(value, str) for value in optional)
+    )
+
+
+def _context_view(answer: Mapping[Any, Any]) -> ContextView:
+    def pairs(values: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
+        return tuple((str(label), str(value)) for label, value in list(values.items())[:50] if value is not None)
+
+    facts = pairs({label: value for label, value in answer.items() if not isinstance(value, Mapping)})
+    sections = tuple(
+        (str(title), pairs(values)) for title, values in answer.items() if isinstance(values, Mapping) and values
+    )
+    return ContextView("loaded" if facts or sections else "empty", facts, sections)

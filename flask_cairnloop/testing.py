@@ -1,0 +1,72 @@
+"""Helpers for hosts that test what they have wired to the desk.
+
+They run against real rows: a job that is run inline is claimed, executed and finished exactly as a worker does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import select, update
+
+from flask_cairnloop import clock
+from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.jobs.runner import UNCLAIMED_STATES, run_row
+
+
+def run_jobs(app: Flask, *, within: timedelta = timedelta(seconds=30), limit: int = 1000) -> int:
+    """Run waiting jobs in this process until none is left.
+
+    Args:
+        within: also jobs that become due in this time, such as a draft that waits for quiet.
+        limit: how many at the most.
+
+    Returns:
+        How many were run.
+    """
+    done = 0
+    while done < limit:
+        with app.app_context():
+            engine = app.extensions["cairnloop"].engine
+            with engine.begin() as connection:
+                job_id = connection.scalar(
+                    select(Job.id)
+                    .where(Job.state.in_(UNCLAIMED_STATES), Job.run_at <= clock.now() + within)
+                    .order_by(Job.run_at, Job.id)
+                    .limit(1)
+                    .with_for_update(skip_locked=True)
+                )
+                if job_id is None:
+                    return done
+                connection.execute(
+                    update(Job)
+                    .where(Job.id == job_id)
+                    .values(state=JobState.QUEUED, lease_until=clock.now() + timedelta(minutes=5))
+                )
+        done += run_row(app, job_id, "inline")
+    return done
+
+
+def enqueued(app: Flask, name: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Name and arguments of the jobs that wait, oldest first; of one name only, if given."""
+    with app.app_context(), app.extensions["cairnloop"].engine.connect() as connection:
+        rows = connection.execute(
+            select(Job.name, Job.arguments).where(Job.state.in_(UNCLAIMED_STATES)).order_by(Job.id)
+        ).all()
+    return [(row.name, row.arguments) for row in rows if name is None or row.name == name]
+
+
+@contextmanager
+def frozen(moment: datetime) -> Iterator[None]:
+    """Hold the desk's clock of this process at a moment with a time zone."""
+    if moment.tzinfo is None:
+        raise ValueError("Give the moment with a time zone.")
+    clock.freeze(moment)
+    try:
+        yield
+    finally:
+        clock.freeze(None)

@@ -1,0 +1,82 @@
+"""The configuration is checked at start: a mistake names its key and never shows a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_cairnloop import Cairnloop
+from flask_cairnloop.config import KEYS, Settings
+from flask_cairnloop.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("CAIRNLOOP_SHEMA", "desk", "Did you mean CAIRNLOOP_SCHEMA"),
+        ("CAIRNLOOP_NOTHING_LIKE_IT", 1, "is not a key"),
+        ("CAIRNLOOP_MESSAGE_LIMIT", "many", "is str ('many'); it must be int"),
+        ("CAIRNLOOP_MESSAGE_LIMIT", True, "is bool (True); it must be int"),
+        ("CAIRNLOOP_MESSAGE_LIMIT", 0, "between 1 and 100000"),
+        ("CAIRNLOOP_SCHEMA", "public", "a schema of their own"),
+        ("CAIRNLOOP_SCHEMA", 'x"; DROP', "letters, digits"),
+        ("CAIRNLOOP_URL_PREFIX", "support/", 'like "/support"'),
+        ("CAIRNLOOP_OPERATOR_LOADER", 42, 'a callable or "package.module:attribute"'),
+        ("CAIRNLOOP_OPERATOR_LOADER", "no.such.module:thing", "cannot be imported"),
+        ("CAIRNLOOP_OPERATOR_LOADER", "flask_cairnloop.config:PREFIX", "must be callable"),
+        ("CAIRNLOOP_TRUSTED_ORIGINS", "https://a.example", "a list of str"),
+        ("CAIRNLOOP_TRUSTED_ORIGINS", ["https://a.example/path"], "is not an origin"),
+        ("CAIRNLOOP_EMBEDDER", object(), "needs `model`"),
+        ("CAIRNLOOP_GROUNDING_STRONG", 1.5, "between 0 and 1"),
+        ("CAIRNLOOP_GROUNDING_PARTIAL", 0.99, "must not be above"),
+    ],
+)
+def test_a_mistake_fails_at_start_and_names_its_key(key: str, value: Any, says: str) -> None:
+    app = Flask("host")
+    app.config.update({"SQLALCHEMY_DATABASE_URI": "postgresql+psycopg://nowhere/x", key: value})
+    SQLAlchemy(app)
+    with pytest.raises(ConfigurationError) as wrong:
+        Cairnloop(app)
+    assert key in str(wrong.value)
+    assert says in str(wrong.value)
+
+
+def test_a_secret_is_never_shown() -> None:
+    with pytest.raises(ConfigurationError) as wrong:
+        Settings.load({"CAIRNLOOP_REDIS_URL": [b"redis://:hunter2@host"]})
+    assert "hunter2" not in str(wrong.value)
+
+
+def test_what_is_missing_or_in_the_wrong_order_is_said() -> None:
+    with pytest.raises(ConfigurationError, match=r"SQLAlchemy\(app\)"):
+        Cairnloop(Flask("bare"))
+    with pytest.raises(ConfigurationError, match=r"db\.init_app\(app\)"):
+        Cairnloop(Flask("early"), SQLAlchemy())
+    app = Flask("sqlite")
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    SQLAlchemy(app)
+    with pytest.raises(ConfigurationError, match="PostgreSQL"):
+        Cairnloop(app)
+
+
+def test_one_object_may_serve_the_apps_of_a_factory_and_no_app_gets_two(app: Flask, database_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="already"):
+        Cairnloop(app)
+    db, cairnloop, apps = SQLAlchemy(), Cairnloop(), []
+    for schema in ("one", "two"):
+        made = Flask(schema)
+        made.config.update(SQLALCHEMY_DATABASE_URI=database_url, CAIRNLOOP_SCHEMA=schema)
+        db.init_app(made)
+        cairnloop.init_app(made)
+        apps.append(made)
+    assert [made.extensions["cairnloop"].settings.schema for made in apps] == ["one", "two"]
+
+
+def test_every_key_is_documented() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    missing = [key.name for key in KEYS if f"CAIRNLOOP_{key.name}" not in readme and f"`{key.name}`" not in readme]
+    assert missing == []
