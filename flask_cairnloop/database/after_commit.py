@@ -1,0 +1,68 @@
+"""Things that leave a transaction only once it is committed: job pushes, live events, signals.
+
+One listener on every SQLAlchemy session, the host's own included. Items remember the (nested) transaction they were
+added in: rolling back a savepoint drops just its own, releasing one hands them to its parent, and the outermost commit
+lets go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+
+log = logging.getLogger(__name__)
+
+_KEY = "flask_cairnloop.after_commit"
+Action = Callable[[list[Any]], None]
+
+
+def after_commit(session: Session | scoped_session[Session], action: Action, item: Any) -> None:
+    """Call ``action`` with all items given for it, in order, once the session's outermost transaction has committed.
+
+    ``action`` must not use the session. What it raises is logged: the commit has happened and stands.
+    """
+    if isinstance(session, scoped_session):  # `db.session`, as hosts pass it
+        session = session()
+    transaction = session.get_nested_transaction() or session.get_transaction() or session.begin()
+    session.info.setdefault(_KEY, []).append([transaction, action, item])
+
+
+def _inside(transaction: SessionTransaction | None, ended: SessionTransaction) -> bool:
+    while transaction is not None:
+        if transaction is ended:
+            return True
+        transaction = transaction.parent
+    return False
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _drop(session: Session, ended: SessionTransaction) -> None:
+    pending = session.info.get(_KEY)
+    if pending:
+        session.info[_KEY] = [entry for entry in pending if not _inside(entry[0], ended)]
+
+
+@event.listens_for(Session, "after_commit")
+def _release(session: Session) -> None:
+    pending = session.info.get(_KEY)
+    if not pending:
+        return
+    nested = session.get_nested_transaction()
+    if nested is not None:  # a savepoint was released: its items now belong to the transaction around it
+        for entry in pending:
+            if entry[0] is nested:
+                entry[0] = nested.parent
+        return
+    session.info.pop(_KEY)
+    grouped: dict[Action, list[Any]] = {}
+    for _, action, item in pending:
+        grouped.setdefault(action, []).append(item)
+    for action, items in grouped.items():
+        try:
+            action(items)
+        except Exception:
+            log.exception("After-commit work failed; the relay or a reload makes up for it")

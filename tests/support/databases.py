@@ -1,0 +1,165 @@
+"""One PostgreSQL and one Valkey a test run, and a migrated template database that every test module gets a clone of.
+
+Append-only triggers refuse DELETE, so databases are cloned and dropped, never emptied. ``CAIRNLOOP_TEST_DATABASE_URL``
+(a role that may create databases) and ``CAIRNLOOP_TEST_REDIS_URL`` point the run at servers that exist already.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from sqlalchemy.engine import URL, make_url
+
+from example_app import servers
+from tests.support.host import create_tables, make_host
+
+RUN_DIR = "CAIRNLOOP_TEST_RUN_DIR"
+PREFIX = "cairnloop-test-"
+# Nothing of a test cluster has to survive a crash.
+FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "max_connections": "200",
+    "autovacuum": "off",
+}
+
+
+def start_run() -> None:
+    """Sweep what killed runs left behind, and make this run's directory. Servers start when a test needs them."""
+    sweep()
+    run_dir = Path(tempfile.mkdtemp(prefix=PREFIX))
+    (run_dir / "owner").write_text(str(os.getpid()))
+    os.environ[RUN_DIR] = str(run_dir)
+
+
+def end_run() -> None:
+    """Stop this run's servers, drop its databases where the server is someone else's, remove its directory."""
+    run_dir = Path(os.environ.pop(RUN_DIR))
+    if url := os.environ.get("CAIRNLOOP_TEST_DATABASE_URL"):
+        with _admin(url) as connection:
+            names = connection.execute(
+                "SELECT datname FROM pg_database WHERE datname LIKE %s", (f"{_run_name(run_dir)}%",)
+            ).fetchall()
+            for (name,) in names:
+                _drop(connection, name)
+    servers.reset(run_dir)
+    shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Stop the servers of test runs whose process is gone."""
+    for run_dir in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError, servers.ServerError):
+            if run_dir.stat().st_uid == os.getuid() and _abandoned(run_dir):
+                servers.reset(run_dir)
+                shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _abandoned(run_dir: Path) -> bool:
+    try:
+        os.kill(int((run_dir / "owner").read_text()), 0)
+    except ProcessLookupError:
+        return True
+    except (FileNotFoundError, ValueError):  # between two lines of start_run, unless it is old
+        return time.time() - run_dir.stat().st_mtime > 3600
+    return False
+
+
+def test_servers() -> servers.Servers:
+    """The servers of this run; the first process that asks starts them."""
+    database_url = os.environ.get("CAIRNLOOP_TEST_DATABASE_URL")
+    redis_url = os.environ.get("CAIRNLOOP_TEST_REDIS_URL")
+    if database_url and redis_url:
+        return servers.Servers(database_url, redis_url)
+    embedded = servers.ensure(Path(os.environ[RUN_DIR]), postgres_settings=FAST)
+    return servers.Servers(database_url or embedded.database_url, redis_url or embedded.redis_url)
+
+
+test_servers.__test__ = False  # type: ignore[attr-defined]
+
+
+def redis_url_for(url: str, number: int) -> str:
+    """The same server's database of this number."""
+    parsed = make_url(url)
+    if parsed.drivername == "unix":
+        return url.replace("db=0", f"db={number}")
+    return parsed.set(database=str(number)).render_as_string(hide_password=False)
+
+
+def template(url: str) -> str:
+    """The name of this run's template database, migrated by the first process that asks."""
+    run_dir = Path(os.environ[RUN_DIR])
+    name = f"{_run_name(run_dir)}_template"
+    with _locked(run_dir / "template.lock"), _admin(url) as connection:
+        known = connection.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", (name,)).fetchone()
+        if known == (False,):
+            return name
+        _drop(connection, name)  # a process that made it died on the way
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create_tables(make_host(database_url(url, name)))
+        # An open connection, even an idle one, would block cloning.
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+    return name
+
+
+@contextmanager
+def database(url: str, suffix: str, *, of_template: bool = True) -> Iterator[str]:
+    """A database of its own for as long as the block runs.
+
+    Args:
+        url: any database of the server.
+        suffix: makes the name unique within the run.
+        of_template: migrated already, or empty.
+    """
+    name = f"{_run_name(Path(os.environ[RUN_DIR]))}_{suffix}"[:63]
+    source = template(url) if of_template else "template1"
+    with _admin(url) as connection:
+        _drop(connection, name)
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY {}").format(
+                sql.Identifier(name), sql.Identifier(source), sql.Identifier("file_copy")
+            )
+        )
+    try:
+        yield database_url(url, name)
+    finally:
+        with _admin(url) as connection:
+            _drop(connection, name)
+
+
+def database_url(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    parsed: URL = make_url(url).set(database=name)
+    return parsed.render_as_string(hide_password=False)
+
+
+def _run_name(run_dir: Path) -> str:
+    return run_dir.name.replace("-", "_").lower()
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def _admin(url: str) -> Iterator[psycopg.Connection]:
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        yield connection
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

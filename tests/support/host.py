@@ -1,0 +1,116 @@
+"""A minimal host app, as a host would write it: its own table, its own sign-in, Cairnloop wired by configuration.
+
+``create_app`` builds it from the environment, for web servers, workers and commands in processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from flask import Blueprint, Flask, Response, redirect, render_template_string, request, session
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from flask_cairnloop import Cairnloop, Customer, Operator, SignedCustomerVerifier
+from flask_cairnloop.database import migrations
+
+SECRET_KEY = "a secret for tests only"
+OPERATORS = {
+    "mina": Operator("mina", "Mina Keller", "mina@host.example"),
+    "omar": Operator("omar", "Omar Reyes", "omar@host.example"),
+    "reader": Operator("reader", "Rita Reader", permissions=frozenset({"conversations.read"})),
+    "outsider": Operator("outsider", "Otto Outsider", permissions=frozenset()),
+}
+verifier = SignedCustomerVerifier()
+pages = Blueprint("host", __name__)
+
+
+class Base(DeclarativeBase):
+    """Base of the host's own tables."""
+
+
+class HostNote(Base):
+    """A table of the host, to commit or roll back together with ours."""
+
+    __tablename__ = "host_notes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    body: Mapped[str]
+
+
+def load_operator() -> Operator | None:
+    """The operator named by the ``X-Operator`` header, or signed in by ``/host/sign-in/<id>``."""
+    return OPERATORS.get(request.headers.get("X-Operator") or session.get("operator", ""))
+
+
+def make_host(database_url: str, redis_url: str = "redis://localhost:6379/0", **config: Any) -> Flask:
+    """Build a host app.
+
+    Args:
+        config: ``CAIRNLOOP_`` keys without their prefix, e.g. ``SCHEMA="desk"``; other keys of Flask go in as they
+            are when they start with ``FLASK_``, without that prefix.
+    """
+    app = Flask("host")
+    app.config.update(
+        TESTING=True,
+        SECRET_KEY=SECRET_KEY,
+        SQLALCHEMY_DATABASE_URI=database_url,
+        CAIRNLOOP_REDIS_URL=redis_url,
+        CAIRNLOOP_OPERATOR_LOADER=load_operator,
+        CAIRNLOOP_CUSTOMER_VERIFIER=verifier,
+        CAIRNLOOP_DRAFT_DELAY=0.0,
+    )
+    for name, value in config.items():
+        app.config[name.removeprefix("FLASK_") if name.startswith("FLASK_") else f"CAIRNLOOP_{name}"] = value
+    db = SQLAlchemy(app, model_class=Base)
+    Migrate(app, db)
+    Cairnloop(app, db)
+    app.register_blueprint(pages)
+    return app
+
+
+def create_app() -> Flask:
+    """The host of ``TEST_DATABASE_URL``, ``TEST_REDIS_URL`` and the JSON object in ``TEST_CONFIG``."""
+    return make_host(
+        os.environ["TEST_DATABASE_URL"],
+        os.environ["TEST_REDIS_URL"],
+        **json.loads(os.environ.get("TEST_CONFIG", "{}")),
+    )
+
+
+def create_tables(app: Flask) -> None:
+    """Bring an empty database to the newest version without a folder of migrations, and leave no connection open."""
+    with app.app_context():
+        engine = app.extensions["sqlalchemy"].engine
+        with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)) as op:
+            migrations.upgrade(op, from_=0, to=migrations.LATEST)
+        Base.metadata.create_all(engine)
+        engine.dispose()
+
+
+@pages.get("/host/sign-in/<operator_id>")
+def sign_in(operator_id: str) -> Response:
+    """Sign an operator in on this browser."""
+    session["operator"] = operator_id
+    return redirect("/support/")  # type: ignore[return-value]
+
+
+@pages.get("/host/chat/<ref>")
+def chat(ref: str) -> str:
+    """A page of the host with the chat on it, for the customer of this reference."""
+    token = verifier.issue(Customer(ref, ref.title(), f"{ref}@customer.example"))
+    return render_template_string(CHAT_PAGE, token=token, url_prefix="/support")
+
+
+CHAT_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Host page</title><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width"></head>
+<body><main><h1>Host page</h1></main>
+<script src="{{ url_prefix }}/widget.js" data-token="{{ token }}" data-open></script></body></html>
+"""

@@ -1,0 +1,131 @@
+"""Real processes of a host app: a web server and a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from redis import Redis
+from rq import Worker
+
+from tests.support.databases import RUN_DIR
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_SECONDS = 40.0
+STOP_SECONDS = 30.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process of the host.
+
+    Args:
+        popen: the process itself, to be signalled by tests that do so.
+        log: the file with its output.
+        url: where it answers; empty for a worker.
+    """
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+    url: str = ""
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+def environment(database_url: str, redis_url: str, **config: Any) -> dict[str, str]:
+    """What ``tests.support.host:create_app`` reads. The values of ``config`` have to be JSON."""
+    return {
+        **os.environ,
+        "TEST_DATABASE_URL": database_url,
+        "TEST_REDIS_URL": redis_url,
+        "TEST_CONFIG": json.dumps(config),
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def web_server(
+    env: dict[str, str], *, threads: int = 24, app: str = "tests.support.host:create_app()"
+) -> Iterator[Process]:
+    """gunicorn with threads, as the README runs it."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", str(threads)),
+        *("--bind", f"127.0.0.1:{port}", "--config", "python:flask_cairnloop.realtime.gunicorn"),
+        *("--graceful-timeout", "10", "--no-control-socket", app),
+    ]
+    url = f"http://127.0.0.1:{port}"
+    with _running(command, env, url) as process:
+        wait_until(lambda: _answers(url), process)
+        yield process
+
+
+@contextmanager
+def worker(env: dict[str, str], *arguments: str) -> Iterator[Process]:
+    """``flask cairnloop worker``, ready when it has registered with RQ."""
+    redis = Redis.from_url(env["TEST_REDIS_URL"])
+    namespace = json.loads(env["TEST_CONFIG"]).get("REDIS_NAMESPACE", "cairnloop")
+    command = [sys.executable, "-m", "flask", "--app", "tests.support.host:create_app", "cairnloop", "worker"]
+    with redis, _running([*command, *arguments], env) as process:
+        wait_until(lambda: any(w.name.startswith(namespace) for w in Worker.all(connection=redis)), process)
+        yield process
+
+
+def wait_until(ready: Callable[[], T | None], process: Process | None = None, seconds: float = READY_SECONDS) -> T:
+    """Poll until ``ready()`` is true, and return it; fail with the process's output when it ended or time is up."""
+    deadline = time.monotonic() + seconds
+    while not (found := ready()):
+        ended = process is not None and process.popen.poll() is not None
+        if ended or time.monotonic() > deadline:
+            raise AssertionError(
+                f"{'It ended' if ended else 'Nothing'} within {seconds} s.\n{process.output if process else ''}"
+            )
+        time.sleep(0.05)
+    return found
+
+
+@contextmanager
+def _running(command: list[str], env: dict[str, str], url: str = "") -> Iterator[Process]:
+    with tempfile.NamedTemporaryFile(dir=os.environ.get(RUN_DIR), prefix="process-", suffix=".log") as log:
+        popen = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield Process(popen, Path(log.name), url)
+        finally:
+            popen.terminate()
+            try:
+                popen.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                popen.kill()
+                popen.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/host/chat/nobody", timeout=5):  # noqa: S310 - our own server
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
