@@ -1,0 +1,107 @@
+"""Which functions can be run as jobs, by their stable names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.errors import CairnloopError
+from flask_cairnloop.jobs.models import QueueName
+
+if TYPE_CHECKING:
+    from flask_cairnloop.extension import Cairnloop
+
+# Rooms whose `jobs` module registers functions. Imported on first need, so that models never pull in the whole house.
+ROOMS = ("conversations", "drafting", "retrieval")
+
+
+class GiveUp(CairnloopError):
+    """Raised by a job function: trying again cannot help. The job is dead at once, with this reason."""
+
+
+@dataclass(slots=True)
+class JobContext:
+    """What a job function gets beside its arguments.
+
+    Args:
+        session: its own session. The runner commits what was added to it together with the end of the job.
+        cairnloop: the app's extension object.
+        attempt: 1-based number of this attempt.
+        max_attempts: when ``attempt`` has reached it, a failure is final.
+        error: for ``on_dead``: why the last attempt failed, in the words of the job's row.
+    """
+
+    session: Session
+    cairnloop: Cairnloop
+    attempt: int
+    max_attempts: int
+    error: str | None = None
+
+    def release(self) -> None:
+        """End the read transaction, so that slow work or host code runs without holding one. Loaded rows detach."""
+        self.session.expunge_all()
+        self.session.rollback()
+
+
+@dataclass(frozen=True, slots=True)
+class JobDefinition:
+    """A registered job function and how it is run. ``timeout`` in seconds."""
+
+    name: str
+    function: Callable[..., None]
+    queue: QueueName
+    max_attempts: int
+    timeout: int
+    on_dead: Callable[..., None] | None
+
+
+_definitions: dict[str, JobDefinition] = {}
+
+
+def job(
+    name: str,
+    *,
+    queue: QueueName = QueueName.DEFAULT,
+    max_attempts: int = 5,
+    timeout: int = 120,
+    on_dead: Callable[..., None] | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register ``function(context, **arguments)`` under a stable name.
+
+    Args:
+        on_dead: called like the function, in a transaction of its own together with the job's end, when the last
+            attempt has failed or the worker was lost for good.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        if name in _definitions:
+            raise ValueError(f"A job named {name} is registered already.")
+        _definitions[name] = JobDefinition(name, function, queue, max_attempts, timeout, on_dead)
+        return function
+
+    return register
+
+
+def definition(name: str) -> JobDefinition:
+    """The registered job of this name.
+
+    Raises:
+        GiveUp: there is none, e.g. after a downgrade.
+    """
+    if name not in _definitions:
+        for room in ROOMS:
+            importlib.import_module(f"flask_cairnloop.{room}.jobs")
+    try:
+        return _definitions[name]
+    except KeyError:
+        raise GiveUp(f"No job is called {name}.") from None
+
+
+def short_error(error: BaseException) -> str:
+    """What a job row keeps of an exception: its class and first words, never a traceback."""
+    detail: Any = str(error).strip().splitlines()[:1]
+    return f"{type(error).__name__}: {detail[0][:400]}" if detail else type(error).__name__

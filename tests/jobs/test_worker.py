@@ -1,0 +1,82 @@
+"""`flask cairnloop worker` as a process: it does the work, survives its children, and stops cleanly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from flask_cairnloop import Customer, receive
+from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.jobs import Job, JobState
+from tests.support import processes
+
+
+def until(session: Session, met: Callable[[], bool], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        session.rollback()
+        if met():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def children(pid: int) -> set[int]:
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.add(int(folder.name))
+    return found
+
+
+def test_a_message_becomes_a_draft_without_anybody_asking(
+    worker: processes.Process, session: Session, customer: Customer
+) -> None:
+    conversation_id = receive(session, customer=customer, body="Where is my parcel?", channel="widget").conversation_id
+    session.commit()
+
+    def ready() -> bool:
+        state = session.scalar(select(Draft.state).where(Draft.conversation_id == conversation_id))
+        return state is DraftState.READY
+
+    assert until(session, ready)
+
+
+def test_killed_children_are_replaced_and_work_goes_on(
+    worker: processes.Process, session: Session, customer: Customer
+) -> None:
+    before = children(worker.popen.pid)
+    assert len(before) == 4  # a relay and one worker a queue
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    conversation_id = receive(session, customer=customer, body="Is anybody there?", channel="widget").conversation_id
+    session.commit()
+
+    def ready() -> bool:
+        state = session.scalar(select(Draft.state).where(Draft.conversation_id == conversation_id))
+        return state is DraftState.READY
+
+    assert until(session, ready, 45)
+    assert children(worker.popen.pid).isdisjoint(before)
+
+
+def test_sigterm_stops_everything_cleanly(database_url: str, redis_url: str, config: dict[str, object]) -> None:
+    names = {**config, "REDIS_NAMESPACE": f"{config['REDIS_NAMESPACE']}-stops"}
+    with processes.worker(processes.environment(database_url, redis_url, **names)) as process:
+        mine = children(process.popen.pid)
+        assert len(mine) == 4
+        process.popen.terminate()
+        assert process.popen.wait(20) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in mine)
+
+
+def test_no_row_is_left_running(worker: processes.Process, session: Session) -> None:
+    assert until(session, lambda: session.scalar(select(Job.id).where(Job.state == JobState.RUNNING)) is None)
