@@ -1,0 +1,27 @@
+"""Live updates: one Redis subscription a process, fanned out to that process's sockets.
+
+Events say that something changed; what changed is read from PostgreSQL. A lost event therefore costs a delay and never
+a message: whoever may have missed one gets a :class:`~flask_cairnloop.realtime.events.Refetch`.
+"""
+
+from flask_cairnloop.realtime.events import (
+    CONSOLE,
+    Event,
+    Refetch,
+    channel_name,
+    conversation_topic,
+    customer_topic,
+)
+from flask_cairnloop.realtime.publish import disconnect, publish_many, publish_now
+
+__all__ = [
+    "CONSOLE",
+    "Event",
+    "Refetch",
+    "channel_name",
+    "conversation_topic",
+    "customer_topic",
+    "disconnect",
+    "publish_many",
+    "publish_now",
+]

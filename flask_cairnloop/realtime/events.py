@@ -1,0 +1,54 @@
+"""What travels over Redis, and the names of the topics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CONSOLE = "console"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something changed. ``data`` holds ids and bounded values, never customer text."""
+
+    topic: str
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refetch:
+    """Events may have been missed: read the current state instead of relying on what was heard."""
+
+
+def channel_name(namespace: str) -> str:
+    """The one Redis channel of an install."""
+    return f"{namespace}:events"
+
+
+def conversation_topic(conversation_id: int) -> str:
+    return f"conversation:{conversation_id}"
+
+
+def customer_topic(ref: str) -> str:
+    return f"customer:{ref}"
+
+
+def encode(event: Mapping[str, Any]) -> str:
+    """An event as it is published: a mapping of ``topic``, ``type`` and ``data``."""
+    return json.dumps({"topic": event["topic"], "type": event["type"], "data": event.get("data") or {}})
+
+
+def decode(payload: str | bytes) -> Event | None:
+    """The event of a payload; ``None`` when somebody else wrote to our channel."""
+    try:
+        value = json.loads(payload)
+        topic, type_, data = value["topic"], value["type"], value["data"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not (isinstance(topic, str) and isinstance(type_, str) and isinstance(data, dict)):
+        return None
+    return Event(topic, type_, data)
