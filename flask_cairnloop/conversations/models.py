@@ -1,0 +1,167 @@
+"""Customers as they were last verified, their conversations, and every message in them."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    String,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.clock import now
+from flask_cairnloop.database.base import Base, choice
+
+PREVIEW_LENGTH = 160
+SUBJECT_LENGTH = 200
+
+
+class ConversationStatus(StrEnum):
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
+class MessageKind(StrEnum):
+    CUSTOMER = "customer"  # the customer's own words
+    REPLY = "reply"  # sent to the customer
+    NOTE = "note"  # internal, never leaves the team
+    EVENT = "event"  # something that happened: see `event`
+
+
+class EventName(StrEnum):
+    RESOLVED = "resolved"
+    REOPENED = "reopened"
+    ASSIGNED = "assigned"
+    RATED = "rated"
+
+
+class CustomerRecord(Base):
+    """What the host last told us about a customer."""
+
+    __tablename__ = "customers"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    ref: Mapped[str] = mapped_column(String(200), unique=True)
+    name: Mapped[str | None] = mapped_column(String(200))
+    email: Mapped[str | None] = mapped_column(String(320))
+    organization: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    last_seen_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Conversation(Base):
+    __tablename__ = "conversations"
+    __table_args__ = (
+        CheckConstraint("(status = 'resolved') = (resolved_at IS NOT NULL)", name="resolved_at_while_resolved"),
+        CheckConstraint("status = 'open' OR waiting_since IS NULL", name="waiting_only_while_open"),
+        CheckConstraint("rating BETWEEN 1 AND 5", name="rating_range"),
+        CheckConstraint("last_sequence >= 0 AND customer_seen >= 0", name="sequences"),
+        Index("ix_conversations_activity", text("last_message_at DESC"), text("id DESC")),
+        Index("ix_conversations_status_activity", "status", text("last_message_at DESC"), text("id DESC")),
+        Index(
+            "ix_conversations_waiting_on_us",
+            "waiting_since",
+            "id",
+            postgresql_where=text("waiting_since IS NOT NULL"),
+        ),
+        Index(
+            "ix_conversations_waiting_on_them",
+            text("last_message_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("status = 'open' AND waiting_since IS NULL"),
+        ),
+        Index("ix_conversations_customer", "customer_id", text("last_message_at DESC"), text("id DESC")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.customers.id"))
+    channel: Mapped[str] = mapped_column(String(20))
+    subject: Mapped[str] = mapped_column(String(SUBJECT_LENGTH))
+    status: Mapped[ConversationStatus] = mapped_column(
+        choice(ConversationStatus, "status"), default=ConversationStatus.OPEN
+    )
+    assignee_id: Mapped[str | None] = mapped_column(String(200))
+    assignee_name: Mapped[str | None] = mapped_column(String(200))
+    # Message order: the next message takes last_sequence + 1 under this row's lock.
+    last_sequence: Mapped[int] = mapped_column(default=0)
+    # The newest message of a person, for the inbox row: time, who wrote it, its first words.
+    last_message_at: Mapped[datetime] = mapped_column(default=now)
+    last_message_kind: Mapped[MessageKind | None] = mapped_column(choice(MessageKind, "last_message_kind"))
+    last_author_name: Mapped[str | None] = mapped_column(String(200))
+    preview: Mapped[str] = mapped_column(String(PREVIEW_LENGTH), default="")
+    # Sequence of the customer's newest words: what a reply must have seen.
+    last_customer_sequence: Mapped[int] = mapped_column(default=0)
+    # Since when the customer waits for us; null when nobody waits.
+    waiting_since: Mapped[datetime | None]
+    customer_seen: Mapped[int] = mapped_column(default=0)
+    resolved_at: Mapped[datetime | None]
+    rating: Mapped[int | None] = mapped_column(SmallInteger)
+    rating_comment: Mapped[str | None] = mapped_column(String(2000))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    customer: Mapped[CustomerRecord] = relationship(lazy="raise")
+
+
+class Message(Base):
+    __tablename__ = "messages"
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "sequence"),
+        CheckConstraint("(kind = 'event') = (event IS NOT NULL)", name="event_named"),
+        CheckConstraint("kind = 'event' OR body <> ''", name="body_not_empty"),
+        CheckConstraint("sequence >= 1", name="sequence_positive"),
+        CheckConstraint("draft_id IS NULL OR kind = 'reply'", name="draft_only_on_reply"),
+        Index(
+            "uq_messages_idempotency_key",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index("uq_messages_draft_id", "draft_id", unique=True, postgresql_where=text("draft_id IS NOT NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"))
+    sequence: Mapped[int]
+    kind: Mapped[MessageKind] = mapped_column(choice(MessageKind, "kind"))
+    event: Mapped[EventName | None] = mapped_column(choice(EventName, "event"))
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    body: Mapped[str] = mapped_column(default="")
+    author_kind: Mapped[ActorKind] = mapped_column(choice(ActorKind, "author_kind"))
+    author_id: Mapped[str] = mapped_column(String(200))
+    author_name: Mapped[str] = mapped_column(String(200))
+    # Sent without an operator, by a policy that allowed it.
+    automatic: Mapped[bool] = mapped_column(Boolean, default=False)
+    # The client's own id of the message, echoed so that it can replace its optimistic copy.
+    client_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    # Author and client id together: a resend finds the first one.
+    idempotency_key: Mapped[str | None] = mapped_column(String(300))
+    # The draft this reply was approved from; unique, so a draft is sent at most once.
+    draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    conversation: Mapped[Conversation] = relationship(lazy="raise")
+
+
+class ConversationRead(Base):
+    """How far an operator has read a conversation."""
+
+    __tablename__ = "conversation_reads"
+
+    conversation_id: Mapped[int] = mapped_column(
+        ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"), primary_key=True
+    )
+    operator_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    sequence: Mapped[int]

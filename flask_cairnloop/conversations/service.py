@@ -1,0 +1,574 @@
+"""What can be done with a conversation. Every function takes a session, names its actor and never commits."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, joinedload
+
+from flask_cairnloop import signals
+from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.audit.service import record
+from flask_cairnloop.clock import now
+from flask_cairnloop.context import current
+from flask_cairnloop.conversations.models import (
+    PREVIEW_LENGTH,
+    SUBJECT_LENGTH,
+    Conversation,
+    ConversationRead,
+    ConversationStatus,
+    CustomerRecord,
+    EventName,
+    Message,
+    MessageKind,
+)
+from flask_cairnloop.drafting.lifecycle import start, withdraw
+from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleConversation
+from flask_cairnloop.hooks import Customer, Operator
+from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
+
+# The one table of allowed steps: step -> state it needs -> state it leads to.
+TRANSITIONS: dict[str, tuple[ConversationStatus, ConversationStatus]] = {
+    "be resolved": (ConversationStatus.OPEN, ConversationStatus.RESOLVED),
+    "be reopened": (ConversationStatus.RESOLVED, ConversationStatus.OPEN),
+}
+CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
+
+
+# --- opening and receiving ------------------------------------------------------------------------
+
+
+def open_conversation(
+    session: Session, *, customer: Customer, actor: Actor, subject: str, channel: str = "host"
+) -> Conversation:
+    """Open a conversation without a message, e.g. for a first word of ours.
+
+    Raises:
+        InvalidInput: the subject is empty or too long.
+    """
+    subject = subject.strip()
+    if not subject or len(subject) > SUBJECT_LENGTH:
+        raise InvalidInput("subject", f"A subject has 1 to {SUBJECT_LENGTH} characters.")
+    person = _customer(session, customer)
+    return _open(session, person, actor=actor, subject=subject, channel=channel)
+
+
+def receive(
+    session: Session,
+    *,
+    customer: Customer,
+    body: str,
+    channel: str,
+    conversation_id: int | None = None,
+    client_id: uuid.UUID | None = None,
+    subject: str | None = None,
+) -> Message:
+    """Take in a customer's message: the one way in, for every channel.
+
+    Opens a conversation where none is named, reopens a resolved one within ``REOPEN_WINDOW`` and starts a new one after
+    it, withdraws a draft that no longer answers the newest words, and asks for a new one.
+
+    Args:
+        client_id: the client's own id of this message; a resend returns the first one and changes nothing.
+        subject: for a new conversation; its first line when left out.
+
+    Raises:
+        InvalidInput: the body is empty or longer than ``MESSAGE_LIMIT``.
+        NotFound: the conversation is not this customer's.
+    """
+    body = _body(body)
+    person = _customer(session, customer)
+    key = None if client_id is None else f"customer:{person.id}:{client_id}"
+    if key is not None and (first := _sent_before(session, key)):
+        return first
+    actor = Actor.customer(customer)
+    conversation = _conversation_to_continue(session, person, conversation_id)
+    if conversation is None:
+        conversation = _open(
+            session, person, actor=actor, subject=(subject or first_line(body))[:SUBJECT_LENGTH], channel=channel
+        )
+    if key is not None and (first := _sent_before(session, key)):  # it came while we waited for the lock
+        return first
+    if conversation.status is ConversationStatus.RESOLVED:
+        _reopen(session, conversation, actor)
+    message = _append(session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key)
+    conversation.last_customer_sequence = message.sequence
+    conversation.waiting_since = conversation.waiting_since or message.created_at
+    record(session, actor, "message.receive", "conversation", conversation.id, sequence=message.sequence)
+    send_signal(
+        session,
+        signals.message_received,
+        conversation_id=conversation.id,
+        message_id=message.id,
+        channel=conversation.channel,
+    )
+    start(session, conversation)
+    return message
+
+
+def _conversation_to_continue(
+    session: Session, person: CustomerRecord, conversation_id: int | None
+) -> Conversation | None:
+    if conversation_id is None:
+        return None
+    conversation = lock(session, conversation_id)
+    if conversation.customer_id != person.id:
+        raise NotFound("There is no such conversation.")
+    return conversation if _resumable(conversation) else None
+
+
+def _resumable(conversation: Conversation) -> bool:
+    if conversation.status is ConversationStatus.OPEN:
+        return True
+    window = timedelta(seconds=current().settings.reopen_window)
+    return now() - conversation.last_message_at <= window
+
+
+def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: str, channel: str) -> Conversation:
+    conversation = Conversation(customer=person, subject=subject, channel=channel)
+    session.add(conversation)
+    session.flush()
+    record(session, actor, "conversation.open", "conversation", conversation.id, channel=channel)
+    _changed(session, conversation)
+    send_signal(session, signals.conversation_opened, conversation_id=conversation.id, channel=channel)
+    return conversation
+
+
+def _customer(session: Session, customer: Customer) -> CustomerRecord:
+    """The customer's row, brought up to date with what the host says now."""
+    moment = now()
+    known = {
+        "name": _fit(customer.name, 200),
+        "email": _fit(customer.email, 320),
+        "organization": _fit(customer.organization, 200),
+        "last_seen_at": moment,
+    }
+    statement = insert(CustomerRecord).values(ref=customer.ref, created_at=moment, **known)
+    # A host that knows less this time, e.g. from a background task, takes nothing away.
+    kept = {name: func.coalesce(statement.excluded[name], getattr(CustomerRecord, name)) for name in known}
+    session.execute(statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept))
+    return session.scalars(
+        select(CustomerRecord).where(CustomerRecord.ref == customer.ref).execution_options(populate_existing=True)
+    ).one()
+
+
+def _fit(value: str | None, length: int) -> str | None:
+    return value.strip()[:length] or None if value else None
+
+
+# --- answering ------------------------------------------------------------------------------------
+
+
+def reply(
+    session: Session,
+    conversation_id: int,
+    *,
+    actor: Actor,
+    body: str,
+    client_id: uuid.UUID | None = None,
+    seen: int | None = None,
+) -> Message:
+    """Send a reply to the customer. A resolved conversation is reopened by it.
+
+    Args:
+        client_id: the client's own id of this message; a resend returns the first one.
+        seen: sequence of the newest message the author had before them.
+
+    Raises:
+        InvalidInput: the body is empty or too long.
+        StaleConversation: the customer has written after ``seen``.
+    """
+    body = _body(body)
+    conversation = lock(session, conversation_id)
+    key = _author_key(actor, client_id)
+    if key is not None and (first := _sent_before(session, key)):
+        return first
+    check_seen(conversation, seen)
+    message = send(session, conversation, actor=actor, body=body, client_id=client_id, key=key)
+    withdraw(session, conversation, because="reply", actor=actor)
+    return message
+
+
+def send(
+    session: Session,
+    conversation: Conversation,
+    *,
+    actor: Actor,
+    body: str,
+    client_id: uuid.UUID | None = None,
+    key: str | None = None,
+    draft_id: int | None = None,
+    citations: list[Any] | None = None,
+) -> Message:
+    """The one path by which words reach a customer: typed, approved or automatic.
+
+    The conversation is locked already.
+    """
+    if conversation.status is ConversationStatus.RESOLVED:
+        _reopen(session, conversation, actor)
+    automatic = actor.kind is ActorKind.POLICY
+    message = _append(
+        session,
+        conversation,
+        MessageKind.REPLY,
+        actor,
+        body,
+        client_id=client_id,
+        key=key,
+        draft_id=draft_id,
+        automatic=automatic,
+        data={"citations": citations} if citations else {},
+    )
+    conversation.waiting_since = None
+    record(
+        session,
+        actor,
+        "message.reply",
+        "conversation",
+        conversation.id,
+        sequence=message.sequence,
+        draft_id=draft_id,
+    )
+    send_signal(
+        session,
+        signals.reply_sent,
+        conversation_id=conversation.id,
+        message_id=message.id,
+        automatic=automatic,
+    )
+    return message
+
+
+def add_note(
+    session: Session, conversation_id: int, *, actor: Actor, body: str, client_id: uuid.UUID | None = None
+) -> Message:
+    """Add an internal note. It never reaches the customer and changes nothing else.
+
+    Raises:
+        InvalidInput: the body is empty or too long.
+    """
+    body = _body(body)
+    conversation = lock(session, conversation_id)
+    key = _author_key(actor, client_id)
+    if key is not None and (first := _sent_before(session, key)):
+        return first
+    message = _append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key)
+    record(session, actor, "message.note", "conversation", conversation.id, sequence=message.sequence)
+    return message
+
+
+def check_seen(conversation: Conversation, seen: int | None) -> None:
+    """Refuse a decision that was made before the customer's newest words.
+
+    Raises:
+        StaleConversation: they came after ``seen``.
+    """
+    if seen is not None and conversation.last_customer_sequence > seen:
+        raise StaleConversation(seen, conversation.last_customer_sequence)
+
+
+# --- resolving and reopening ----------------------------------------------------------------------
+
+
+def resolve(session: Session, conversation_id: int, *, actor: Actor, seen: int | None = None) -> Conversation:
+    """Mark a conversation as done; its open draft is withdrawn and the host is told by a job.
+
+    Raises:
+        IllegalTransition: it is resolved already.
+        StaleConversation: the customer has written after ``seen``.
+    """
+    conversation = lock(session, conversation_id)
+    _check_step(conversation, "be resolved")
+    check_seen(conversation, seen)
+    _step(conversation, "be resolved")
+    conversation.resolved_at = now()
+    conversation.waiting_since = None
+    conversation.rating = conversation.rating_comment = None
+    event = _append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
+    withdraw(session, conversation, because="resolve", actor=actor)
+    record(session, actor, "conversation.resolve", "conversation", conversation.id)
+    if current().hooks.configured("ON_CONVERSATION_RESOLVED"):
+        enqueue(session, "conversations.tell_resolved", {"message_id": event.id})
+    _changed(session, conversation)
+    send_signal(
+        session,
+        signals.conversation_resolved,
+        conversation_id=conversation.id,
+        actor_kind=actor.kind.value,
+    )
+    return conversation
+
+
+def reopen(session: Session, conversation_id: int, *, actor: Actor) -> Conversation:
+    """Open a resolved conversation again.
+
+    Raises:
+        IllegalTransition: it is open.
+    """
+    conversation = lock(session, conversation_id)
+    _reopen(session, conversation, actor)
+    return conversation
+
+
+def _reopen(session: Session, conversation: Conversation, actor: Actor) -> None:
+    _step(conversation, "be reopened")
+    conversation.resolved_at = None
+    _append(session, conversation, MessageKind.EVENT, actor, event=EventName.REOPENED)
+    record(session, actor, "conversation.reopen", "conversation", conversation.id)
+    _changed(session, conversation)
+    send_signal(
+        session,
+        signals.conversation_reopened,
+        conversation_id=conversation.id,
+        actor_kind=actor.kind.value,
+    )
+
+
+def _check_step(conversation: Conversation, step: str) -> None:
+    if conversation.status is not TRANSITIONS[step][0]:
+        raise IllegalTransition("conversation", conversation.status.value, step)
+
+
+def _step(conversation: Conversation, step: str) -> None:
+    _check_step(conversation, step)
+    conversation.status = TRANSITIONS[step][1]
+
+
+def assign(session: Session, conversation_id: int, *, actor: Actor, assignee: Operator | None) -> Conversation:
+    """Hand a conversation to an operator, or to nobody. Handing it to whom it belongs changes nothing."""
+    conversation = lock(session, conversation_id)
+    new_id = assignee.id if assignee else None
+    if conversation.assignee_id == new_id:
+        return conversation
+    conversation.assignee_id = new_id
+    conversation.assignee_name = assignee.name if assignee else None
+    data = {"assignee_name": conversation.assignee_name}
+    _append(session, conversation, MessageKind.EVENT, actor, event=EventName.ASSIGNED, data=data)
+    record(session, actor, "conversation.assign", "conversation", conversation.id, assignee_id=new_id)
+    _changed(session, conversation)
+    return conversation
+
+
+# --- the customer's side --------------------------------------------------------------------------
+
+
+def resumable(session: Session, customer_ref: str) -> Conversation | None:
+    """The customer's latest conversation, if they would continue it by writing now."""
+    conversation = session.scalars(
+        select(Conversation)
+        .join(Conversation.customer)
+        .where(CustomerRecord.ref == customer_ref)
+        .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return conversation if conversation is not None and _resumable(conversation) else None
+
+
+def customer_conversation(session: Session, customer_ref: str, conversation_id: int) -> Conversation:
+    """One of the customer's own conversations.
+
+    Raises:
+        NotFound: it is somebody else's, or nobody's.
+    """
+    conversation = session.scalars(
+        select(Conversation)
+        .join(Conversation.customer)
+        .where(Conversation.id == conversation_id, CustomerRecord.ref == customer_ref)
+    ).one_or_none()
+    if conversation is None:
+        raise NotFound("There is no such conversation.")
+    return conversation
+
+
+def customer_messages(
+    session: Session, customer_ref: str, conversation_id: int, *, after: int = 0, limit: int = 200
+) -> list[Message]:
+    """What the customer may see after a cursor, oldest first: their words, replies, resolved and reopened. No notes.
+
+    Raises:
+        NotFound: the conversation is not this customer's.
+    """
+    customer_conversation(session, customer_ref, conversation_id)
+    visible = Message.kind.in_((MessageKind.CUSTOMER, MessageKind.REPLY)) | Message.event.in_(CUSTOMER_VISIBLE_EVENTS)
+    return list(
+        session.scalars(
+            select(Message)
+            .where(Message.conversation_id == conversation_id, Message.sequence > after, visible)
+            .order_by(Message.sequence)
+            .limit(limit)
+        )
+    )
+
+
+def mark_seen(session: Session, customer_ref: str, conversation_id: int, cursor: int) -> None:
+    """Note how far the customer has read. Going back, or beyond what there is, changes nothing.
+
+    Raises:
+        NotFound: the conversation is not this customer's.
+    """
+    customer_conversation(session, customer_ref, conversation_id)
+    conversation = lock(session, conversation_id)
+    cursor = min(cursor, conversation.last_sequence)
+    if cursor > conversation.customer_seen:
+        conversation.customer_seen = cursor
+        publish(session, f"conversation:{conversation.id}", "seen", conversation_id=conversation.id, cursor=cursor)
+
+
+def rate(
+    session: Session, *, customer: Customer, conversation_id: int, rating: int, comment: str | None = None
+) -> Conversation:
+    """Take the customer's rating of a resolved conversation, 1 to 5. A second one replaces the first.
+
+    Raises:
+        InvalidInput: the rating or the comment does not fit.
+        IllegalTransition: the conversation is not resolved.
+        NotFound: the conversation is not this customer's.
+    """
+    if not 1 <= rating <= 5:
+        raise InvalidInput("rating", "A rating is a number from 1 to 5.")
+    comment = (comment or "").strip() or None
+    if comment is not None and len(comment) > 2000:
+        raise InvalidInput("comment", "A comment has at most 2000 characters.")
+    customer_conversation(session, customer.ref, conversation_id)
+    conversation = lock(session, conversation_id)
+    if conversation.status is not ConversationStatus.RESOLVED:
+        raise IllegalTransition("conversation", conversation.status.value, "be rated")
+    if (conversation.rating, conversation.rating_comment) == (rating, comment):
+        return conversation
+    conversation.rating, conversation.rating_comment = rating, comment
+    actor = Actor.customer(customer)
+    _append(session, conversation, MessageKind.EVENT, actor, event=EventName.RATED, data={"rating": rating})
+    record(session, actor, "conversation.rate", "conversation", conversation.id, rating=rating)
+    _changed(session, conversation)
+    return conversation
+
+
+# --- the operator's side --------------------------------------------------------------------------
+
+
+def get(session: Session, conversation_id: int) -> Conversation:
+    """A conversation with its customer.
+
+    Raises:
+        NotFound: there is none.
+    """
+    conversation = session.scalars(
+        select(Conversation).where(Conversation.id == conversation_id).options(joinedload(Conversation.customer))
+    ).one_or_none()
+    if conversation is None:
+        raise NotFound("There is no such conversation.")
+    return conversation
+
+
+def mark_read(session: Session, conversation_id: int, operator_id: str, sequence: int) -> None:
+    """Note how far an operator has read. Going back changes nothing."""
+    statement = insert(ConversationRead).values(
+        conversation_id=conversation_id, operator_id=operator_id, sequence=sequence
+    )
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[ConversationRead.conversation_id, ConversationRead.operator_id],
+            set_={"sequence": func.greatest(ConversationRead.sequence, statement.excluded.sequence)},
+            where=ConversationRead.sequence < statement.excluded.sequence,
+        )
+    )
+
+
+# --- shared ---------------------------------------------------------------------------------------
+
+
+def lock(session: Session, conversation_id: int) -> Conversation:
+    """A conversation under its row lock, as it is now.
+
+    Raises:
+        NotFound: there is none.
+    """
+    session.flush()
+    conversation = session.scalars(
+        select(Conversation)
+        .where(Conversation.id == conversation_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if conversation is None:
+        raise NotFound("There is no such conversation.")
+    return conversation
+
+
+def _append(
+    session: Session,
+    conversation: Conversation,
+    kind: MessageKind,
+    actor: Actor,
+    body: str = "",
+    *,
+    event: EventName | None = None,
+    data: dict[str, Any] | None = None,
+    client_id: uuid.UUID | None = None,
+    key: str | None = None,
+    draft_id: int | None = None,
+    automatic: bool = False,
+) -> Message:
+    """Add the next message under the conversation's row lock, so that sequences are gap-free in commit order."""
+    conversation.last_sequence += 1
+    message = Message(
+        conversation=conversation,
+        sequence=conversation.last_sequence,
+        kind=kind,
+        event=event,
+        data=data or {},
+        body=body,
+        author_kind=actor.kind,
+        author_id=actor.id,
+        author_name=actor.name[:200],
+        client_id=client_id,
+        idempotency_key=key,
+        draft_id=draft_id,
+        automatic=automatic,
+        created_at=now(),
+    )
+    session.add(message)
+    if kind is not MessageKind.EVENT:
+        conversation.last_message_at = message.created_at
+        conversation.last_message_kind = kind
+        conversation.last_author_name = message.author_name
+        conversation.preview = " ".join(body.split())[:PREVIEW_LENGTH]
+    session.flush()
+    publish_conversation(session, conversation.id, "message", sequence=message.sequence, kind=kind.value)
+    return message
+
+
+def _changed(session: Session, conversation: Conversation) -> None:
+    publish_conversation(session, conversation.id, "conversation", status=conversation.status.value)
+
+
+def _sent_before(session: Session, key: str) -> Message | None:
+    return session.scalars(
+        select(Message).where(Message.idempotency_key == key).options(joinedload(Message.conversation))
+    ).one_or_none()
+
+
+def _author_key(actor: Actor, client_id: uuid.UUID | None) -> str | None:
+    return None if client_id is None else f"{actor.kind.value}:{actor.id}:{client_id}"
+
+
+def _body(body: str) -> str:
+    body = body.replace("\r\n", "\n").replace("\x00", "").strip()
+    limit = current().settings.message_limit
+    if not body:
+        raise InvalidInput("body", "There is nothing to send.")
+    if len(body) > limit:
+        raise InvalidInput("body", f"A message has at most {limit:,} characters; this one has {len(body):,}.")
+    return body
+
+
+def first_line(body: str) -> str:
+    """A subject made of a message's first words, cut between words."""
+    line = " ".join(body.strip().splitlines()[0].split())
+    if len(line) <= 80:
+        return line
+    return line[:80].rsplit(" ", 1)[0].rstrip(",;:") + "…"
