@@ -1,0 +1,71 @@
+"""Articles and their revisions. A published revision is frozen by the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Identity, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from flask_cairnloop.clock import now
+from flask_cairnloop.database.base import Base, choice
+
+
+class ArticleState(StrEnum):
+    DRAFT = "draft"  # never published
+    PUBLISHED = "published"
+    ARCHIVED = "archived"  # was published, no longer found
+
+
+class RevisionState(StrEnum):
+    DRAFT = "draft"
+    PUBLISHED = "published"
+    SUPERSEDED = "superseded"  # was published once; frozen, never found
+
+
+class Audience(StrEnum):
+    PUBLIC = "public"
+    INTERNAL = "internal"  # helps an operator, never quoted to a customer
+
+
+class Article(Base):
+    __tablename__ = "articles"
+    __table_args__ = (Index("ix_articles_state_updated_at", "state", text("updated_at DESC"), text("id DESC")),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    slug: Mapped[str] = mapped_column(String(200), unique=True)
+    title: Mapped[str] = mapped_column(String(300))
+    state: Mapped[ArticleState] = mapped_column(choice(ArticleState, "state"), default=ArticleState.DRAFT)
+    audience: Mapped[Audience] = mapped_column(choice(Audience, "audience"), default=Audience.PUBLIC)
+    category: Mapped[str | None] = mapped_column(String(200))
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), default=list)
+    language: Mapped[str | None] = mapped_column(String(35))
+    source_url: Mapped[str | None] = mapped_column(String(2000))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Revision(Base):
+    __tablename__ = "revisions"
+    __table_args__ = (
+        UniqueConstraint("article_id", "number"),
+        Index("uq_revisions_one_published", "article_id", unique=True, postgresql_where=text("state = 'published'")),
+        Index("uq_revisions_one_draft", "article_id", unique=True, postgresql_where=text("state = 'draft'")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    article_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.articles.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    state: Mapped[RevisionState] = mapped_column(choice(RevisionState, "state"), default=RevisionState.DRAFT)
+    title: Mapped[str] = mapped_column(String(300))
+    body: Mapped[str]
+    # SHA-256 of title and body: an import that brings the same text makes no new revision.
+    digest: Mapped[str] = mapped_column(String(64))
+    author_id: Mapped[str] = mapped_column(String(200))
+    author_name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    published_at: Mapped[datetime | None]
+
+    article: Mapped[Article] = relationship(lazy="raise")
