@@ -1,0 +1,266 @@
+"""Measures the product's own search and grounding on labelled questions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from sqlalchemy import insert, text
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.clock import now
+from flask_cairnloop.context import current
+from flask_cairnloop.database.base import quoted_schema
+from flask_cairnloop.errors import CairnloopError
+from flask_cairnloop.knowledge.models import Article, ArticleState, Audience, Revision, RevisionState
+from flask_cairnloop.retrieval import indexing
+from flask_cairnloop.retrieval.grounding import assess
+from flask_cairnloop.retrieval.search import explore, passages, search
+from flask_cairnloop.retrieval.vectors import is_ready
+
+Progress = Callable[[int, int], None]
+DEPTH = 10
+
+
+class BadData(CairnloopError):
+    """A data set is missing a file or has a line that is not in the format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and the documents that answer it, with their grades."""
+
+    text: str
+    relevant: Mapping[str, float]
+
+
+def read_corpus(folder: Path) -> list[Document]:
+    """The documents of a BEIR folder.
+
+    Raises:
+        BadData: the file is missing or broken.
+    """
+    return [
+        Document(str(row["_id"]), str(row.get("title") or ""), str(row["text"]))
+        for row in _lines(folder / "corpus.jsonl", "_id", "text")
+    ]
+
+
+def read_questions(folder: Path) -> list[Question]:
+    """The judged questions of a BEIR folder.
+
+    Raises:
+        BadData: a file is missing or broken.
+    """
+    texts = {str(row["_id"]): str(row["text"]) for row in _lines(folder / "queries.jsonl", "_id", "text")}
+    judged: dict[str, dict[str, float]] = {}
+    path = folder / "qrels" / "test.tsv"
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+            if line.strip():
+                query, document, grade = line.split("\t")
+                judged.setdefault(query, {})[document] = float(grade)
+    except (OSError, ValueError) as fault:
+        raise BadData(f"{path} cannot be read: {fault}") from fault
+    return [
+        Question(texts[query], relevant)
+        for query, relevant in judged.items()
+        if query in texts and any(grade > 0 for grade in relevant.values())
+    ]
+
+
+def load(session: Session, documents: Sequence[Document], progress: Progress) -> dict[int, str]:
+    """Publish and index documents in a scratch schema. Returns the id of each article's document."""
+    embedder = current().hooks.embedder() if is_ready(session) else None
+    names: dict[int, str] = {}
+    for number, document in enumerate(documents, 1):
+        source = _publish(session, number, document)
+        names[source.article_id] = document.id
+        session.commit()
+        pieces = source.pieces()
+        vectors = indexing.embed_pieces(embedder, source.title, pieces) if embedder else None
+        indexing.write(session, source, pieces, embedder.model if embedder else None, vectors)
+        session.commit()
+        progress(number, len(documents))
+    for table in ("articles", "revisions", "chunks", *(["chunk_embeddings"] if is_ready(session) else [])):
+        session.execute(text(f"ANALYZE {quoted_schema(session)}.{table}"))
+    session.commit()
+    return names
+
+
+def evaluate_retrieval(session: Session, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Search for every judged question and compare with the judgements.
+
+    ``recall@k`` counts questions with at least one right document among the first k.
+
+    Raises:
+        BadData: the folder is not in the format.
+    """
+    documents, questions = read_corpus(folder), read_questions(folder)
+    names = load(session, documents, progress)
+    rankings: dict[str, list[list[str]]] = {"keyword": [], "vector": [], "fused": []}
+    times = []
+    for number, question in enumerate(questions, 1):
+        began = time.perf_counter()
+        found = explore(session, question.text, None)
+        passages(session, found, DEPTH)
+        times.append((time.perf_counter() - began) * 1000)
+        session.rollback()
+        fused = [candidate.article_id for candidate in found.candidates]
+        for lane, ranking in (("keyword", found.by_keyword()), ("vector", found.by_vector()), ("fused", fused)):
+            rankings[lane].append([names[article] for article in ranking[:DEPTH]])
+        progress(number, len(questions))
+    relevant = [question.relevant for question in questions]
+    lanes = {lane: figures(ranking, relevant) for lane, ranking in rankings.items()}
+    return {
+        **lanes["fused"],
+        "p50_ms": percentile(times, 0.5),
+        "p95_ms": percentile(times, 0.95),
+        "queries": len(questions),
+        "documents": len(documents),
+        "lanes": lanes,
+    }
+
+
+def evaluate_grounding(session: Session, file: Path, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Decide for every labelled question whether the documents of a folder cover it.
+
+    ``answer_rate`` is the share of answerable questions that are answered, ``false_answer_rate`` that of the others.
+
+    Raises:
+        BadData: the file or the folder is not in the format.
+    """
+    rows = list(_lines(file, "query", "answerable"))
+    load(session, read_corpus(folder), progress)
+    scores = []
+    for number, row in enumerate(rows, 1):
+        question = str(row["query"])
+        scores.append((assess(question, search(session, question)).score, bool(row["answerable"])))
+        session.rollback()
+        progress(number, len(rows))
+    covered = sorted((score for score, answerable in scores if answerable), reverse=True)
+    uncovered = [score for score, answerable in scores if not answerable]
+    if not covered or not uncovered:
+        raise BadData(f"{file} needs questions of both kinds, answerable and not.")
+    threshold = current().settings.grounding_strong
+    return {
+        "auroc": round(auroc(covered, uncovered), 4),
+        "answer_rate": _share_from(covered, threshold),
+        "false_answer_rate": _share_from(uncovered, threshold),
+        "false_answer_rate_at": {
+            str(rate): _share_from(uncovered, covered[max(math.ceil(rate * len(covered)) - 1, 0)])
+            for rate in (0.5, 0.8)
+        },
+        "threshold": threshold,
+        "n": len(scores),
+    }
+
+
+def figures(rankings: Sequence[Sequence[str]], relevant: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The usual figures over questions, rounded to four places."""
+    if not rankings:
+        raise BadData("There is no judged question.")
+    pairs = list(zip(rankings, relevant, strict=True))
+    first = [
+        next((place for place, name in enumerate(ranking[:DEPTH], 1) if grades.get(name, 0) > 0), None)
+        for ranking, grades in pairs
+    ]
+    return {
+        "ndcg@10": round(mean(_ndcg(ranking, grades) for ranking, grades in pairs), 4),
+        "mrr@10": round(mean(1 / place if place else 0 for place in first), 4),
+        "hit@1": round(mean(place == 1 for place in first), 4),
+        "recall@5": round(mean(place is not None and place <= 5 for place in first), 4),
+        "recall@10": round(mean(place is not None for place in first), 4),
+    }
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """How often a positive scores above a negative; a tie counts half."""
+    ordered = sorted([(score, 1) for score in positive] + [(score, 0) for score in negative])
+    ranks = 0.0
+    at = 0
+    while at < len(ordered):
+        end = at
+        while end < len(ordered) and ordered[end][0] == ordered[at][0]:
+            end += 1
+        ranks += sum(label for _, label in ordered[at:end]) * (at + 1 + end) / 2
+        at = end
+    count = len(positive)
+    return (ranks - count * (count + 1) / 2) / (count * len(negative))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which this share lies, rounded to a hundredth."""
+    ordered = sorted(values)
+    return round(ordered[min(int(share * len(ordered)), len(ordered) - 1)], 2)
+
+
+def _ndcg(ranking: Sequence[str], grades: Mapping[str, float]) -> float:
+    gained = sum(grades.get(name, 0) / math.log2(place + 1) for place, name in enumerate(ranking[:DEPTH], 1))
+    ideal = sorted(grades.values(), reverse=True)[:DEPTH]
+    return gained / sum(grade / math.log2(place + 1) for place, grade in enumerate(ideal, 1))
+
+
+def _share_from(scores: Sequence[float], threshold: float) -> float:
+    return round(mean(score >= threshold for score in scores), 4)
+
+
+def _publish(session: Session, number: int, document: Document) -> indexing.Source:
+    moment = now()
+    title = (document.title.strip() or document.id)[:300]
+    article_id = session.execute(
+        insert(Article).returning(Article.id),
+        {
+            "slug": f"document-{number}",
+            "title": title,
+            "state": ArticleState.PUBLISHED,
+            "audience": Audience.PUBLIC,
+            "tags": [],
+            "created_at": moment,
+            "updated_at": moment,
+        },
+    ).scalar_one()
+    body = document.text.replace("\x00", "")
+    revision_id = session.execute(
+        insert(Revision).returning(Revision.id),
+        {
+            "article_id": article_id,
+            "number": 1,
+            "state": RevisionState.PUBLISHED,
+            "title": title,
+            "body": body,
+            "digest": hashlib.sha256(body.encode()).hexdigest(),
+            "author_id": "system:eval",
+            "author_name": "Evaluation",
+            "created_at": moment,
+            "published_at": moment,
+        },
+    ).scalar_one()
+    return indexing.Source(article_id, revision_id, title, body)
+
+
+def _lines(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict) or any(key not in row for key in needed):
+                        raise BadData(f"{path}, line {number}: needs {', '.join(needed)}.")
+                    yield row
+    except (OSError, ValueError) as fault:
+        raise BadData(f"{path} cannot be read: {fault}") from fault

@@ -1,0 +1,130 @@
+"""The index follows what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from flask import Flask
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session, scoped_session
+
+from flask_cairnloop import search
+from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.knowledge.models import Article
+from flask_cairnloop.knowledge.service import published_revision
+from flask_cairnloop.retrieval import indexing
+from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
+from flask_cairnloop.testing import run_jobs
+
+Publish = Callable[..., Article]
+
+
+class Failing:
+    """An embedder that can be switched off."""
+
+    model = "switchable"
+    dimensions = 2
+
+    def __init__(self) -> None:
+        self.works = False
+
+    def embed(self, texts: Sequence[str], kind: object = None) -> Sequence[Sequence[float]]:  # noqa: ARG002
+        if not self.works:
+            raise OSError("no network")
+        return [(1.0, float(len(words))) for words in texts]
+
+
+def test_a_published_article_has_passages_terms_and_vectors(session: Session, publish_article: Publish) -> None:
+    body = "## Roses\n\n" + "Water the roses. " * 50 + "\n\n## Lawn\n\n" + "Mow it. " * 90
+    article = publish_article("gardens", body)
+    chunks = session.scalars(select(Chunk).where(Chunk.article_id == article.id).order_by(Chunk.ordinal)).all()
+    assert [chunk.heading for chunk in chunks] == ["Roses", "Lawn"]
+    revision = published_revision(session, article.id)
+    assert revision is not None
+    assert {chunk.revision_id for chunk in chunks} == {revision.id}
+    assert "'rose':" in chunks[0].terms
+    models = session.scalars(
+        select(ChunkEmbedding.model).where(ChunkEmbedding.chunk_id.in_([chunk.id for chunk in chunks]))
+    ).all()
+    assert len(models) == 2
+    assert models[0].startswith("all-MiniLM-L6-v2")
+
+
+def test_running_it_twice_leaves_one_set_of_passages(app: Flask, session: Session, publish_article: Publish) -> None:
+    article = publish_article("twice", "Once is enough.")
+    for _ in indexing.queue(session, [article.id, article.id]):
+        session.commit()
+    assert run_jobs(app) == 1
+    assert session.scalar(select(func.count()).where(Chunk.article_id == article.id)) == 1
+
+
+def test_words_that_are_no_longer_the_published_ones_are_not_written(
+    session: Session, publish_article: Publish
+) -> None:
+    article = publish_article("race", "The old words.")
+    old = indexing.published(session, article.id)
+    assert old is not None
+    publish_article("race", "The new words.")
+    assert indexing.write(session, old, old.pieces(), None, None) is False
+    session.rollback()
+    assert session.scalars(select(Chunk.content).where(Chunk.article_id == article.id)).all() == ["The new words."]
+
+
+def test_when_the_embedder_fails_words_are_found_and_vectors_follow(
+    make_app: Callable[..., Flask], publish_article: Publish, session: scoped_session[Session]
+) -> None:
+    article_id = publish_article("later", "A numbat sleeps in a log.", index=False).id
+    session.remove()
+    embedder = Failing()
+    other = make_app(EMBEDDER=embedder)
+    run_jobs(other)
+    with other.app_context():
+        desk = other.extensions["sqlalchemy"].session
+        assert search(desk, "numbat log").passages[0].article_id == article_id
+        assert article_id in indexing.stale(desk)
+        waiting = select(Job).where(Job.unique_key == indexing.index_key(article_id), Job.state == JobState.SCHEDULED)
+        assert desk.scalars(waiting).one().arguments == {"article_id": article_id, "failures": 1}
+        desk.rollback()
+        embedder.works = True
+        run_jobs(other, within=timedelta(minutes=2))
+        assert article_id not in indexing.stale(desk)
+        desk.remove()
+
+
+def test_the_commands_tell_how_far_it_is_and_queue_what_is_missing(
+    app: Flask, session: Session, publish_article: Publish
+) -> None:
+    publish_article("first", "The first one.")
+    for _ in indexing.queue(session, indexing.everything(session)):  # whatever other tests did to the index
+        session.commit()
+    publish_article("second", "The second one.", index=False)
+    runner = app.test_cli_runner()
+    run_jobs(app)
+    session.execute(text("DELETE FROM cairnloop.chunks WHERE title = 'second'"))
+    session.commit()
+    status = indexing.status(session)
+    assert (status.articles - status.indexed, status.articles - status.with_vectors) == (1, 1)
+    session.rollback()
+    assert f"Found by words         {status.indexed}" in runner.invoke(args=["cairnloop", "index", "status"]).output
+    rebuilt = runner.invoke(args=["cairnloop", "index", "rebuild", "--stale"])
+    assert rebuilt.exit_code == 0, rebuilt.output
+    assert "1 articles queued" in rebuilt.output
+    run_jobs(app)
+    assert indexing.stale(session) == []
+
+
+def test_vectors_get_their_place_when_pgvector_comes_later(
+    app: Flask, session: Session, publish_article: Publish
+) -> None:
+    article = publish_article("pgvector", "A bilby digs at night.")
+    session.execute(text("DROP TABLE cairnloop.chunk_embeddings"))
+    session.commit()
+    assert indexing.status(session).vectors is False
+    session.rollback()
+    result = app.test_cli_runner().invoke(args=["cairnloop", "index", "rebuild"])
+    assert result.exit_code == 0, result.output
+    run_jobs(app)
+    session.rollback()
+    assert indexing.status(session).vectors is True
+    assert article.id not in indexing.stale(session)

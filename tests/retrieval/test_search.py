@@ -1,0 +1,171 @@
+"""Search on real PostgreSQL with the real offline model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from flask_cairnloop import search
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.context import current
+from flask_cairnloop.knowledge.models import Article, Audience
+from flask_cairnloop.knowledge.service import archive
+from flask_cairnloop.retrieval.types import LaneState, SearchResults
+from flask_cairnloop.testing import run_jobs
+
+ACTOR = Actor.system("test")
+Publish = Callable[..., Article]
+
+
+def titles(results: SearchResults) -> list[str]:
+    return [passage.title for passage in results.passages]
+
+
+def lanes(results: SearchResults) -> dict[str, LaneState]:
+    return {lane.name: lane.state for lane in results.lanes}
+
+
+class Broken:
+    """An embedder that has stopped working."""
+
+    model = "broken"
+    dimensions = 384
+
+    def embed(self, texts: object, kind: object = None) -> Sequence[Sequence[float]]:  # noqa: ARG002
+        raise TimeoutError("the provider does not answer")
+
+
+class Hanging:
+    """An embedder that does not come back before it is let go."""
+
+    model = "hanging"
+    dimensions = 384
+
+    def __init__(self, release: threading.Event) -> None:
+        self.release = release
+
+    def embed(self, texts: object, kind: object = None) -> Sequence[Sequence[float]]:  # noqa: ARG002
+        self.release.wait(10)
+        return []
+
+
+@pytest.mark.parametrize(
+    ("question", "title"),
+    [
+        ("My wallet was stolen with my library card in it. What should I do?", "Your library card is lost or stolen"),
+        ("I forgot my PIN and cannot sign in any more", "Resetting your PIN"),
+        ("Are you open on Sunday?", "Opening hours"),
+        ("E-4107", "Reading e-books on your device"),
+        ("my screen says " + "and I do not know what to do " * 60 + "E-4107", "Reading e-books on your device"),
+        ("is it posible to prolong the lending of books i still have at home", "How long you can keep what you borrow"),
+    ],
+)
+def test_the_article_that_answers_comes_first(library: Session, question: str, title: str) -> None:
+    results = search(library, question)
+    assert titles(results)[0] == title
+    assert lanes(results) == {"keyword": LaneState.OK, "vector": LaneState.OK}
+
+
+def test_one_passage_an_article_with_its_numbers(library: Session) -> None:
+    results = search(library, "How much are fees for a late book?", limit=5)
+    assert len(results.passages) == 5
+    assert len({passage.article_id for passage in results.passages}) == 5
+    best = results.passages[0]
+    assert (best.keyword_rank, best.vector_rank) == (1, 1)
+    assert best.similarity is not None
+    assert 0.4 < best.similarity < 1
+    assert best.keyword_score is not None
+    assert 0 < best.keyword_score <= 1
+    assert [p.score for p in results.passages] == sorted((p.score for p in results.passages), reverse=True)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["", "   ", "\x00", "'", "\\", "'':*&|!()<->", "a\\'b ':* | x", "the of and", "%s %(x)s :n", "𝔘𝔫𝔦 ☃", "x" * 50_000],
+)
+def test_no_question_breaks_it(library: Session, question: str) -> None:
+    results = search(library, question)
+    assert not results.degraded
+    assert library.execute(text("SELECT 1")).scalar_one() == 1
+
+
+def test_without_an_embedder_words_alone_find_and_the_lane_says_why(
+    library: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(current().hooks), "embedder", lambda _hooks: None)
+    results = search(library, "My library card was stolen")
+    assert titles(results)[0] == "Your library card is lost or stolen"
+    assert lanes(results) == {"keyword": LaneState.OK, "vector": LaneState.OFF}
+    assert results.lanes[1].reason
+    assert not results.degraded
+
+
+def test_a_broken_embedder_is_a_lane_that_is_down_and_articles_are_still_found(
+    make_app: Callable[..., Flask], library: Session
+) -> None:
+    library.rollback()
+    other = make_app(EMBEDDER=Broken())
+    with other.app_context():
+        results = search(other.extensions["sqlalchemy"].session, "My library card was stolen")
+    assert titles(results)[0] == "Your library card is lost or stolen"
+    assert results.degraded
+    assert lanes(results)["vector"] is LaneState.DOWN
+
+
+def test_an_embedder_that_hangs_costs_no_more_than_the_limit(make_app: Callable[..., Flask], library: Session) -> None:
+    library.rollback()
+    release = threading.Event()
+    other = make_app(EMBEDDER=Hanging(release), HOOK_TIMEOUT=0.2)
+    with other.app_context():
+        results = search(other.extensions["sqlalchemy"].session, "My library card was stolen")
+    release.set()
+    assert titles(results)[0] == "Your library card is lost or stolen"
+    assert results.lanes[1].reason == "The embedder did not answer in time."
+
+
+def test_a_lane_the_database_refuses_leaves_the_transaction_usable(library: Session) -> None:
+    library.execute(text("SET LOCAL search_path TO pg_catalog"))  # the vector operator is not found any more
+    results = search(library, "My library card was stolen")
+    assert titles(results)[0] == "Your library card is lost or stolen"
+    assert lanes(results) == {"keyword": LaneState.OK, "vector": LaneState.DOWN}
+    assert library.execute(text("SELECT 1")).scalar_one() == 1
+    library.rollback()
+
+
+def test_a_database_without_the_table_for_vectors_searches_by_words(library: Session) -> None:
+    from flask_cairnloop.database.base import quoted_schema
+
+    library.execute(text(f"DROP TABLE {quoted_schema(library)}.chunk_embeddings"))
+    results = search(library, "My library card was stolen")
+    assert titles(results)[0] == "Your library card is lost or stolen"
+    assert lanes(results)["vector"] is LaneState.OFF
+    assert "pgvector" in (results.lanes[1].reason or "")
+    library.rollback()
+
+
+def test_superseded_and_archived_words_are_never_found(app: Flask, session: Session, publish_article: Publish) -> None:
+    article = publish_article("ferry", "The quokka ferry leaves at nine.", title="Ferry")
+    assert titles(search(session, "quokka ferry"))[:1] == ["Ferry"]
+    publish_article("ferry", "The wallaby ferry leaves at ten.", title="Ferry", index=False)
+    found = search(session, "quokka ferry")  # before the worker has run
+    assert all("quokka" not in passage.content for passage in found.passages)
+    run_jobs(app)
+    assert search(session, "wallaby ferry").passages[0].content == "The wallaby ferry leaves at ten."
+    archive(session, article.id, actor=ACTOR)
+    session.commit()
+    assert article.id not in {passage.article_id for passage in search(session, "wallaby ferry").passages}
+    run_jobs(app)
+    assert article.id not in {passage.article_id for passage in search(session, "wallaby ferry").passages}
+
+
+def test_internal_articles_are_marked_and_can_be_left_out(session: Session, publish_article: Publish) -> None:
+    inside = publish_article("margins", "Our margin on axolotl food is forty percent.", audience=Audience.INTERNAL)
+    (first, *_) = search(session, "margin on axolotl food").passages
+    assert (first.article_id, first.public) == (inside.id, False)
+    public = search(session, "margin on axolotl food", audience=Audience.PUBLIC)
+    assert inside.id not in {passage.article_id for passage in public.passages}
