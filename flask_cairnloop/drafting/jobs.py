@@ -1,0 +1,242 @@
+"""Making a draft: question, search, grounding, engine, policy, and one write at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from flask_cairnloop.clock import now
+from flask_cairnloop.conversations import service as conversations
+from flask_cairnloop.conversations.models import Conversation, ConversationStatus
+from flask_cairnloop.drafting import engine, lifecycle, marks, question
+from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.drafting.service import send_automatically
+from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.errors import HookFailed, NotFound
+from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
+from flask_cairnloop.jobs import JobContext, QueueName, job
+from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
+from flask_cairnloop.retrieval.grounding import assess
+from flask_cairnloop.retrieval.search import search
+from flask_cairnloop.retrieval.types import SearchResults, Strength
+
+EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What was read before the slow part."""
+
+    draft_id: int
+    subject: str
+    customer: Customer
+    asked: question.Asked
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the slow part made."""
+
+    grounding: Grounding
+    results: SearchResults
+    proposal: Proposal
+    policy: PolicyDecision
+    policy_reason: str | None
+
+
+def give_up(context: JobContext, *, conversation_id: int) -> None:
+    """The last attempt failed: say so on the draft, where the operator can ask for another."""
+    conversation = conversations.lock(context.session, conversation_id)
+    draft = lifecycle.find_open(context.session, conversation.id)
+    if draft is not None and draft.state is DraftState.GENERATING:
+        draft.failure = (context.error or "The worker was lost.")[:500]
+        lifecycle.step(context.session, draft, "fail", lifecycle.SYSTEM)
+
+
+@job(lifecycle.JOB, queue=QueueName.INTERACTIVE, max_attempts=3, timeout=90, on_dead=give_up)
+def draft(context: JobContext, *, conversation_id: int) -> None:
+    """Make the draft a conversation waits for, if it still waits for one."""
+    _begin_again(context.session, conversation_id)
+    task = _read(context.session, conversation_id)
+    if task is None:
+        return
+    context.release()
+    outcome = _make(context, conversation_id, task)
+    _write(context, conversation_id, task, outcome)
+
+
+def _begin_again(session: Session, conversation_id: int) -> None:
+    """A job that was retried by a person: its failed draft is being made again, and its page says so meanwhile."""
+    found = lifecycle.find_open(session, conversation_id)
+    if found is None or found.state is not DraftState.FAILED:
+        return
+    conversations.lock(session, conversation_id)
+    found = lifecycle.find_open(session, conversation_id)
+    if found is not None and found.state is DraftState.FAILED:
+        found.failure = None
+        lifecycle.step(session, found, "be tried again", lifecycle.SYSTEM)
+        session.commit()
+
+
+def _read(session: Session, conversation_id: int) -> _Task | None:
+    row = session.execute(
+        select(Draft, Conversation)
+        .join(Conversation, Conversation.id == Draft.conversation_id)
+        .where(Draft.conversation_id == conversation_id, Draft.state == DraftState.GENERATING)
+        .options(joinedload(Conversation.customer))
+    ).one_or_none()
+    if row is None:
+        return None
+    found, conversation = row
+    person = conversation.customer
+    return _Task(
+        found.id,
+        conversation.subject,
+        Customer(person.ref, person.name, person.email, person.organization),
+        question.read(session, conversation),
+    )
+
+
+def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
+    """Search, weigh, write, ask the policy. No transaction of ours is open while host code runs."""
+    hooks = context.cairnloop.hooks
+    results = search(context.session, task.asked.question, limit=EVIDENCE)
+    context.release()
+    grounding = Grounding(
+        conversation_id,
+        task.asked.question,
+        task.subject,
+        task.asked.turns,
+        results.passages,
+        assess(task.asked.question, _quotable(results)),
+        task.asked.clarifications,
+        task.customer.name,
+    )
+    proposal = hooks.generate_draft(grounding)
+    if proposal is None:
+        proposal = engine.compose(grounding, _likeness(hooks))
+    else:
+        check(proposal, grounding, context.cairnloop.settings.message_limit)
+    decision, reason = hooks.automation_policy(
+        DraftInfo(
+            conversation_id,
+            task.customer,
+            proposal.kind,
+            grounding.assessment.strength,
+            grounding.assessment.score,
+            task.asked.question,
+            marks.without(proposal.body, {citation.number for citation in proposal.citations}),
+            proposal.engine,
+        )
+    )
+    if decision is PolicyDecision.ALLOW and not _may_go_alone(proposal, grounding):
+        decision, reason = PolicyDecision.REQUIRE_APPROVAL, "Only a strongly grounded reply may be sent by itself."
+    return _Outcome(grounding, results, proposal, decision, reason)
+
+
+def _quotable(results: SearchResults) -> SearchResults:
+    """What a customer may be told: only that can ground an answer, however well an internal article fits."""
+    return replace(results, passages=tuple(passage for passage in results.passages if passage.public))
+
+
+def _may_go_alone(proposal: Proposal, grounding: Grounding) -> bool:
+    return proposal.kind is DraftKind.REPLY and grounding.assessment.strength is Strength.STRONG
+
+
+def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
+    """Hold a host engine's proposal to what was found.
+
+    Raises:
+        HookFailed: it answers without strong grounding, cites what is not public evidence, or has no fitting text.
+    """
+
+    def refuse(detail: str) -> HookFailed:
+        return HookFailed("CAIRNLOOP_DRAFT_GENERATOR", "invalid", detail)
+
+    if not isinstance(proposal.kind, DraftKind):
+        raise refuse("kind is no DraftKind")
+    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(proposal.body.strip()) <= limit:
+        raise refuse("the text is empty or too long")
+    if proposal.kind is DraftKind.REPLY and grounding.assessment.strength is not Strength.STRONG:
+        raise refuse("a reply needs strong grounding")
+    public = {passage.chunk_id for passage in grounding.passages if passage.public}
+    if any(citation.chunk_id not in public for citation in proposal.citations):
+        raise refuse("a citation names no public passage of the evidence")
+    if proposal.kind is DraftKind.REPLY and not proposal.citations:
+        raise refuse("a reply needs a citation")
+
+
+def _likeness(hooks: Hooks) -> engine.Likeness:
+    """Likeness by meaning where there is an embedder that works, else by words."""
+
+    def by_meaning(asked: str, texts: Sequence[str]) -> Sequence[float]:
+        embedder = hooks.embedder()
+        if embedder is None:
+            return engine.lexical_likeness(asked, texts)
+        try:
+            target = embed(embedder, [asked], "query")[0]
+            vectors = embed(embedder, list(texts), "passage")
+        except EmbeddingFailed:
+            return engine.lexical_likeness(asked, texts)
+        return [_cosine(target, vector) for vector in vectors]
+
+    return by_meaning
+
+
+def _cosine(left: Sequence[float], right: Sequence[float]) -> float:
+    dot = sum(a * b for a, b in zip(left, right, strict=True))
+    norms = (sum(a * a for a in left) * sum(b * b for b in right)) ** 0.5
+    return float(dot / norms) if norms else 0.0
+
+
+def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Outcome) -> None:
+    """Store the draft, if the conversation has not moved on meanwhile."""
+    session = context.session
+    try:
+        conversation = conversations.lock(session, conversation_id)
+    except NotFound:
+        return
+    found = lifecycle.find_open(session, conversation_id)
+    if (
+        found is None
+        or found.id != task.draft_id
+        or found.state is not DraftState.GENERATING
+        or conversation.status is not ConversationStatus.OPEN
+        or conversation.last_customer_sequence != found.answers_sequence
+    ):
+        return
+    assessment = outcome.grounding.assessment
+    found.grounding = assessment.strength
+    found.grounding_numbers = {
+        **{name: round(float(value), 4) for name, value in assessment.numbers.items()},
+        "score": round(assessment.score, 4),
+        "reason": assessment.reason,
+        "version": assessment.version,
+        "lanes": {lane.name: lane.state.value for lane in outcome.results.lanes},
+    }
+    found.kind = outcome.proposal.kind
+    found.engine = outcome.proposal.engine[:100]
+    found.policy = outcome.policy
+    found.policy_reason = outcome.policy_reason
+    if outcome.policy is PolicyDecision.DENY:
+        found.policy_reason = f"The policy {context.cairnloop.hooks.policy_name} withholds drafts like this."
+        lifecycle.step(session, found, "be withheld", lifecycle.SYSTEM)
+        return
+    found.question = outcome.grounding.question
+    found.body = outcome.proposal.body
+    found.summary = outcome.proposal.summary
+    found.citations = [asdict(citation) for citation in outcome.proposal.citations]
+    found.evidence = [_snapshot(passage) for passage in outcome.results.passages]
+    found.ready_at = now()
+    lifecycle.step(session, found, "become ready", lifecycle.SYSTEM)
+    if outcome.policy is PolicyDecision.ALLOW:
+        send_automatically(session, found, conversation, context.cairnloop.hooks.policy_name)
+
+
+def _snapshot(passage: Any) -> dict[str, Any]:
+    kept = ("chunk_id", "article_id", "revision_id", "title", "heading", "content", "public", "score", "similarity")
+    return {name: getattr(passage, name) for name in kept}

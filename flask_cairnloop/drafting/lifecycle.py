@@ -1,0 +1,141 @@
+"""The state machine of a draft, and the two things that happen to drafts because a conversation moves on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from flask_cairnloop import signals
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.audit.service import record
+from flask_cairnloop.clock import now
+from flask_cairnloop.context import current
+from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
+from flask_cairnloop.errors import IllegalTransition
+from flask_cairnloop.jobs import enqueue, publish_conversation, send_signal
+
+JOB = "drafting.draft"
+SYSTEM = Actor.system("drafting")
+
+# The one table of allowed steps: step -> states it may start from -> state it leads to.
+TRANSITIONS: dict[str, tuple[frozenset[DraftState], DraftState]] = {
+    "become ready": (frozenset({DraftState.GENERATING}), DraftState.READY),
+    "fail": (frozenset({DraftState.GENERATING}), DraftState.FAILED),
+    "be tried again": (frozenset({DraftState.FAILED}), DraftState.GENERATING),
+    "be withheld": (frozenset({DraftState.GENERATING}), DraftState.WITHHELD),
+    "be approved": (frozenset({DraftState.READY}), DraftState.APPROVED),
+    "be edited and sent": (frozenset({DraftState.READY}), DraftState.EDITED),
+    "be discarded": (frozenset({DraftState.READY, DraftState.FAILED}), DraftState.DISCARDED),
+    "be superseded": (frozenset(OPEN_STATES), DraftState.SUPERSEDED),
+}
+
+
+def check(draft: Draft, name: str) -> None:
+    """Whether a step may be taken now.
+
+    Raises:
+        IllegalTransition: the draft is not in a state from which it may be.
+    """
+    if draft.state not in TRANSITIONS[name][0]:
+        raise IllegalTransition("draft", draft.state.value, name)
+
+
+def step(session: Session, draft: Draft, name: str, actor: Actor, **data: Any) -> None:
+    """Take one step, with its audit row, live event and, where there is one, its signal. The draft is locked already.
+
+    Raises:
+        IllegalTransition: the draft is not in a state from which this step may be taken.
+    """
+    check(draft, name)
+    reached = TRANSITIONS[name][1]
+    draft.state = reached
+    record(
+        session,
+        actor,
+        f"draft.{reached.value}",
+        "draft",
+        draft.id,
+        conversation_id=draft.conversation_id,
+        **data,
+    )
+    tell(session, draft)
+    if reached in (DraftState.READY, DraftState.WITHHELD, DraftState.FAILED):
+        send_signal(
+            session,
+            signals.draft_created,
+            conversation_id=draft.conversation_id,
+            draft_id=draft.id,
+            state=reached.value,
+            kind=draft.kind.value if draft.kind else None,
+            grounding=draft.grounding.value if draft.grounding else None,
+        )
+    elif reached in (DraftState.APPROVED, DraftState.EDITED, DraftState.DISCARDED):
+        send_signal(
+            session,
+            signals.draft_decided,
+            conversation_id=draft.conversation_id,
+            draft_id=draft.id,
+            decision=reached.value,
+        )
+
+
+def decide(draft: Draft, actor: Actor, reason: str | None = None) -> None:
+    """Write down who decided, and when."""
+    draft.decided_by = actor.id
+    draft.decided_by_name = actor.name
+    draft.decided_at = now()
+    draft.decision_reason = reason
+
+
+def tell(session: Session, draft: Draft) -> None:
+    """Let live pages know that a draft changed."""
+    publish_conversation(session, draft.conversation_id, "draft", draft_id=draft.id, state=draft.state.value)
+
+
+def start(session: Session, conversation: Conversation) -> Draft:
+    """Begin a draft for the customer's newest words; an older open one no longer answers them and is superseded.
+
+    The job waits for ``DRAFT_DELAY`` seconds of quiet: a further message moves it.
+    """
+    withdraw(session, conversation, because="customer", actor=SYSTEM)
+    draft = Draft(conversation_id=conversation.id, answers_sequence=conversation.last_customer_sequence)
+    draft.state = DraftState.GENERATING
+    session.add(draft)
+    session.flush()
+    record(session, SYSTEM, "draft.generating", "draft", draft.id, conversation_id=conversation.id)
+    tell(session, draft)
+    delay = current().settings.draft_delay
+    enqueue(
+        session,
+        JOB,
+        {"conversation_id": conversation.id},
+        run_at=now() + timedelta(seconds=delay) if delay else None,
+        unique_key=f"{JOB}:{conversation.id}",
+    )
+    return draft
+
+
+def withdraw(session: Session, conversation: Conversation, *, because: str, actor: Actor) -> None:
+    """Supersede the open draft, if there is one, because the conversation moved on.
+
+    Args:
+        because: ``"customer"``, ``"reply"``, ``"resolve"`` or ``"regenerate"``.
+    """
+    draft = find_open(session, conversation.id)
+    if draft is not None:
+        draft.superseded_by = because
+        step(session, draft, "be superseded", actor, because=because)
+        session.flush()  # before a new open draft is added: there is one at most
+
+
+def find_open(session: Session, conversation_id: int) -> Draft | None:
+    """The draft that is being made or waits for a decision. Call it under the conversation's lock to rely on it."""
+    return session.scalars(
+        select(Draft)
+        .where(Draft.conversation_id == conversation_id, Draft.state.in_(OPEN_STATES))
+        .execution_options(populate_existing=True)
+    ).one_or_none()

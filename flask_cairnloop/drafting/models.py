@@ -1,0 +1,75 @@
+"""Proposed replies: written by a machine, decided by an operator."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flask_cairnloop.clock import now
+from flask_cairnloop.database.base import Base, choice
+from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.retrieval.types import Strength
+
+
+class DraftState(StrEnum):
+    GENERATING = "generating"
+    READY = "ready"
+    FAILED = "failed"
+    APPROVED = "approved"  # sent as it stood
+    EDITED = "edited"  # sent with an operator's changes
+    DISCARDED = "discarded"
+    SUPERSEDED = "superseded"  # the conversation moved on before a decision
+    WITHHELD = "withheld"  # the policy denied it; no text is kept for showing
+
+
+OPEN_STATES = (DraftState.GENERATING, DraftState.READY, DraftState.FAILED)
+
+
+class Draft(Base):
+    __tablename__ = "drafts"
+    __table_args__ = (
+        CheckConstraint(
+            "state NOT IN ('ready', 'approved', 'edited') OR (kind = 'escalation' OR kind IS NOT NULL AND body <> '')",
+            name="text_when_ready",
+        ),
+        CheckConstraint(
+            "state NOT IN ('approved', 'edited', 'discarded') OR decided_by IS NOT NULL", name="decided_by_someone"
+        ),
+        Index(
+            "uq_drafts_one_open",
+            "conversation_id",
+            unique=True,
+            postgresql_where=text("state IN ('generating', 'ready', 'failed')"),
+        ),
+        Index("ix_drafts_conversation_id", "conversation_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"))
+    state: Mapped[DraftState] = mapped_column(choice(DraftState, "state"), default=DraftState.GENERATING)
+    kind: Mapped[DraftKind | None] = mapped_column(choice(DraftKind, "kind"))
+    # Sequence of the customer's newest message this draft answers.
+    answers_sequence: Mapped[int]
+    question: Mapped[str] = mapped_column(default="")
+    body: Mapped[str] = mapped_column(default="")
+    summary: Mapped[str] = mapped_column(default="")  # one sentence for the operator
+    # What was decided on, as it was then: numbered citations, all passages weighed, the numbers behind the decision.
+    citations: Mapped[list[Any]] = mapped_column(default=list)
+    evidence: Mapped[list[Any]] = mapped_column(default=list)
+    grounding: Mapped[Strength | None] = mapped_column(choice(Strength, "grounding"))
+    grounding_numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    policy: Mapped[PolicyDecision | None] = mapped_column(choice(PolicyDecision, "policy"))
+    policy_reason: Mapped[str | None] = mapped_column(String(500))
+    engine: Mapped[str | None] = mapped_column(String(100))
+    failure: Mapped[str | None] = mapped_column(String(500))
+    superseded_by: Mapped[str | None] = mapped_column(String(32))  # "customer", "reply", "resolve"
+    decided_by: Mapped[str | None] = mapped_column(String(200))
+    decided_by_name: Mapped[str | None] = mapped_column(String(200))
+    decided_at: Mapped[datetime | None]
+    decision_reason: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    ready_at: Mapped[datetime | None]

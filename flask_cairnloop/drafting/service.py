@@ -1,0 +1,130 @@
+"""What an operator can do with a draft. Nothing reaches a customer but through ``conversations.service.send``."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.context import current
+from flask_cairnloop.conversations import service as conversations
+from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message
+from flask_cairnloop.drafting import lifecycle, marks
+from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, NotFound
+
+DISCARD_REASONS = ("wrong", "incomplete", "tone", "not_needed", "other")
+
+
+def open_draft(session: Session, conversation_id: int) -> Draft | None:
+    """The draft that is being made or waits for a decision."""
+    return lifecycle.find_open(session, conversation_id)
+
+
+def without_marks(draft: Draft, body: str | None = None) -> str:
+    """A draft's text, or an operator's version of it, as the customer reads it: without citation numbers."""
+    return marks.without((draft.body if body is None else body).replace("\r\n", "\n"), _numbers(draft))
+
+
+def _numbers(draft: Draft) -> set[int]:
+    return {int(citation["number"]) for citation in draft.citations}
+
+
+def approve(
+    session: Session, draft_id: int, *, actor: Actor, seen: int | None = None, body: str | None = None
+) -> Message:
+    """Send a draft, as it stands or as the operator changed it. A draft is sent at most once.
+
+    Args:
+        seen: sequence of the newest message the operator had before them.
+        body: the operator's text; the draft's own when left out or the same.
+
+    Raises:
+        NotFound: there is no such draft.
+        IllegalTransition: it is not ready; with state ``approved`` or ``edited`` it was sent already.
+        Conflict: it is an escalation or material to copy, which cannot be sent as it stands.
+        InvalidInput: the text is empty or too long.
+        StaleConversation: the customer has written after ``seen``.
+    """
+    draft, conversation = _lock(session, draft_id)
+    if draft.state is DraftState.SUPERSEDED:
+        conversations.check_seen(conversation, seen)  # newer words say more than what became of the draft
+    if draft.state is not DraftState.READY:
+        raise IllegalTransition("draft", draft.state.value, "be approved")
+    conversations.check_seen(conversation, seen)
+    if draft.kind is DraftKind.ESCALATION:
+        raise Conflict("This draft hands over to a person; there is no text to send. Write the reply yourself.")
+    if draft.policy is PolicyDecision.DRAFT_ONLY:
+        raise Conflict("The policy keeps this draft as material only. Copy it into your reply.")
+    return _send(session, draft, conversation, actor, body)
+
+
+def send_automatically(session: Session, draft: Draft, conversation: Conversation, policy: str) -> Message:
+    """Send a ready draft because the policy allowed it. Draft and conversation are locked already."""
+    return _send(session, draft, conversation, Actor.policy(policy), None)
+
+
+def _send(session: Session, draft: Draft, conversation: Conversation, actor: Actor, body: str | None) -> Message:
+    proposed = without_marks(draft)
+    words = proposed if body is None else without_marks(draft, body)
+    if not words:
+        raise InvalidInput("body", "There is nothing to send.")
+    limit = current().settings.message_limit
+    if len(words) > limit:
+        raise InvalidInput("body", f"A message has at most {limit:,} characters; this one has {len(words):,}.")
+    edited = words != proposed
+    lifecycle.decide(draft, actor)
+    lifecycle.step(session, draft, "be edited and sent" if edited else "be approved", actor)
+    return conversations.send(
+        session, conversation, actor=actor, body=words, draft_id=draft.id, citations=draft.citations
+    )
+
+
+def discard(session: Session, draft_id: int, *, actor: Actor, reason: str) -> Draft:
+    """Throw a draft away. The conversation goes on waiting for a person.
+
+    Args:
+        reason: one of :data:`DISCARD_REASONS`.
+
+    Raises:
+        InvalidInput: the reason is none of those.
+        IllegalTransition: the draft is not open.
+    """
+    if reason not in DISCARD_REASONS:
+        raise InvalidInput("reason", "Choose why the draft is discarded.")
+    draft, _ = _lock(session, draft_id)
+    lifecycle.check(draft, "be discarded")
+    lifecycle.decide(draft, actor, reason)
+    lifecycle.step(session, draft, "be discarded", actor, reason=reason)
+    return draft
+
+
+def regenerate(session: Session, conversation_id: int, *, actor: Actor) -> Draft:
+    """Make a new draft for the customer's newest words, in place of an open one.
+
+    Raises:
+        IllegalTransition: the conversation is resolved, or the customer has not written anything.
+    """
+    conversation = conversations.lock(session, conversation_id)
+    if conversation.status is not ConversationStatus.OPEN or not conversation.last_customer_sequence:
+        raise IllegalTransition("conversation", conversation.status.value, "get a new draft")
+    lifecycle.withdraw(session, conversation, because="regenerate", actor=actor)
+    return lifecycle.start(session, conversation)
+
+
+def _lock(session: Session, draft_id: int) -> tuple[Draft, Conversation]:
+    """A draft and its conversation, the conversation locked first as everywhere else."""
+    conversation_id = session.scalar(select(Draft.conversation_id).where(Draft.id == draft_id))
+    if conversation_id is None:
+        raise NotFound("There is no such draft.")
+    conversation = conversations.lock(session, conversation_id)
+    draft = session.scalars(select(Draft).where(Draft.id == draft_id).execution_options(populate_existing=True)).one()
+    return draft, conversation
+
+
+def message_of(session: Session, draft_id: int) -> Message | None:
+    """The reply a draft became, if it was sent."""
+    return session.scalars(
+        select(Message).where(Message.draft_id == draft_id).options(joinedload(Message.conversation))
+    ).one_or_none()

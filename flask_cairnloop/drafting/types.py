@@ -1,0 +1,86 @@
+"""What goes into a draft engine and what comes out, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from flask_cairnloop.retrieval.types import Assessment, Passage
+
+
+class DraftKind(StrEnum):
+    REPLY = "reply"
+    CLARIFICATION = "clarification"
+    ESCALATION = "escalation"
+
+
+class PolicyDecision(StrEnum):
+    REQUIRE_APPROVAL = "require_approval"
+    DRAFT_ONLY = "draft_only"
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message the customer can see. Notes and events never reach an engine."""
+
+    author: Literal["customer", "team"]
+    name: str
+    body: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """Everything an engine may use to write one draft.
+
+    Args:
+        question: the customer's own latest words, with the subject where it adds something.
+        turns: the conversation, oldest first.
+        passages: evidence, best first; ``public`` tells which may be quoted to the customer.
+        clarifications: how many clarifying questions this conversation has already been asked in a row.
+        customer_name: how the customer is called, if known.
+    """
+
+    conversation_id: int
+    question: str
+    subject: str
+    turns: tuple[Turn, ...]
+    passages: tuple[Passage, ...]
+    assessment: Assessment
+    clarifications: int
+    customer_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A numbered source: ``[number]`` in the text stands after the sentence it supports."""
+
+    number: int
+    article_id: int
+    revision_id: int
+    chunk_id: int
+    title: str
+    heading: str
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A draft as an engine proposes it.
+
+    Args:
+        body: text for the customer with citation numbers like ``[1]``.
+        summary: one sentence for the operator.
+        engine: name and version of what wrote it.
+    """
+
+    kind: DraftKind
+    body: str
+    summary: str
+    citations: tuple[Citation, ...]
+    engine: str

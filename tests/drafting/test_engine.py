@@ -1,0 +1,219 @@
+"""The deterministic engine: whole sentences with their sources, one question, or an honest hand-over."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_cairnloop.drafting import marks
+from flask_cairnloop.drafting.blocks import blocks_of, sentences
+from flask_cairnloop.drafting.engine import MAX_CLARIFICATIONS, compose, lexical_likeness
+from flask_cairnloop.drafting.question import build
+from flask_cairnloop.drafting.types import DraftKind, Grounding
+from flask_cairnloop.retrieval.types import Assessment, Passage, Strength
+
+DESCALING = """The boiler needs descaling every three months. Hard water makes it every month.
+
+To descale the boiler:
+
+1. Empty the tank and remove the filter.
+2. Fill it with **one litre** of descaler.
+3. Hold the `Clean` button for ten seconds.
+
+| Part | Price |
+|---|---|
+| Filter | 12 |
+
+See [the shop](https://shop.example/filters) for new filters."""
+
+
+def passage(number: int, content: str, *, title: str = "", public: bool = True) -> Passage:
+    return Passage(
+        chunk_id=number,
+        article_id=number * 10,
+        revision_id=number * 100,
+        title=title or f"Article {number}",
+        heading="",
+        content=content,
+        public=public,
+        score=1.0 / number,
+        similarity=0.7,
+        keyword_score=1.0,
+        keyword_rank=number,
+        vector_rank=number,
+    )
+
+
+def grounding(strength: Strength, *passages: Passage, question: str = "How do I descale the boiler?") -> Grounding:
+    return Grounding(
+        conversation_id=1,
+        question=question,
+        subject=question,
+        turns=(),
+        passages=passages,
+        assessment=Assessment(strength, 0.5, {}, "covered", "test"),
+        clarifications=0,
+        customer_name="Ada Byron",
+    )
+
+
+def test_an_answer_keeps_steps_in_order_and_cites_what_it_says() -> None:
+    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING, title="Care")), lexical_likeness)
+    assert proposal.kind is DraftKind.REPLY
+    assert proposal.body.startswith("Hi Ada,")
+    steps = proposal.body.index("1. Empty"), proposal.body.index("2. Fill"), proposal.body.index("3. Hold")
+    assert list(steps) == sorted(steps)
+    assert "for ten seconds. [1]" in proposal.body
+    assert "To descale the boiler:\n1. Empty" in proposal.body
+    assert "**" not in proposal.body
+    (citation,) = proposal.citations
+    assert (citation.number, citation.chunk_id, citation.article_id, citation.title) == (1, 1, 10, "Care")
+    assert citation.quote.startswith("To descale the boiler:")
+
+
+def test_what_does_not_belong_is_left_out() -> None:
+    other = passage(2, "Parcels arrive on Tuesdays.\n\nRefunds take a week.", title="Shipping")
+    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING), other), lexical_likeness)
+    assert "Parcels" not in proposal.body
+    assert "Price" not in proposal.body  # a table does not read as an answer
+    assert [citation.chunk_id for citation in proposal.citations] == [1]
+
+
+@pytest.mark.parametrize(("score", "cited"), [(0.78, [1, 2]), (0.7, [1])])
+def test_another_article_has_to_be_nearly_as_near(score: float, cited: list[int]) -> None:
+    scores = {"Descale it monthly.": 0.8, "Filters are in the drawer.": 0.7, "Mugs go in here.": score}
+    proposal = compose(
+        grounding(
+            Strength.STRONG,
+            passage(1, "Descale it monthly.\n\nFilters are in the drawer."),
+            passage(2, "Mugs go in here."),
+        ),
+        lambda _, texts: [scores[text.strip()] for text in texts],
+    )
+    assert [citation.number for citation in proposal.citations] == cited
+    assert "Filters" in proposal.body  # the same article may add what is less near
+
+
+def test_every_citation_number_has_its_source_and_every_source_its_number() -> None:
+    second = passage(2, "Descale the boiler with vinegar only if it is older than 2019.", title="Old boilers")
+    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING), second), lexical_likeness)
+    marks = {int(mark) for mark in re.findall(r"\[(\d+)\]", proposal.body)}
+    assert marks == {citation.number for citation in proposal.citations} == set(range(1, len(marks) + 1))
+
+
+def test_internal_passages_are_never_quoted() -> None:
+    secret = passage(1, "Descale the boiler, then refund 10 if they insist.", public=False)
+    for strength in Strength:
+        proposal = compose(grounding(strength, secret), lexical_likeness)
+        assert proposal.kind is DraftKind.ESCALATION
+        assert "refund" not in proposal.body
+    assert "internal" in proposal.summary or "No published" in proposal.summary
+
+
+def test_partial_evidence_asks_one_question_that_names_the_subjects() -> None:
+    proposal = compose(
+        grounding(Strength.PARTIAL, passage(1, DESCALING, title="Boiler care"), passage(2, "x", title="Filters")),
+        lexical_likeness,
+    )
+    assert proposal.kind is DraftKind.CLARIFICATION
+    assert proposal.body.count("?") == 1
+    assert "“Boiler care” or “Filters”" in proposal.body
+
+
+def test_where_too_little_was_said_it_asks_what_happened_and_names_no_accidental_finds() -> None:
+    asked = grounding(Strength.PARTIAL, passage(1, DESCALING, title="Boiler care"), question="It does not work")
+    vague = replace(asked, assessment=Assessment(Strength.PARTIAL, 0.05, {}, "too_little_said", "test"))
+    proposal = compose(vague, lexical_likeness)
+    assert proposal.kind is DraftKind.CLARIFICATION
+    assert proposal.body.count("?") == 1
+    assert "Boiler" not in proposal.body
+    assert compose(replace(vague, passages=()), lexical_likeness).kind is DraftKind.CLARIFICATION
+
+
+def test_it_stops_asking_and_hands_over() -> None:
+    asked = replace(grounding(Strength.PARTIAL, passage(1, DESCALING)), clarifications=MAX_CLARIFICATIONS)
+    assert compose(asked, lexical_likeness).kind is DraftKind.ESCALATION
+
+
+def test_no_evidence_hands_over_and_says_why() -> None:
+    proposal = compose(grounding(Strength.NONE), lexical_likeness)
+    assert (proposal.kind, proposal.body) == (DraftKind.ESCALATION, "")
+    assert "No published article" in proposal.summary
+
+
+PROSE = st.lists(st.text(alphabet="abc XYZ.!?:-*#`[]()1|\n", min_size=0, max_size=60), min_size=0, max_size=8).map(
+    "\n\n".join
+)
+
+
+@given(content=PROSE, question=st.text(max_size=40), strength=st.sampled_from(list(Strength)))
+def test_any_article_text_gives_a_sound_proposal(content: str, question: str, strength: Strength) -> None:
+    proposal = compose(grounding(strength, passage(1, content), question=question), lexical_likeness)
+    if proposal.kind is DraftKind.REPLY:
+        assert strength is Strength.STRONG
+        assert proposal.citations
+        said = " ".join(marks.without(proposal.body, {1, 2, 3}).split())
+        assert len(said.split()) < 250
+    assert bool(proposal.body) is (proposal.kind is not DraftKind.ESCALATION)
+
+
+@given(content=PROSE)
+def test_blocks_are_never_empty(content: str) -> None:
+    assert all(block.text.strip() or block.kind == "code" for block in blocks_of(content))
+
+
+def test_links_keep_their_address_and_nested_items_are_read_on() -> None:
+    (paragraph, listing) = blocks_of("Go to [the shop](https://shop.example).\n\n- one\n  - inner\n- two")
+    assert paragraph.text == "Go to the shop (https://shop.example)."
+    assert listing.lines == ("- one inner", "- two")
+
+
+def test_sentences_are_whole() -> None:
+    assert sentences("Press 1.5 times. Then wait! Is it on? Yes.") == [
+        "Press 1.5 times.",
+        "Then wait!",
+        "Is it on?",
+        "Yes.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("subject", "words", "question"),
+    [
+        ("The lamp", ["The lamp blinks red."], "The lamp blinks red."),
+        ("Broken lamp", ["It blinks red.", "Since Monday."], "Broken lamp\nIt blinks red.\nSince Monday."),
+        (
+            "A very long first line that was cut…",
+            ["A very long first line that was cut here."],
+            "A very long first line that was cut here.",
+        ),
+    ],
+)
+def test_the_subject_is_added_where_it_says_something(subject: str, words: list[str], question: str) -> None:
+    assert build(subject, words) == question
+
+
+def test_a_long_question_keeps_its_newest_words() -> None:
+    built = build("Subject", ["old " * 1000, "the newest words"])
+    assert len(built) <= 1500
+    assert built.startswith("Subject\n")
+    assert built.endswith("the newest words")
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ("Hold it. [1]\nThen wait [2].\n\n[2]", "Hold it.\nThen wait."),
+        ("Use items[0] and argv[1]. [1]", "Use items[0] and argv[1]."),
+        ("See note [3]. [1]", "See note [3]."),
+        ("Both say so. [1][2]", "Both say so."),
+        ("It is in rows[0][1]. [1]", "It is in rows[0][1]."),
+        (" [1] ", ""),
+    ],
+)
+def test_marks_of_the_drafts_own_citations_are_for_the_operator_only(body: str, sent: str) -> None:
+    assert marks.without(body, {1, 2}) == sent

@@ -1,0 +1,420 @@
+"""A draft from question to decision: made once, withdrawn when it no longer fits, sent at most once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from flask_cairnloop import Customer, Operator, receive, reply, resolve
+from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.drafting import service
+from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
+from flask_cairnloop.jobs import Job, JobState
+from flask_cairnloop.jobs import service as job_service
+from flask_cairnloop.knowledge.models import Audience
+from flask_cairnloop.knowledge.service import publish, save_article
+from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.testing import run_jobs
+
+MINA = Actor.operator(Operator("mina", "Mina Keller"))
+QUESTION = "How do I reset the brass gauge after a power cut?"
+ARTICLE = """After a power cut the brass gauge shows zero.
+
+To reset the brass gauge:
+
+1. Open the small door on the left.
+2. Hold the brass button for ten seconds.
+3. Wait until the needle moves.
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _knowledge(database_url: str, redis_url: str, config: dict[str, object]) -> Iterator[None]:
+    from tests.conftest import close
+    from tests.support.host import make_host
+
+    app = make_host(database_url, redis_url, **config)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        article = save_article(session, slug="brass-gauge", title="Resetting the brass gauge", body=ARTICLE, actor=MINA)
+        publish(session, article.id, actor=MINA)
+        for slug, title, body in (
+            ("billing", "Reading your invoice", "Invoices are sent on the first of each month as a PDF by e-mail."),
+            ("seats", "Adding a colleague", "Open Settings, choose People and send the invitation."),
+        ):
+            other = save_article(session, slug=slug, title=title, body=body, actor=MINA)
+            publish(session, other.id, actor=MINA)
+        session.commit()
+        session.remove()
+    run_jobs(app)
+    close(app)
+
+
+def ask(app: Flask, customer: Customer, body: str = QUESTION, conversation_id: int | None = None) -> int:
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        message = receive(session, customer=customer, body=body, channel="widget", conversation_id=conversation_id)
+        session.commit()
+        found = message.conversation_id
+        session.remove()
+    return found
+
+
+def drafts(session: Session, conversation_id: int) -> list[Draft]:
+    session.rollback()
+    return list(
+        session.scalars(
+            select(Draft)
+            .where(Draft.conversation_id == conversation_id)
+            .order_by(Draft.id)
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def replies(session: Session, conversation_id: int) -> list[Message]:
+    session.rollback()
+    return list(
+        session.scalars(
+            select(Message).where(Message.conversation_id == conversation_id, Message.kind == MessageKind.REPLY)
+        )
+    )
+
+
+def ready(app: Flask, session: Session, customer: Customer, body: str = QUESTION) -> Draft:
+    conversation_id = ask(app, customer, body)
+    assert drafts(session, conversation_id)[-1].state is DraftState.GENERATING
+    run_jobs(app)
+    return drafts(session, conversation_id)[-1]
+
+
+def test_a_covered_question_becomes_a_cited_reply(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+    assert (draft.state, draft.kind, draft.grounding) == (DraftState.READY, DraftKind.REPLY, Strength.STRONG)
+    assert "Hold the brass button for ten seconds." in draft.body
+    assert draft.citations[0]["title"] == "Resetting the brass gauge"
+    assert draft.evidence
+    assert draft.grounding_numbers["lanes"]["keyword"] == "ok"
+    assert draft.policy is PolicyDecision.REQUIRE_APPROVAL
+
+
+def test_an_uncovered_question_is_handed_to_a_person(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer, "Do you know a good recipe for pancakes with blueberries?")
+    assert (draft.state, draft.kind) == (DraftState.READY, DraftKind.ESCALATION)
+    with pytest.raises(Conflict):
+        service.approve(session, draft.id, actor=MINA)
+
+
+def test_approving_sends_the_words_without_the_numbers_once(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+    message = service.approve(session, draft.id, actor=MINA, seen=1)
+    session.commit()
+    assert message.body == service.without_marks(draft)
+    assert "[1]" not in message.body
+    assert message.data["citations"] == draft.citations
+    assert (draft.state, draft.decided_by) == (DraftState.APPROVED, "mina")
+    with pytest.raises(IllegalTransition):
+        service.approve(session, draft.id, actor=MINA, seen=1)
+    assert len(replies(session, draft.conversation_id)) == 1
+
+
+def test_two_operators_at_once_send_one_message(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+    outcomes: list[str] = []
+
+    def approve(name: str) -> None:
+        with app.app_context():
+            own = app.extensions["sqlalchemy"].session
+            try:
+                service.approve(own, draft.id, actor=Actor.operator(Operator(name, name.title())), seen=1)
+                own.commit()
+                outcomes.append("sent")
+            except IllegalTransition as refused:
+                own.rollback()
+                outcomes.append(refused.state)
+
+    threads = [threading.Thread(target=approve, args=(name,)) for name in ("mina", "omar", "mina", "omar")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["approved", "approved", "approved", "sent"]
+    assert len(replies(session, draft.conversation_id)) == 1
+
+
+def test_an_operators_changes_are_sent_and_named(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+    proposed = draft.body
+    message = service.approve(session, draft.id, actor=MINA, seen=1, body="Hold it for ten seconds, please. [1]")
+    session.commit()
+    assert message.body == "Hold it for ten seconds, please."
+    assert draft.state is DraftState.EDITED
+    assert draft.body == proposed  # what the machine wrote stays as it was
+    with pytest.raises(InvalidInput):
+        service.approve(session, ready(app, session, replace(customer, ref="x")).id, actor=MINA, body=" [1] ")
+
+
+def test_words_that_came_after_the_look_refuse_the_approval(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+    ask(app, customer, "Wait, it is the silver gauge", draft.conversation_id)
+    with pytest.raises(StaleConversation):
+        service.approve(session, draft.id, actor=MINA, seen=1)
+    session.rollback()
+    run_jobs(app)
+    newest = drafts(session, draft.conversation_id)[-1]
+    if newest.kind is not DraftKind.ESCALATION:
+        with pytest.raises(StaleConversation):
+            service.approve(session, newest.id, actor=MINA, seen=1)
+    assert replies(session, draft.conversation_id) == []
+
+
+def test_a_draft_is_withdrawn_when_the_conversation_moves_on(app: Flask, session: Session, customer: Customer) -> None:
+    conversation_id = ready(app, session, customer).conversation_id
+    ask(app, customer, "And the silver one?", conversation_id)
+    run_jobs(app)
+    reply(session, conversation_id, actor=MINA, body="I will look")
+    session.commit()
+    ask(app, customer, "Thanks", conversation_id)
+    resolve(session, conversation_id, actor=MINA)
+    session.commit()
+    run_jobs(app)  # nothing comes of the job that was under way
+    assert [(d.state, d.superseded_by) for d in drafts(session, conversation_id)] == [
+        (DraftState.SUPERSEDED, "customer"),
+        (DraftState.SUPERSEDED, "reply"),
+        (DraftState.SUPERSEDED, "resolve"),
+    ]
+
+
+def test_three_lines_in_a_row_make_one_draft(make_app: Callable[..., Flask], customer: Customer) -> None:
+    app = make_app(DRAFT_DELAY=2.0)
+    conversation_id = ask(app, customer, "Hello")
+    ask(app, customer, "I have a question", conversation_id)
+    ask(app, customer, QUESTION, conversation_id)
+    assert run_jobs(app) == 1
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        states = [draft.state for draft in drafts(session, conversation_id)]
+        assert states == [DraftState.SUPERSEDED, DraftState.SUPERSEDED, DraftState.READY]
+        session.remove()
+
+
+def test_words_that_arrive_while_a_draft_is_written_leave_no_draft_for_the_old_ones(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    def slow_policy(draft) -> str:  # type: ignore[no-untyped-def]
+        if draft.question == QUESTION:
+            ask(app, customer, "Never mind the gauge, my invoice is missing", draft.conversation_id)
+        return "require_approval"
+
+    app = make_app(AUTOMATION_POLICY=slow_policy)
+    conversation_id = ask(app, customer)
+    run_jobs(app)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        found = drafts(session, conversation_id)
+        assert [draft.state for draft in found] == [DraftState.SUPERSEDED, DraftState.READY]
+        assert (found[0].body, found[1].answers_sequence) == ("", 2)
+        session.remove()
+
+
+def test_discarding_needs_a_reason_and_leaves_the_customer_waiting(
+    app: Flask, session: Session, customer: Customer
+) -> None:
+    draft = ready(app, session, customer)
+    with pytest.raises(InvalidInput):
+        service.discard(session, draft.id, actor=MINA, reason="because")
+    session.rollback()
+    service.discard(session, draft.id, actor=MINA, reason="wrong")
+    session.commit()
+    assert (draft.state, draft.decision_reason) == (DraftState.DISCARDED, "wrong")
+    conversation = session.get_one(Conversation, draft.conversation_id)
+    assert conversation.waiting_since is not None
+
+
+@pytest.mark.parametrize(
+    ("decision", "state", "sent"),
+    [
+        ("allow", DraftState.APPROVED, True),
+        ("deny", DraftState.WITHHELD, False),
+        ("draft_only", DraftState.READY, False),
+        ("require_approval", DraftState.READY, False),
+        ("nonsense", DraftState.READY, False),
+    ],
+)
+def test_what_the_policy_decides_is_what_happens(
+    make_app: Callable[..., Flask], customer: Customer, decision: str, state: DraftState, sent: bool
+) -> None:
+    app = make_app(AUTOMATION_POLICY=lambda draft: decision)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        draft = ready(app, session, customer)
+        assert draft.state is state
+        messages = replies(session, draft.conversation_id)
+        assert bool(messages) is sent
+        if sent:
+            assert (messages[0].author_kind, messages[0].automatic) == (ActorKind.POLICY, True)
+            assert messages[0].author_id.startswith("policy:")
+        if decision == "deny":
+            assert (draft.body, draft.evidence, draft.question) == ("", [], "")
+            assert draft.policy_reason
+        if decision == "draft_only":
+            with pytest.raises(Conflict):
+                service.approve(session, draft.id, actor=MINA)
+        if decision == "nonsense":
+            assert draft.policy is PolicyDecision.REQUIRE_APPROVAL
+        session.remove()
+
+
+def test_allow_does_not_reach_beyond_strong_replies(make_app: Callable[..., Flask], customer: Customer) -> None:
+    app = make_app(AUTOMATION_POLICY=lambda draft: "allow")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        draft = ready(app, session, customer, "Do you know a recipe for pancakes?")
+        assert (draft.state, draft.policy) == (DraftState.READY, PolicyDecision.REQUIRE_APPROVAL)
+        assert replies(session, draft.conversation_id) == []
+        session.remove()
+
+
+def test_an_internal_article_never_makes_an_answer_strong(make_app: Callable[..., Flask], customer: Customer) -> None:
+    """However well it fits: what may be quoted then has nothing to do with the question."""
+    app = make_app(AUTOMATION_POLICY=lambda draft: "allow")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        secret = save_article(
+            session,
+            slug="chargebacks",
+            title="Handling a disputed card payment",
+            body="When a card payment is disputed, gather the receipt and answer the bank within seven days.",
+            actor=MINA,
+            audience=Audience.INTERNAL,
+        )
+        publish(session, secret.id, actor=MINA)
+        session.commit()
+        run_jobs(app)
+        draft = ready(app, session, customer, "How is a disputed card payment handled with the bank here?")
+        assert draft.kind is DraftKind.ESCALATION
+        assert "internal" in draft.summary
+        assert draft.evidence[0]["title"] == "Handling a disputed card payment"  # for the operator
+        assert replies(session, draft.conversation_id) == []
+        session.remove()
+
+
+def test_the_last_failure_of_an_older_job_leaves_the_newer_draft_alone(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    asked: list[str] = []
+
+    def engine(grounding: Grounding) -> Proposal:
+        asked.append(grounding.question)
+        if len(asked) == 3:  # the last attempt for the first words
+            ask(app, customer, "And one more thing about it", grounding.conversation_id)
+        if len(asked) <= 3:
+            raise RuntimeError
+        return Proposal(DraftKind.ESCALATION, "", "A person should look.", (), "test")
+
+    app = make_app(DRAFT_GENERATOR=engine)
+    conversation_id = ask(app, customer)
+    run_jobs(app)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        assert [d.state for d in drafts(session, conversation_id)] == [DraftState.SUPERSEDED, DraftState.READY]
+        session.remove()
+
+
+def test_retrying_the_dead_job_makes_its_failed_draft_again(make_app: Callable[..., Flask], customer: Customer) -> None:
+    awake: list[bool] = []
+
+    def engine(grounding: Grounding) -> Proposal:
+        if not awake:
+            raise RuntimeError
+        return Proposal(DraftKind.ESCALATION, "", "A person should look.", (), "test")
+
+    app = make_app(DRAFT_GENERATOR=engine)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        draft = ready(app, session, customer)
+        assert draft.state is DraftState.FAILED
+        dead = session.scalars(select(Job).where(Job.state == JobState.DEAD).order_by(Job.id.desc()).limit(1)).one()
+        awake.append(True)
+        job_service.retry(session, dead.id, actor=MINA)
+        session.commit()
+        run_jobs(app)
+        (again,) = drafts(session, draft.conversation_id)
+        assert (again.id, again.state, again.failure) == (draft.id, DraftState.READY, None)
+        session.remove()
+
+
+def test_a_refused_discard_leaves_who_decided_as_it_was(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+    service.approve(session, draft.id, actor=MINA)
+    session.commit()
+    with pytest.raises(IllegalTransition):
+        service.discard(session, draft.id, actor=Actor.operator(Operator("omar", "Omar Reyes")), reason="wrong")
+    session.commit()  # a host that goes on with its own work
+    assert drafts(session, draft.conversation_id)[-1].decided_by == "mina"
+
+
+def bad_engine(grounding: Grounding) -> Proposal:
+    made_up = Citation(1, 1, 1, 999_999, "Nowhere", "", "…")
+    return Proposal(DraftKind.REPLY, "Trust me. [1]", "", (made_up,), "bad")
+
+
+def raising_engine(grounding: Grounding) -> Proposal:
+    raise RuntimeError("model is asleep")
+
+
+@pytest.mark.parametrize("engine", [bad_engine, raising_engine, lambda grounding: "text"])
+def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can_be_made_again(
+    make_app: Callable[..., Flask], customer: Customer, engine: Callable[[Grounding], object]
+) -> None:
+    app = make_app(DRAFT_GENERATOR=engine)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        draft = ready(app, session, customer)
+        assert draft.state is DraftState.FAILED
+        assert draft.failure
+        assert "asleep" not in draft.failure
+        service.regenerate(session, draft.conversation_id, actor=MINA)
+        session.commit()
+        assert [d.state for d in drafts(session, draft.conversation_id)] == [
+            DraftState.SUPERSEDED,
+            DraftState.GENERATING,
+        ]
+        session.remove()
+
+
+def test_the_answer_to_our_question_is_searched_with_what_was_asked_before(
+    app: Flask, session: Session, customer: Customer
+) -> None:
+    from flask_cairnloop.drafting import question
+
+    conversation_id = ask(app, customer, "It does not work")
+    draft = drafts(session, conversation_id)[-1]
+    draft.state, draft.kind, draft.body = DraftState.READY, DraftKind.CLARIFICATION, "Which part?"
+    service.approve(session, draft.id, actor=MINA)
+    session.commit()
+    ask(app, customer, "The brass gauge", conversation_id)
+    asked = question.read(session, session.get_one(Conversation, conversation_id))
+    assert asked.question == "It does not work\nThe brass gauge"
+    assert asked.clarifications == 1
+
+
+def test_there_is_at_most_one_open_draft(session: Session) -> None:
+    most = session.scalar(
+        select(func.count())
+        .select_from(Draft)
+        .where(Draft.state.in_((DraftState.READY, DraftState.GENERATING, DraftState.FAILED)))
+        .group_by(Draft.conversation_id)
+        .order_by(func.count().desc())
+        .limit(1)
+    )
+    assert most in (None, 1)
