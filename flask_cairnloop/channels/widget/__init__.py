@@ -1,0 +1,18 @@
+"""The chat on the host's own pages: a script, a frame, a WebSocket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Blueprint
+
+    from flask_cairnloop.realtime.sockets import Sockets
+
+
+def register(blueprint: Blueprint, sock: Sockets) -> None:
+    """Add the widget's pages and its WebSocket to the blueprint."""
+    from flask_cairnloop.channels.widget import socket, views
+
+    views.register(blueprint)
+    socket.register(sock)

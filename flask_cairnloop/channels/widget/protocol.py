@@ -1,0 +1,443 @@
+"""What a customer's client and we say to each other, whatever carries it.
+
+A client sends ``join``, ``message``, ``seen``, ``typing``, ``rate`` and ``ping``. It hears ``joined``, ``accepted``,
+``message``, ``status``, ``seen``, ``typing``, ``pong`` and ``error``. Every frame is a JSON object with a ``type``.
+
+The cursor is a message's number within its conversation, given under the row lock of the conversation: whoever says the
+last one they saw gets everything after it from PostgreSQL, in order, without a gap. Live events only say when to look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.conversations import service
+from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
+from flask_cairnloop.hooks import Customer
+from flask_cairnloop.realtime.events import Event, Refetch, conversation_topic, customer_topic
+from flask_cairnloop.realtime.publish import publish_now
+
+if TYPE_CHECKING:
+    from flask_cairnloop.extension import Cairnloop
+
+PAGE = 100
+TYPING_SECONDS = 2.0
+MAX_ID = 2**63 - 1
+
+Frame = dict[str, Any]
+# PostgreSQL stores no NUL, and no keyboard types one.
+Text = Annotated[str, AfterValidator(lambda text: text.replace("\0", ""))]
+Cursor = Annotated[int, Field(ge=0, le=MAX_ID)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Join(_Strict):
+    """Says who is here. Without a conversation the latest one is resumed."""
+
+    type: Literal["join"]
+    token: str = Field(max_length=8192)
+    conversation: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
+    after: Cursor | None = None
+
+
+class Say(_Strict):
+    """The customer's words. A second one with the same ``client_id`` changes nothing."""
+
+    type: Literal["message"]
+    client_id: uuid.UUID
+    body: Text
+
+
+class Seen(_Strict):
+    """The customer has read up to here."""
+
+    type: Literal["seen"]
+    cursor: Cursor
+
+
+class Typing(_Strict):
+    """The customer is typing."""
+
+    type: Literal["typing"]
+
+
+class Rate(_Strict):
+    """What the customer thinks of the help, once it is resolved."""
+
+    type: Literal["rate"]
+    rating: Annotated[int, Field(ge=1, le=5)]
+    comment: Annotated[Text, Field(max_length=2000)] | None = None
+
+
+class Ping(_Strict):
+    """Is anybody there? A browser cannot send a WebSocket ping of its own."""
+
+    type: Literal["ping"]
+
+
+ClientFrame = Annotated[Join | Say | Seen | Typing | Rate | Ping, Field(discriminator="type")]
+_CLIENT_FRAME: TypeAdapter[ClientFrame] = TypeAdapter(ClientFrame)
+
+
+class Malformed(Exception):
+    """What arrived is no frame of ours."""
+
+    def __init__(self, code: Literal["malformed", "unknown"], message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def parse(raw: str | bytes) -> ClientFrame:
+    """A client's frame.
+
+    Raises:
+        Malformed: it is not JSON, of no known type, or its fields do not fit.
+    """
+    try:
+        return _CLIENT_FRAME.validate_json(raw)
+    except ValidationError as failure:
+        first = failure.errors(include_url=False, include_context=False, include_input=False)[0]
+    except UnicodeEncodeError:  # text with a lone surrogate, which no WebSocket carries
+        raise Malformed("malformed", "This is not valid text.") from None
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        raise Malformed("unknown", "There is no frame of this type.")
+    field = ".".join(str(part) for part in first["loc"][1:])
+    raise Malformed("malformed", f"{field}: {first['msg']}" if field else "This is not a JSON object with a type.")
+
+
+def error(code: str, message: str, client_id: uuid.UUID | None = None) -> Frame:
+    """An ``error`` frame. With a ``client_id`` it refuses that message."""
+    frame: Frame = {"type": "error", "code": code, "message": message}
+    return frame if client_id is None else {**frame, "client_id": str(client_id)}
+
+
+def message_frame(message: Message) -> Frame:
+    """A message as the customer may see it: no ids but the cursor and the client's own."""
+    by_customer = message.author_kind is ActorKind.CUSTOMER
+    frame: Frame = {
+        "type": "message",
+        "cursor": message.sequence,
+        "kind": message.kind.value,
+        "body": message.body,
+        "author": None if by_customer or message.author_kind is ActorKind.SYSTEM else message.author_name,
+        "at": message.created_at.isoformat(),
+    }
+    if message.event is not None:
+        frame["event"] = message.event.value
+    if by_customer and message.client_id is not None:
+        frame["client_id"] = str(message.client_id)
+    if message.automatic:
+        titles = [str(citation["title"]) for citation in message.data.get("citations", ())]
+        frame |= {"automatic": True, "sources": list(dict.fromkeys(titles))}
+    return frame
+
+
+def status_frame(conversation: Conversation) -> Frame:
+    """Where the conversation stands, and whether the customer waits for somebody."""
+    return {
+        "type": "status",
+        "status": conversation.status.value,
+        "waiting": conversation.waiting_since is not None,
+        "rating": conversation.rating,
+    }
+
+
+class WidgetSession:
+    """One customer's line to us, without knowing what carries it.
+
+    The carrier gives it frames and live events and sends on what it yields; when ``ended`` is set, it closes the line.
+    Each frame is answered in an app context and a short transaction of its own: between frames, and while the other
+    side takes its time to read, no database connection is held.
+
+    Args:
+        listen: called with each live topic this session wants to hear of.
+    """
+
+    def __init__(self, cairnloop: Cairnloop, listen: Callable[[str], None]) -> None:
+        self._cairnloop = cairnloop
+        self._listen = listen
+        self._token = ""
+        self._conversation_id: int | None = None
+        self._cursor = 0
+        self._accepted: set[str] = set()  # own messages the client knows of, that a later read still finds
+        self._status: Frame | None = None
+        self._typed_at = float("-inf")
+        self.customer: Customer | None = None
+        self.ended = False
+        self.try_later = False  # with `ended`: it was no refusal, the client may come back by itself
+
+    # --- from the client -------------------------------------------------------------------------------------------
+
+    def handle(self, raw: str | bytes) -> Iterator[Frame]:
+        """Answer one frame of the client. A frame that makes no sense gets an error and changes nothing."""
+        try:
+            frame = parse(raw)
+        except Malformed as failure:
+            yield error(failure.code, failure.message)
+            return
+        if isinstance(frame, Ping):
+            yield {"type": "pong"}
+        elif isinstance(frame, Join):
+            yield from self._join(frame)
+        elif self.customer is None:
+            yield error("not_joined", "Say who you are first.", getattr(frame, "client_id", None))
+        elif isinstance(frame, Say):
+            yield from self._say(self.customer, frame)
+        elif self._conversation_id is None:
+            yield error("no_conversation", "There is no conversation yet.")
+        elif isinstance(frame, Seen):
+            self._mark_seen(self.customer, self._conversation_id, frame)
+        elif isinstance(frame, Rate):
+            yield from self._rate(self.customer, self._conversation_id, frame)
+        else:
+            self._typing(self.customer, self._conversation_id)
+
+    def _join(self, frame: Join) -> Iterator[Frame]:
+        try:
+            customer = self._cairnloop.hooks.verify_customer(frame.token)
+        except HookFailed:
+            self._break_off()
+            return
+        if customer is None or (self.customer is not None and self.customer.ref != customer.ref):
+            yield from self._end("unauthorized", "We could not tell who you are.")
+            return
+        self.customer, self._token = customer, frame.token
+        self._listen(customer_topic(customer.ref))
+        try:
+            yield from self._resume(customer, frame.conversation, frame.after or 0)
+        except NotFound:
+            yield error("not_found", "There is no such conversation.")
+
+    def _resume(self, customer: Customer, conversation_id: int | None, after: int) -> Iterator[Frame]:
+        """Bind the session to a conversation, or to the latest one, and replay what came after the cursor."""
+        joined: Frame = {
+            "type": "joined",
+            "conversation": None,
+            "messages": [],
+            "title": self._cairnloop.settings.product_name,
+            "limit": self._cairnloop.settings.message_limit,
+            "person": self._person(customer),
+        }
+        with self._transaction() as session:
+            if conversation_id is None:
+                conversation = service.resumable(session, customer.ref)
+            else:
+                conversation = service.customer_conversation(session, customer.ref, conversation_id)
+            if conversation is not None:
+                self._bind(conversation.id, min(after, conversation.last_sequence))
+                page = self._page(session, customer, conversation.id)
+                self._status = status_frame(conversation)
+                joined |= {key: value for key, value in self._status.items() if key != "type"}
+                joined |= {"conversation": conversation.id, "seen": conversation.customer_seen, "messages": page}
+        yield joined
+        if len(joined["messages"]) == PAGE:
+            yield from self._missed()
+
+    def _say(self, customer: Customer, frame: Say) -> Iterator[Frame]:
+        limit = self._cairnloop.settings.message_limit
+        if len(frame.body.strip()) > limit:
+            yield error("too_long", f"A message has at most {limit:,} characters.", frame.client_id)
+            return
+        before = self._conversation_id
+        try:
+            with self._transaction() as session:
+                target = before
+                if target is None and (latest := service.resumable(session, customer.ref)):
+                    target = latest.id  # opened elsewhere since we joined
+                message = service.receive(
+                    session,
+                    customer=customer,
+                    body=frame.body,
+                    channel="widget",
+                    conversation_id=target,
+                    client_id=frame.client_id,
+                )
+                conversation_id, sequence = message.conversation_id, message.sequence
+                accepted: Frame = {
+                    "type": "accepted",
+                    "client_id": str(frame.client_id),
+                    "cursor": sequence,
+                    "conversation": conversation_id,
+                    "at": message.created_at.isoformat(),
+                }
+                status = status_frame(message.conversation)
+                if conversation_id != before:
+                    self._bind(conversation_id, 0)
+        except InvalidInput as failure:
+            yield error("empty" if not frame.body.strip() else "invalid", failure.message, frame.client_id)
+            return
+        except NotFound:
+            yield error("not_found", "There is no such conversation.", frame.client_id)
+            return
+        if conversation_id != before:
+            publish_now(self._cairnloop, customer_topic(customer.ref), "opened", conversation_id=conversation_id)
+            if sequence > 1:  # it has a past that this client has not shown
+                yield from self._resume(customer, conversation_id, 0)
+        if sequence == self._cursor + 1:
+            self._cursor = sequence
+            yield accepted
+            yield from self._changed(status)
+            return
+        if sequence > self._cursor:
+            # What came before it goes out first: a client that knows this cursor must know all that is below it.
+            self._accepted.add(str(frame.client_id))
+            yield from self._missed()
+        yield accepted
+
+    def _mark_seen(self, customer: Customer, conversation_id: int, frame: Seen) -> None:
+        with self._transaction() as session:
+            service.mark_seen(session, customer.ref, conversation_id, min(frame.cursor, self._cursor))
+
+    def _rate(self, customer: Customer, conversation_id: int, frame: Rate) -> Iterator[Frame]:
+        try:
+            with self._transaction() as session:
+                conversation = service.rate(
+                    session,
+                    customer=customer,
+                    conversation_id=conversation_id,
+                    rating=frame.rating,
+                    comment=frame.comment,
+                )
+                status = status_frame(conversation)
+        except InvalidInput as failure:
+            yield error("invalid", failure.message)
+        except Conflict:
+            yield error("not_resolved", "You can rate the help once it is resolved.")
+        else:
+            yield from self._changed(status)
+
+    def _typing(self, customer: Customer, conversation_id: int) -> None:
+        moment = time.monotonic()
+        if moment - self._typed_at >= TYPING_SECONDS:
+            self._typed_at = moment
+            publish_now(
+                self._cairnloop,
+                conversation_topic(conversation_id),
+                "typing",
+                conversation_id=conversation_id,
+                author="customer",
+                name=customer.name or "",
+            )
+
+    # --- from the house --------------------------------------------------------------------------------------------
+
+    def hear(self, item: Event | Refetch) -> Iterator[Frame]:
+        """Answer a live event. After a ``Refetch`` everything is looked at again, identity included."""
+        if self.customer is None or self.ended:
+            return
+        if isinstance(item, Refetch):
+            yield from self.check_identity()
+            if not self.ended:
+                yield from self._catch_up(self.customer)
+        elif item.type == "disconnect":
+            yield from self._end("disconnected", "This chat was closed.")
+        elif item.type == "opened":
+            if self._conversation_id is None:
+                yield from self._catch_up(self.customer)
+        elif item.topic == conversation_topic(self._conversation_id or 0):
+            yield from self._hear_conversation(item)
+
+    def _hear_conversation(self, event: Event) -> Iterator[Frame]:
+        data = event.data
+        if event.type == "message":
+            if data.get("kind") != MessageKind.NOTE and data.get("sequence", MAX_ID) > self._cursor:
+                yield from self._missed()
+        elif event.type == "conversation":
+            yield from self._missed()
+        elif event.type == "seen":
+            yield {"type": "seen", "cursor": data.get("cursor")}
+        elif event.type == "typing" and data.get("author") == "operator":
+            yield {"type": "typing", "name": str(data.get("name", ""))[:200]}
+
+    def check_identity(self) -> Iterator[Frame]:
+        """Ask the host again whether this token still stands for this customer; end the session when not."""
+        try:
+            customer = self._cairnloop.hooks.verify_customer(self._token)
+        except HookFailed:
+            self._break_off()
+            return
+        if self.customer is None or customer is None or customer.ref != self.customer.ref:
+            yield from self._end("unauthorized", "Your sign-in has ended.")
+        else:
+            self.customer = customer
+
+    def _catch_up(self, customer: Customer) -> Iterator[Frame]:
+        if self._conversation_id is not None:
+            yield from self._missed()
+            return
+        for frame in self._resume(customer, None, 0):
+            if frame["type"] != "joined" or frame["conversation"] is not None:
+                yield frame
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _missed(self) -> Iterator[Frame]:
+        """Everything after our cursor, page by page, and the status when it has changed."""
+        customer, conversation_id = self.customer, self._conversation_id
+        if customer is None or conversation_id is None:
+            return
+        while True:
+            with self._transaction() as session:
+                page = self._page(session, customer, conversation_id)
+                status = status_frame(service.customer_conversation(session, customer.ref, conversation_id))
+            for frame in page:
+                if frame.get("client_id") in self._accepted:
+                    self._accepted.discard(frame["client_id"])
+                else:
+                    yield frame
+            if len(page) < PAGE:
+                break
+        yield from self._changed(status)
+
+    def _page(self, session: Session, customer: Customer, conversation_id: int) -> list[Frame]:
+        messages = service.customer_messages(session, customer.ref, conversation_id, after=self._cursor, limit=PAGE)
+        if messages:
+            self._cursor = messages[-1].sequence
+        return [message_frame(message) for message in messages]
+
+    def _changed(self, status: Frame) -> Iterator[Frame]:
+        if status != self._status:
+            self._status = status
+            yield status
+
+    def _bind(self, conversation_id: int, cursor: int) -> None:
+        # Listening starts before reading: what is committed after the read is heard of.
+        self._listen(conversation_topic(conversation_id))
+        self._conversation_id, self._cursor, self._status = conversation_id, cursor, None
+        self._accepted.clear()
+
+    def _break_off(self) -> None:
+        """The host cannot say who this is: nobody stays in on a guess, and nobody is told that they were refused."""
+        self.ended = self.try_later = True
+
+    def _end(self, code: str, message: str) -> Iterator[Frame]:
+        self.ended = True
+        yield error(code, message)
+
+    def _person(self, customer: Customer) -> str:
+        """An opaque mark by which a client tells that unsent words it kept are this customer's."""
+        secret = self._cairnloop.app.secret_key or ""
+        key = secret if isinstance(secret, bytes) else secret.encode()
+        return hmac.new(key, customer.ref.encode(), hashlib.sha256).hexdigest()[:16]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with self._cairnloop.app.app_context():  # its end gives the connection back, whatever happened
+            session = self._cairnloop.session()
+            yield session
+            session.commit()

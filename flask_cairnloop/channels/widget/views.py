@@ -1,0 +1,30 @@
+"""The script that a host page carries, and the page inside its frame."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, render_template, request, send_from_directory
+
+from flask_cairnloop.context import current
+from flask_cairnloop.resources import folder
+
+SCRIPT_SECONDS = 300
+
+
+def register(blueprint: Blueprint) -> None:
+    blueprint.add_url_rule("/widget.js", view_func=widget_script)
+    blueprint.add_url_rule("/widget", view_func=widget_frame)
+
+
+def widget_script() -> Response:
+    """The loader: one tag on the host's page. Cached for minutes, then asked for again by its ETag."""
+    directory = folder("static") / "cairnloop" / "widget"
+    response = send_from_directory(directory, "widget.js", mimetype="text/javascript", max_age=SCRIPT_SECONDS)
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
+
+
+def widget_frame() -> str:
+    """The chat itself. It says nothing about anybody: the loader hands it the customer's token."""
+    settings = current().settings
+    origins = [request.host_url.rstrip("/"), *settings.widget_origins]
+    return render_template("cairnloop/widget/frame.html", product_name=settings.product_name, origins=origins)

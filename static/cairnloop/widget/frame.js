@@ -1,0 +1,536 @@
+/* The chat inside its frame: shows what the server says, and keeps what it has not taken yet. */
+
+import { Link } from "./link.js";
+
+const TEXT = {
+  connecting: "Connecting",
+  connected: "Connected",
+  reconnecting: "Reconnecting",
+  offline: "Offline",
+  sending: "Sending",
+  unsent: "Not sent yet, no connection",
+  ended: "Your sign-in has ended. Reload the page to go on.",
+  unwanted: "We could not sign you in. Send a message, or reload the page, to try again.",
+  closed: "This chat was closed. Reload the page to open it again.",
+  alone: "Open this chat from the page it belongs to.",
+  tooLong: (length, limit) => `This message has ${length.toLocaleString()} characters; ${limit.toLocaleString()} fit. Shorten it, or send it in parts.`,
+  refused: (reason) => `Not sent. ${reason}`,
+  typing: (name) => `${name || "Somebody"} is typing`,
+  resolved: (name) => (name ? `Resolved by ${name}` : "Resolved"),
+  reopened: (name) => (name ? `Opened again by ${name}` : "You wrote again, so this is open again"),
+  writeAgain: ". Write again to reopen it",
+  question: (name) => (name ? `How was the help from ${name}?` : "How was the help?"),
+  rated: (rating) => `Thank you. You rated the help ${rating} of 5.`,
+  today: "Today",
+  yesterday: "Yesterday",
+};
+const STORE = "cairnloop.chat";
+const MOST_REFUSALS = 5; // in a row: fresh tokens do not help
+const TYPING_EVERY = 3_000;
+const TYPING_SHOWN = 6_000;
+const GROUP_WITHIN = 5 * 60_000;
+
+const $ = (id) => document.getElementById(id);
+const clockFace = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const socketUrl = new URL(document.body.dataset.socket, location.href);
+socketUrl.protocol = socketUrl.protocol.replace("http", "ws");
+
+const shown = new Map(); // cursor -> element
+const chat = {
+  conversation: null,
+  cursor: 0,
+  seen: 0,
+  status: "open",
+  waiting: false,
+  rating: null,
+  limit: Infinity,
+  person: null,
+  helper: "", // who resolved it
+};
+let unsent = []; // {client_id, body, at, element}
+let open = false;
+let ended = ""; // why nothing can be sent on this page any more
+let unwanted = null; // the token after which we stopped asking for fresh ones
+let hostOrigin = "";
+
+/* ---- what is kept for a reload: unsent words, under the mark of the person who wrote them ---- */
+
+function keep() {
+  const words = unsent.map(({ client_id, body, at }) => ({ client_id, body, at }));
+  try {
+    sessionStorage.setItem(STORE, JSON.stringify({ person: chat.person, unsent: words, draft: $("body").value }));
+  } catch {
+    // storage is off in this browser: a reload then forgets what was not sent
+  }
+}
+
+function recall() {
+  try {
+    return JSON.parse(sessionStorage.getItem(STORE)) || {};
+  } catch {
+    return {};
+  }
+}
+
+function setPerson(person) {
+  if (chat.person === person) return;
+  if (chat.person !== null) unsent.splice(0).forEach(({ element }) => element.remove());
+  chat.person = person;
+  const kept = recall();
+  if (kept.person !== person) return keep();
+  for (const { client_id, body, at } of kept.unsent || []) {
+    if (!unsent.some((item) => item.client_id === client_id)) queue(client_id, body, at);
+  }
+  if (kept.draft && !$("body").value) setDraft(kept.draft);
+}
+
+/* ---- building ---- */
+
+const LINK = /https?:\/\/[^\s<>"']+/g;
+
+/** Text with its addresses as links, made of nodes: nothing in it is ever read as HTML. */
+function linkified(text) {
+  const parts = document.createDocumentFragment();
+  let end = 0;
+  for (const match of text.matchAll(LINK)) {
+    const address = match[0].replace(/[.,;:!?)\]}’”]+$/, "");
+    if (!URL.canParse(address)) continue;
+    const link = document.createElement("a");
+    Object.assign(link, { href: address, textContent: address, target: "_blank", rel: "noopener noreferrer nofollow" });
+    parts.append(text.slice(end, match.index), link);
+    end = match.index + address.length;
+  }
+  parts.append(text.slice(end));
+  return parts;
+}
+
+function build(template, { body, at, author }) {
+  const element = $(`${template}-template`).content.firstElementChild.cloneNode(true);
+  element.dataset.at = at;
+  element.dataset.by = template === "theirs" ? author || "" : template;
+  const said = element.querySelector(".said");
+  said.dir = "auto";
+  said.append(linkified(body));
+  stamp(element, at);
+  const who = element.querySelector(".who");
+  if (who && template === "theirs") who.textContent = author || document.title;
+  return element;
+}
+
+function stamp(element, at) {
+  element.dataset.at = at;
+  const time = element.querySelector("time");
+  time.dateTime = at;
+  time.textContent = clockFace.format(new Date(at));
+}
+
+function buildMessage(frame) {
+  if (frame.kind === "event") return buildEvent(frame);
+  if (frame.kind === "customer") return build("mine", frame);
+  if (!frame.automatic) return build("theirs", frame);
+  const element = build("automatic", frame);
+  const sources = element.querySelector(".sources");
+  for (const title of frame.sources || []) {
+    const source = $("source-template").content.firstElementChild.cloneNode(true);
+    source.querySelector("span").textContent = title;
+    sources.append(source);
+  }
+  if (!sources.children.length) sources.remove();
+  return element;
+}
+
+function buildEvent({ event, author, at }) {
+  const element = $("event-template").content.firstElementChild.cloneNode(true);
+  element.dataset.at = at;
+  element.dataset.by = "event";
+  element.dataset.event = event;
+  element.dataset.author = author || "";
+  element.textContent = TEXT[event](author);
+  return element;
+}
+
+/* ---- placing: messages in the order of their cursors, what is unsent after them ---- */
+
+function place(element, cursor) {
+  element.dataset.cursor = cursor;
+  const later = [...shown.keys()].filter((key) => key > cursor).sort((a, b) => a - b)[0];
+  const next = later === undefined ? (unsent.find((item) => item.element.isConnected)?.element ?? null) : shown.get(later);
+  shown.set(cursor, element);
+  $("messages").insertBefore(element, next && dayOf(next) ? dayOf(next) : next);
+  arrange(element);
+  if (element.nextElementSibling) arrange(nextMessage(element));
+}
+
+const dayOf = (element) => (element.previousElementSibling?.matches(".day") ? element.previousElementSibling : null);
+const day = (element) => new Date(element.dataset.at).toDateString();
+
+function beside(element, step) {
+  let other = element[step];
+  while (other?.matches(".day")) other = other[step];
+  return other;
+}
+const nextMessage = (element) => beside(element, "nextElementSibling");
+
+/** Put or take away the day above a message, and join it to the one before when they belong together. */
+function arrange(element) {
+  if (!element) return;
+  dayOf(element)?.remove();
+  const before = beside(element, "previousElementSibling");
+  const newDay = !before || day(before) !== day(element);
+  if (newDay) {
+    const heading = $("day-template").content.firstElementChild.cloneNode(true);
+    heading.textContent = dayName(new Date(element.dataset.at));
+    element.before(heading);
+  }
+  const near = before && new Date(element.dataset.at) - new Date(before.dataset.at) < GROUP_WITHIN;
+  const same = before?.dataset.by === element.dataset.by && !["event", "automatic"].includes(element.dataset.by);
+  element.classList.toggle("follows", Boolean(!newDay && near && same));
+}
+
+function dayName(date) {
+  const midnight = (value) => new Date(value.getFullYear(), value.getMonth(), value.getDate());
+  const days = Math.round((midnight(new Date()) - midnight(date)) / 86_400_000);
+  if (days === 0) return TEXT.today;
+  return days === 1 ? TEXT.yesterday : calendar.format(date);
+}
+
+/* ---- what the server says ---- */
+
+const heard = {
+  joined(frame) {
+    if (frame.conversation !== chat.conversation && chat.conversation !== null) clear();
+    setPerson(frame.person);
+    chat.conversation = frame.conversation;
+    chat.limit = frame.limit;
+    chat.seen = Math.max(chat.seen, frame.seen || 0);
+    if (!$("title").dataset.own) $("title").textContent = frame.title;
+    for (const message of frame.messages) heard.message(message, false);
+    if (frame.conversation !== null) heard.status(frame);
+    resend();
+    show();
+    // Only what comes from now on is news to a screen reader.
+    requestAnimationFrame(() => $("log").setAttribute("aria-live", "polite"));
+  },
+
+  message(frame, news = true) {
+    chat.cursor = Math.max(chat.cursor, frame.cursor);
+    if (shown.has(frame.cursor)) return;
+    if (frame.client_id && settle(frame.client_id, frame)) return;
+    const element = buildMessage(frame);
+    if (frame.event === "resolved") chat.helper = frame.author || "";
+    if (news) element.classList.add("fresh");
+    place(element, frame.cursor);
+    if (frame.kind === "reply") {
+      stopTyping();
+      element.dataset.reply = "";
+      if (news && scrolledUp()) $("jump").hidden = false;
+    }
+    show();
+  },
+
+  accepted(frame) {
+    if (chat.conversation !== null && frame.conversation !== chat.conversation) clear();
+    chat.conversation = frame.conversation;
+    settle(frame.client_id, frame);
+    chat.cursor = Math.max(chat.cursor, frame.cursor);
+    show();
+  },
+
+  status({ status, waiting, rating }) {
+    Object.assign(chat, { status, waiting, rating });
+    show();
+  },
+
+  seen({ cursor }) {
+    chat.seen = Math.max(chat.seen, cursor);
+    show();
+  },
+
+  typing({ name }) {
+    $("typing").textContent = TEXT.typing(name);
+    clearTimeout(typingEnds);
+    typingEnds = setTimeout(stopTyping, TYPING_SHOWN);
+    $("typing").hidden = false;
+    show();
+  },
+
+  error(frame) {
+    if (frame.client_id) refuse(frame);
+    else if (frame.code === "disconnected") end(TEXT.closed);
+    else if (frame.code === "not_found") {
+      clear();
+      link.restart();
+    } else if (!["unauthorized", "internal"].includes(frame.code)) warn(frame.message);
+  },
+};
+
+let typingEnds = 0;
+function stopTyping() {
+  clearTimeout(typingEnds);
+  $("typing").hidden = true;
+  show();
+}
+
+function clear() {
+  shown.forEach((element) => element.remove());
+  shown.clear();
+  document.querySelectorAll(".day").forEach((heading) => heading.remove());
+  Object.assign(chat, { conversation: null, cursor: 0, seen: 0, status: "open", waiting: false, rating: null });
+  unsent.forEach(({ element }) => arrange(element));
+}
+
+/* ---- sending ---- */
+
+function queue(client_id, body, at) {
+  const element = build("mine", { body, at });
+  element.classList.add("unsent");
+  const item = { client_id, body, at, element };
+  unsent.push(item);
+  $("messages").append(element);
+  arrange(element);
+  return item;
+}
+
+function submit() {
+  const body = $("body").value.trim();
+  if (!body) return;
+  if (ended && unwanted === null) return warn(ended);
+  const length = [...body].length;
+  if (length > chat.limit) return warn(TEXT.tooLong(length, chat.limit));
+  const item = queue(uuid(), body, new Date().toISOString());
+  setDraft("");
+  warn("");
+  keep();
+  link.send({ type: "message", client_id: item.client_id, body });
+  if (unwanted !== null) askAgain();
+  $("log").scrollTop = 0;
+  show();
+}
+
+function uuid() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // a page on plain http has only this
+  bytes[6] = (bytes[6] & 15) | 64;
+  bytes[8] = (bytes[8] & 63) | 128;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** After a cut: all of it again, under the same ids. What had arrived is recognised and stays as it is. */
+function resend() {
+  for (const { client_id, body } of unsent) link.send({ type: "message", client_id, body });
+}
+
+/** The server has it: the optimistic copy becomes the message. */
+function settle(client_id, { cursor, at }) {
+  const index = unsent.findIndex((item) => item.client_id === client_id);
+  if (index < 0) return false;
+  const [{ element }] = unsent.splice(index, 1);
+  keep();
+  const after = nextMessage(element);
+  dayOf(element)?.remove();
+  if (shown.has(cursor)) {
+    element.remove();
+  } else {
+    element.classList.remove("unsent");
+    stamp(element, at);
+    place(element, cursor);
+  }
+  if (after?.isConnected) arrange(after);
+  return true;
+}
+
+/** The server does not want it: the copy goes, the words come back into the composer. */
+function refuse({ client_id, message }) {
+  const index = unsent.findIndex((item) => item.client_id === client_id);
+  if (index < 0) return;
+  const [{ element, body }] = unsent.splice(index, 1);
+  const after = nextMessage(element);
+  dayOf(element)?.remove();
+  element.remove();
+  arrange(after);
+  setDraft([body, $("body").value].filter(Boolean).join("\n"));
+  keep();
+  warn(TEXT.refused(message));
+  show();
+}
+
+function setDraft(text) {
+  const field = $("body");
+  field.value = text;
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+  field.form.querySelector(".send").setAttribute("aria-disabled", String(!text.trim()));
+}
+
+let typedAt = 0;
+function typed() {
+  setDraft($("body").value);
+  warn(ended);
+  keep();
+  if (chat.conversation !== null && $("body").value && Date.now() - typedAt > TYPING_EVERY) {
+    typedAt = Date.now();
+    link.send({ type: "typing" });
+  }
+}
+
+function warn(text) {
+  if ($("alert-text").textContent === text) return;
+  $("alert-text").textContent = text;
+  $("alert").hidden = !text;
+}
+
+/* ---- showing ---- */
+
+const scrolledUp = () => Math.abs($("log").scrollTop) > 80;
+
+/** Set a text only when it differs: a live region would read it out again. */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Everything that follows from the state, each time from the whole of it. */
+function show() {
+  const resolved = chat.status === "resolved" && chat.conversation !== null;
+  $("empty").hidden = shown.size > 0 || unsent.length > 0 || !link.ready;
+  $("waiting").hidden = !chat.waiting || unsent.length > 0 || !$("typing").hidden || resolved;
+  for (const { element } of unsent) {
+    setText(element.querySelector(".fate"), ` · ${link.ready ? TEXT.sending : TEXT.unsent}`);
+  }
+  document.querySelectorAll(".mine:not(.unsent) .fate").forEach((fate) => setText(fate, ""));
+  const events = [...document.querySelectorAll("[data-event=resolved]")];
+  events.forEach((element, index) => {
+    const last = resolved && index === events.length - 1;
+    setText(element, TEXT.resolved(element.dataset.author) + (last ? TEXT.writeAgain : ""));
+  });
+  const rateable = resolved && unsent.length === 0;
+  $("rate").hidden = !rateable || chat.rating !== null;
+  setText($("rate-question"), TEXT.question(chat.helper));
+  if (!resolved) {
+    $("rate").reset();
+    $("rate-more").hidden = true;
+  }
+  $("rated").hidden = !rateable || chat.rating === null;
+  setText($("rated"), TEXT.rated(chat.rating));
+  if (!scrolledUp()) $("jump").hidden = true;
+  read();
+}
+
+/** What is on the screen counts as read; the rest is the number on the launcher. */
+function read() {
+  const news = [...shown].filter(([cursor, element]) => cursor > chat.seen && "reply" in element.dataset);
+  if (news.length && open && !document.hidden && !scrolledUp() && link.send({ type: "seen", cursor: chat.cursor })) {
+    chat.seen = chat.cursor;
+    news.length = 0;
+  }
+  tellHost({ type: "unread", count: news.length });
+}
+
+function setState(word) {
+  if ($("state").dataset.state === word) return;
+  $("state").dataset.state = word;
+  $("state-word").textContent = TEXT[word];
+  show();
+}
+
+function end(reason) {
+  ended = reason;
+  link.stop();
+  warn(reason);
+}
+
+/** The server wants another token. Hosts can have one made, but not for ever: a refusal that stays is said. */
+function renew(token, times) {
+  if (times < MOST_REFUSALS) return tellHost({ type: "stale", token });
+  end(TEXT.unwanted);
+  unwanted = token;
+}
+
+/** The customer does something: that is worth another round. */
+function askAgain() {
+  const token = unwanted;
+  proceed();
+  tellHost({ type: "stale", token });
+}
+
+function proceed() {
+  ended = "";
+  unwanted = null;
+  warn("");
+}
+
+/* ---- the page around us ---- */
+
+const link = new Link(socketUrl.href, {
+  state: (word) => setState(word),
+  frame: (frame) => heard[frame.type]?.(frame),
+  where: () => ({ conversation: chat.conversation, after: chat.conversation === null ? null : chat.cursor }),
+  refused: renew,
+});
+
+let unread = -1;
+function tellHost(message) {
+  if (message.type === "unread" && (message.count === unread || !hostOrigin)) return;
+  if (message.type === "unread") unread = message.count;
+  parent.postMessage({ cairnloop: true, ...message }, hostOrigin || "*");
+}
+
+const fromHost = {
+  start(message) {
+    if (message.title) $("title").textContent = document.title = $("title").dataset.own = message.title;
+    open = message.open;
+    show();
+  },
+  token({ token }) {
+    proceed();
+    link.start(token);
+  },
+  refused: () => end(TEXT.ended),
+  open({ focus }) {
+    open = true;
+    if (focus) $("body").focus();
+    show();
+  },
+  closed() {
+    open = false;
+  },
+};
+
+addEventListener("message", (event) => {
+  const allowed = JSON.parse(document.body.dataset.origins);
+  if (event.source !== parent || !allowed.includes(event.origin) || !event.data?.cairnloop) return;
+  hostOrigin = event.origin;
+  fromHost[event.data.type]?.(event.data);
+});
+
+$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+$("body").addEventListener("input", typed);
+$("body").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  submit();
+});
+$("rate").addEventListener("change", () => ($("rate-more").hidden = false));
+$("rate").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const rating = Number(new FormData($("rate")).get("rating"));
+  if (rating) link.send({ type: "rate", rating, comment: $("comment").value.trim() || null });
+});
+$("log").addEventListener("scroll", () => scrolledUp() || show(), { passive: true });
+$("jump").addEventListener("click", () => {
+  $("log").scrollTop = 0;
+  $("body").focus();
+});
+$("close").addEventListener("click", () => tellHost({ type: "close" }));
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !event.isComposing) tellHost({ type: "close" });
+});
+document.addEventListener("visibilitychange", () => show());
+
+setDraft($("body").value);
+if (parent === window) end(TEXT.alone);
+else tellHost({ type: "ready" });

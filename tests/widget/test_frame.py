@@ -1,0 +1,398 @@
+"""The chat in a real browser, on a host page with a strict content security policy."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from playwright.sync_api import FrameLocator, Page, Route, WebSocketRoute, expect
+from sqlalchemy import select
+
+from flask_cairnloop import Customer, Operator
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.conversations import service
+from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
+from flask_cairnloop.realtime import disconnect, publish_now
+from tests.support.processes import Process
+
+pytestmark = pytest.mark.browser
+POLICY = "default-src 'none'; script-src 'self'; frame-src 'self'; connect-src 'self'; img-src data:"
+Desk = Callable[[Callable[..., Any]], Any]
+
+
+class Site:
+    """A page of the host with the chat on it, and the people at the desk."""
+
+    def __init__(self, page: Page, url: str, customer: Customer, operator: Operator, desk: Desk) -> None:
+        self.page, self.url, self.customer, self.desk = page, url, customer, desk
+        self.mina = Actor.operator(operator)
+        self.chat: FrameLocator = page.frame_locator("iframe")
+        self.body = self.chat.get_by_label("Write a message")
+
+    def visit(self, direction: str = "ltr", **attributes: str) -> None:
+        """Open the page; the attributes are those of the script tag, without ``data-``."""
+        data = " ".join(f'data-{name.replace("_", "-")}="{html.escape(value)}"' for name, value in attributes.items())
+        text = (
+            f'<!doctype html><html lang="en" dir="{direction}"><title>Host</title><link rel="icon" href="data:,">'
+            f'<meta name="viewport" content="width=device-width"><h1>Host</h1><a href="#">A link</a>'
+            f'<script src="/support/widget.js" {data} async></script></html>'
+        )
+
+        def answer(route: Route) -> None:
+            route.fulfill(body=text, content_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+        self.page.route("**/shop", answer)
+        self.page.goto(f"{self.url}/shop")
+
+    def state(self, word: str) -> None:
+        expect(self.chat.locator("#state-word")).to_have_text(word)
+
+    def say(self, text: str) -> None:
+        self.body.fill(text)
+        self.body.press("Enter")
+
+    def conversation(self) -> int:
+        def find(session: Any) -> int:
+            mine = select(Conversation.id).join(CustomerRecord).where(CustomerRecord.ref == self.customer.ref)
+            return int(session.scalars(mine.order_by(Conversation.id.desc())).first())
+
+        return int(self.desk(find))
+
+    def reply(self, text: str) -> None:
+        self.desk(lambda session: service.reply(session, self.conversation(), actor=self.mina, body=text))
+
+
+@pytest.fixture
+def site(
+    page: Page, live_server: Process, customer: Customer, operator: Operator, at_the_desk: Desk, app: Flask
+) -> Site:
+    return Site(page, live_server.url, customer, operator, at_the_desk)
+
+
+def test_a_question_and_its_answer_under_a_strict_policy(site: Site, token: str) -> None:
+    site.visit(token=token, title="Help from the shop")
+    site.page.get_by_role("button", name="Open Help from the shop").click()
+    site.state("Connected")
+    expect(site.chat.get_by_role("heading", name="Help from the shop")).to_be_visible()
+    expect(site.chat.get_by_text("No messages yet")).to_be_visible()
+    site.say("Where is my invoice?")
+    expect(site.chat.get_by_text("Sent. Waiting for a person.")).to_be_visible()
+    expect(site.chat.get_by_role("log").get_by_text("Where is my invoice?")).to_be_visible()
+    site.reply("Under Billing.")
+    expect(site.chat.get_by_role("log").get_by_text("Under Billing.")).to_be_visible()
+    expect(site.chat.get_by_text("Sent. Waiting for a person.")).to_be_hidden()
+    site.page.reload()
+    site.page.get_by_role("button", name="Open Help from the shop").click()
+    expect(site.chat.locator(".message .said")).to_have_text(["Where is my invoice?", "Under Billing."])
+
+
+def test_focus_goes_in_and_comes_back(site: Site, token: str) -> None:
+    site.visit(token=token)
+    launcher = site.page.get_by_role("button", name="Open Chat")
+    launcher.focus()
+    site.page.keyboard.press("Enter")
+    expect(site.body).to_be_focused()
+    site.page.keyboard.press("Escape")
+    expect(launcher).to_be_focused()
+    expect(launcher).to_have_attribute("aria-expanded", "false")
+    expect(site.page.locator("iframe")).to_be_hidden()
+    launcher.click()
+    site.chat.get_by_role("button", name="Close chat").click()
+    expect(launcher).to_be_focused()
+
+
+def test_the_badge_counts_answers_that_were_not_looked_at(site: Site, token: str) -> None:
+    site.visit(token=token)
+    site.page.get_by_role("button", name="Open Chat").click()
+    site.say("Hello")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    site.page.keyboard.press("Escape")
+    site.reply("One")
+    site.reply("Two")
+    launcher = site.page.get_by_role("button", name="Open Chat, 2 new messages")
+    expect(launcher).to_have_text("2")
+    launcher.click()
+    site.page.keyboard.press("Escape")
+    expect(site.page.get_by_role("button", name="Open Chat", exact=True)).to_be_visible()
+    site.page.reload()
+    expect(site.page.get_by_role("button", name="Open Chat", exact=True)).to_be_visible()
+    seen = site.desk(lambda session: session.get(Conversation, site.conversation()).customer_seen)
+    assert seen == 3
+
+
+def test_words_written_offline_go_out_once_when_the_line_is_back(site: Site, token: str) -> None:
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.say("Before the tunnel")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    site.page.context.set_offline(True)
+    site.state("Offline")
+    site.say("In the tunnel")
+    expect(site.chat.get_by_text("Not sent yet, no connection")).to_be_visible()
+    site.reply("Meanwhile at the desk")
+    site.page.context.set_offline(False)
+    site.state("Connected")
+    said = site.chat.locator(".message .said")
+    expect(said).to_have_text(["Before the tunnel", "Meanwhile at the desk", "In the tunnel"])
+    expect(site.chat.locator(".unsent")).to_have_count(0)
+    written = select(Message.body).where(Message.conversation_id == site.conversation()).order_by(Message.sequence)
+    assert site.desk(lambda session: session.scalars(written).all()) == said.all_text_contents()
+
+
+def test_what_is_refused_comes_back_into_the_composer(site: Site, token: str) -> None:
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.say("\x1c")  # blank to the server, not to the browser
+    expect(site.chat.get_by_role("alert")).to_contain_text("Not sent.")
+    expect(site.body).to_have_value("\x1c")
+    expect(site.chat.locator(".message")).to_have_count(0)
+    site.say("x" * 10_001)
+    expect(site.chat.get_by_role("alert")).to_contain_text("10,000 fit")
+    expect(site.body).to_have_value("x" * 10_001)
+    site.body.fill("Short")
+    expect(site.chat.get_by_role("alert")).to_be_hidden()
+
+
+def test_enter_sends_and_shift_enter_does_not(site: Site, token: str) -> None:
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.body.fill("First line")
+    site.body.press("Shift+Enter")
+    site.body.press_sequentially("Second line")
+    expect(site.body).to_have_value("First line\nSecond line")
+    site.body.press("Enter")
+    expect(site.body).to_have_value("")
+    expect(site.chat.locator(".mine .said")).to_have_text("First line\nSecond line")
+
+
+def test_words_are_text_and_only_web_addresses_are_links(site: Site, token: str) -> None:
+    site.visit(token=token, open="")
+    site.say('<img src=x onerror="top.hit=1"> javascript:alert(1) data:text/html,x')
+    expect(site.chat.locator(".mine .said")).to_contain_text("<img src=x")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    site.reply('See https://shop.example/a?b=1&c=2. Or "http://shop.example/<b>x</b>", or ftp://x.example')
+    links = site.chat.locator(".said a")
+    expect(links).to_have_count(2)
+    assert [link.get_attribute("href") for link in links.all()] == [
+        "https://shop.example/a?b=1&c=2",
+        "http://shop.example/",
+    ]
+    assert links.first.get_attribute("rel") == "noopener noreferrer nofollow"
+    expect(site.chat.locator(".said img, .said b")).to_have_count(0)
+    assert site.page.evaluate("window.hit") is None
+
+
+def test_an_old_token_is_renewed_at_the_hosts_own_address(site: Site, token: str) -> None:
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(json={"token": token})
+
+    site.page.route("**/chat-token", answer)
+    site.visit(token="long gone", token_url="/chat-token", open="")
+    site.state("Connected")
+    assert asked == [f"{site.url}/chat-token"]
+    site.say("Here I am")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+
+
+def test_without_a_good_token_the_chat_says_so_and_keeps_what_is_typed(site: Site) -> None:
+    site.visit(token="long gone", open="")
+    site.state("Offline")
+    alert = site.chat.get_by_role("alert")
+    expect(alert).to_have_text("Your sign-in has ended. Reload the page to go on.")
+    site.say("Can you hear me?")
+    expect(site.body).to_have_value("Can you hear me?")
+    expect(alert).to_be_visible()
+
+
+def test_refused_tokens_are_renewed_ever_more_slowly_and_not_for_ever(site: Site, token: str) -> None:
+    asked: list[float] = []
+    sockets: list[float] = []
+
+    def answer(route: Route) -> None:
+        asked.append(time.monotonic())
+        route.fulfill(json={"token": f"refused as well {len(asked)}" if len(asked) <= 4 else token})
+
+    site.page.route("**/chat-token", answer)
+    site.page.on("websocket", lambda _: sockets.append(time.monotonic()))
+    site.visit(token="long gone", token_url="/chat-token", open="")
+    alert = site.chat.get_by_role("alert")
+    expect(alert).to_have_text("We could not sign you in. Send a message, or reload the page, to try again.")
+    site.state("Offline")
+    site.page.wait_for_timeout(2_000)
+    assert (len(asked), len(sockets)) == (4, 5)
+    waits = [round(after - before, 2) for before, after in pairwise(sockets)]
+    assert waits[1] >= 0.2, waits  # the first fresh token goes out at once
+    assert waits[2] >= 0.45, waits
+    assert waits[3] >= 0.9, waits
+
+    site.say("Can you hear me?")
+    site.state("Connected")
+    expect(alert).to_be_hidden()
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    expect(site.chat.locator(".mine .said")).to_have_text("Can you hear me?")
+    assert len(asked) == 5
+
+
+def test_a_server_that_asks_for_patience_gets_it(site: Site, token: str) -> None:
+    sockets: list[float] = []
+
+    def busy(socket: WebSocketRoute) -> None:
+        sockets.append(time.monotonic())
+        if len(sockets) <= 3:
+            socket.close(code=1013, reason="try later")
+        else:
+            socket.connect_to_server()
+
+    site.page.route_web_socket("**/widget/socket", busy)
+    site.visit(token=token, open="")
+    site.state("Connected")
+    waits = [round(after - before, 2) for before, after in pairwise(sockets)]
+    assert len(waits) == 3
+    assert all(wait >= least for wait, least in zip(waits, (0.2, 0.45, 0.9), strict=True)), waits
+    expect(site.chat.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_page_on_plain_http_can_send(site: Site, token: str) -> None:
+    site.page.add_init_script("delete Crypto.prototype.randomUUID")  # browsers offer it to secure contexts only
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.say("Hello")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+
+
+def test_a_cut_customer_stays_away_until_the_page_is_loaded_again(site: Site, token: str, app: Flask) -> None:
+    site.visit(token=token, open="")
+    site.state("Connected")
+    disconnect(app.extensions["cairnloop"], site.customer.ref)
+    site.state("Offline")
+    expect(site.chat.get_by_role("alert")).to_contain_text("This chat was closed.")
+    site.page.reload()
+    site.state("Connected")
+
+
+def test_typing_is_shown_while_it_is_true(site: Site, token: str, app: Flask) -> None:
+    site.visit(token=token, open="")
+    site.say("Hello")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    number = site.conversation()
+    topic = f"conversation:{number}"
+    publish_now(
+        app.extensions["cairnloop"], topic, "typing", conversation_id=number, author="operator", name="Mina Keller"
+    )
+    expect(site.chat.get_by_text("Mina Keller is typing")).to_be_visible()
+    site.reply("Hello to you")
+    expect(site.chat.get_by_text("Mina Keller is typing")).to_be_hidden()
+
+
+def test_resolved_rated_by_keyboard_and_opened_again(site: Site, token: str) -> None:
+    site.visit(token=token, open="")
+    site.say("Hello")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    site.reply("Hello to you")
+    site.desk(lambda session: service.resolve(session, site.conversation(), actor=site.mina))
+    expect(site.chat.get_by_text("Resolved by Mina Keller. Write again to reopen it")).to_be_visible()
+    expect(site.chat.get_by_role("group", name="How was the help from Mina Keller?")).to_be_visible()
+    site.chat.get_by_role("radio", name="3").focus()
+    site.page.keyboard.press("ArrowRight")
+    site.chat.get_by_label("Anything to add?").fill("Quick and kind")
+    site.chat.get_by_role("button", name="Send rating").press("Enter")
+    expect(site.chat.get_by_text("You rated the help 4 of 5.")).to_be_visible()
+    row = site.desk(lambda session: session.get(Conversation, site.conversation()))
+    assert (row.rating, row.rating_comment) == (4, "Quick and kind")
+    site.say("One more thing")
+    expect(site.chat.get_by_text("You wrote again, so this is open again")).to_be_visible()
+    expect(site.chat.get_by_text("You rated the help")).to_be_hidden()
+
+
+def test_words_kept_for_a_reload_are_the_same_persons_only(
+    site: Site, token: str, issue: Callable[[Customer], str]
+) -> None:
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.body.fill("Half a thought")
+    site.page.reload()
+    expect(site.body).to_have_value("Half a thought")
+    site.visit(token=issue(Customer("the-next-person-here")), open="")
+    site.state("Connected")
+    expect(site.body).to_have_value("")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_accessible_in_every_state(
+    new_page: Callable[..., Page], live_server: Process, site: Site, token: str, scheme: str, width: int
+) -> None:
+    page = new_page(viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce")
+    site = Site(page, live_server.url, site.customer, Operator("mina", "Mina Keller"), site.desk)
+    site.visit(token=token)
+    page.get_by_role("button", name="Open Chat").click()
+    site.state("Connected")
+    fine(page)
+    site.say("Hello, see https://shop.example/ please")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    site.reply("Hello to you")
+    number = site.conversation()
+    cited = [{"title": "Refund a booking"}]
+
+    def automatic(session: Any) -> None:
+        conversation = service.lock(session, number)
+        service.send(session, conversation, actor=Actor.policy("faq"), body="By card.", citations=cited)
+
+    site.desk(automatic)
+    site.desk(lambda session: service.resolve(session, number, actor=site.mina))
+    site.chat.get_by_role("radio", name="3").check(force=True)
+    expect(site.chat.get_by_role("button", name="Send rating")).to_be_visible()
+    fine(page)
+    page.context.set_offline(True)
+    site.say("Not yet")
+    expect(site.chat.get_by_text("Not sent yet")).to_be_visible()
+    site.say("x" * 10_001)
+    expect(site.chat.get_by_role("alert")).to_be_visible()
+    fine(page)
+
+
+def fine(page: Page) -> None:
+    """No violation inside the frame, nothing to scroll sideways, nothing to press that is too small."""
+    frame = next(frame for frame in page.frames if frame.url.endswith("/support/widget"))
+    page.wait_for_timeout(250)  # colours change over 120 ms
+    found = Axe().run(frame)  # type: ignore[arg-type]  # a frame runs axe as a page does
+    told = [
+        (violation["id"], [node["html"] for node in violation["nodes"]]) for violation in found.response["violations"]
+    ]
+    assert told == [], json.dumps(told, indent=1)
+    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    small = frame.evaluate(
+        """() => [...document.querySelectorAll("button, label:has(input), textarea")]
+             .filter(element => element.checkVisibility() && element.getBoundingClientRect().height < 44)
+             .map(element => element.outerHTML)"""
+    )
+    assert small == []
+
+
+def test_on_a_phone_it_fills_the_screen_and_right_to_left_is_mirrored(
+    new_page: Callable[..., Page], live_server: Process, site: Site, token: str
+) -> None:
+    page = new_page(viewport={"width": 390, "height": 844})
+    site = Site(page, live_server.url, site.customer, Operator("mina", "Mina Keller"), site.desk)
+    site.visit(token=token, open="")
+    site.state("Connected")
+    assert page.locator("iframe").bounding_box() == {"x": 0, "y": 0, "width": 390, "height": 844}
+    page.set_viewport_size({"width": 1440, "height": 900})
+    box = page.locator("iframe").bounding_box()
+    assert box is not None
+    assert (round(box["x"]), round(box["width"])) == (1440 - 24 - 392, 392)
+    site.visit(direction="rtl", token=token)
+    launcher = page.get_by_role("button", name=re.compile("Open Chat")).bounding_box()
+    assert launcher is not None
+    assert round(launcher["x"]) == 24

@@ -1,0 +1,146 @@
+"""The session without a socket: what a poll by POST will use as well."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+
+from flask_cairnloop import Customer, Operator
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.channels.widget.protocol import WidgetSession
+from flask_cairnloop.conversations import service
+from flask_cairnloop.conversations.models import Message
+from flask_cairnloop.realtime import Event, Refetch
+
+Frame = dict[str, Any]
+Desk = Callable[[Callable[..., Any]], Any]
+
+
+class Doorman:
+    """A verifier that the test can make change its mind."""
+
+    def __init__(self, customer: Customer) -> None:
+        self.answer: Customer | None = customer
+        self.away = False
+
+    def __call__(self, _token: str) -> Customer | None:
+        if self.away:
+            raise ConnectionError
+        return self.answer
+
+
+@pytest.fixture
+def doorman(customer: Customer) -> Doorman:
+    return Doorman(customer)
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask], doorman: Doorman) -> Flask:
+    return make_app(CUSTOMER_VERIFIER=doorman)
+
+
+@pytest.fixture
+def topics() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def line(app: Flask, topics: list[str]) -> WidgetSession:
+    line = WidgetSession(app.extensions["cairnloop"], topics.append)
+    assert send(line, "join", token="t")[0]["type"] == "joined"
+    return line
+
+
+def send(line: WidgetSession, type_: str, **fields: object) -> list[Frame]:
+    return list(line.handle(json.dumps({"type": type_, **fields})))
+
+
+def say(line: WidgetSession, body: str) -> Frame:
+    frames = send(line, "message", client_id=str(uuid.uuid4()), body=body)
+    return next(frame for frame in frames if frame["type"] == "accepted")
+
+
+def test_the_session_listens_to_its_customer_and_conversation(
+    line: WidgetSession, topics: list[str], customer: Customer
+) -> None:
+    conversation = say(line, "Hello")["conversation"]
+    assert topics == [f"customer:{customer.ref}", f"conversation:{conversation}"]
+
+
+@pytest.mark.parametrize("answer", [None, Customer("somebody-else")])
+def test_an_identity_that_is_gone_ends_the_session(
+    line: WidgetSession, doorman: Doorman, answer: Customer | None
+) -> None:
+    assert list(line.check_identity()) == []
+    doorman.answer = answer
+    assert [frame["code"] for frame in line.check_identity()] == ["unauthorized"]
+    assert line.ended
+    assert list(line.hear(Refetch())) == []
+
+
+def test_a_host_that_cannot_say_who_it_is_ends_the_session_without_refusing_anybody(
+    app: Flask, line: WidgetSession, doorman: Doorman
+) -> None:
+    doorman.away = True
+    assert list(line.check_identity()) == []
+    fresh = WidgetSession(app.extensions["cairnloop"], lambda topic: None)
+    assert send(fresh, "join", token="t") == []
+    assert (line.ended, line.try_later, fresh.ended, fresh.try_later) == (True, True, True, True)
+
+
+def test_a_refetch_asks_for_the_identity_before_it_reads(
+    line: WidgetSession, doorman: Doorman, operator: Operator, at_the_desk: Desk
+) -> None:
+    conversation = say(line, "Hello")["conversation"]
+    at_the_desk(lambda s: service.reply(s, conversation, actor=Actor.operator(operator), body="For them only"))
+    doorman.answer = None
+    frames = list(line.hear(Refetch()))
+    assert [frame["type"] for frame in frames] == ["error"]
+
+
+def test_a_refetch_brings_what_was_missed_once(line: WidgetSession, operator: Operator, at_the_desk: Desk) -> None:
+    conversation = say(line, "Hello")["conversation"]
+    for body in ("One", "Two"):
+        at_the_desk(lambda s, body=body: service.reply(s, conversation, actor=Actor.operator(operator), body=body))
+    frames = list(line.hear(Refetch()))
+    assert [frame.get("body") for frame in frames] == ["One", "Two", None]
+    assert frames[-1]["waiting"] is False
+    assert list(line.hear(Refetch())) == []
+    late = Event(f"conversation:{conversation}", "message", {"sequence": 3, "kind": "reply"})
+    assert list(line.hear(late)) == []
+
+
+def test_events_of_other_topics_and_types_are_passed_over(line: WidgetSession) -> None:
+    conversation = say(line, "Hello")["conversation"]
+    for event in (
+        Event(f"conversation:{conversation + 1}", "message", {"sequence": 9, "kind": "reply"}),
+        Event("console", "message", {"sequence": 9, "kind": "reply"}),
+        Event(f"conversation:{conversation}", "draft", {"draft_id": 1, "state": "ready"}),
+        Event(f"conversation:{conversation}", "message", {"sequence": 9, "kind": "note"}),
+        Event(f"conversation:{conversation}", "typing", {"author": "customer", "name": "Cleo"}),
+    ):
+        assert list(line.hear(event)) == []
+
+
+def test_the_same_message_from_two_sessions_is_one(line: WidgetSession, app: Flask, at_the_desk: Desk) -> None:
+    other = WidgetSession(app.extensions["cairnloop"], lambda topic: None)
+    send(other, "join", token="t")
+    frame = {"client_id": str(uuid.uuid4()), "body": "Once"}
+    first, second = send(line, "message", **frame), send(other, "message", **frame)
+    assert [f for f in first if f["type"] == "accepted"] == [f for f in second if f["type"] == "accepted"]
+    count = select(func.count()).select_from(Message).where(Message.client_id == uuid.UUID(frame["client_id"]))
+    assert at_the_desk(lambda s: s.scalar(count)) == 1
+
+
+def test_the_mark_of_a_person_is_stable_and_not_their_reference(
+    line: WidgetSession, app: Flask, customer: Customer
+) -> None:
+    marks = {send(line, "join", token="t")[0]["person"] for _ in range(2)}
+    assert len(marks) == 1
+    assert customer.ref not in marks.pop()

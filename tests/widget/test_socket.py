@@ -1,0 +1,492 @@
+"""The frames of the contract over a real WebSocket of a real gunicorn."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+from flask import Flask
+from redis import Redis
+from sqlalchemy import select, text
+
+from flask_cairnloop import Customer, Operator
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.channels.widget.protocol import PAGE
+from flask_cairnloop.conversations import service
+from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.realtime import disconnect, publish_now
+from tests.support.processes import Process
+from tests.widget.conftest import Chat, Frame
+
+Desk = Callable[[Callable[..., Any]], Any]
+Open = Callable[..., Chat]
+
+
+def reply(desk: Desk, conversation_id: int, operator: Operator, body: str) -> int:
+    actor = Actor.operator(operator)
+    return int(desk(lambda session: service.reply(session, conversation_id, actor=actor, body=body).sequence))
+
+
+# --- joining ---------------------------------------------------------------------------------------------------------
+
+
+def test_joining_makes_no_conversation_and_the_first_message_does(chat: Chat, at_the_desk: Desk) -> None:
+    client_id = str(uuid.uuid4())
+    accepted = chat.say("Where is my invoice?", client_id)
+    row = at_the_desk(
+        lambda session: session.scalars(select(Message).where(Message.client_id == uuid.UUID(client_id))).one()
+    )
+    assert (accepted["cursor"], accepted["conversation"]) == (1, row.conversation_id)
+    assert chat.expect("status") == {"type": "status", "status": "open", "waiting": True, "rating": None}
+
+
+def test_joining_again_resumes_the_latest_conversation_with_its_history(
+    chat: Chat, open_chat: Open, token: str, operator: Operator, at_the_desk: Desk
+) -> None:
+    accepted = chat.say("Where is my invoice?")
+    reply(at_the_desk, accepted["conversation"], operator, "Under Billing.")
+    chat.close()
+    joined = open_chat().join(token)
+    assert joined["conversation"] == accepted["conversation"]
+    assert [(m["kind"], m["body"], m["author"]) for m in joined["messages"]] == [
+        ("customer", "Where is my invoice?", None),
+        ("reply", "Under Billing.", operator.name),
+    ]
+    assert (joined["waiting"], joined["status"]) == (False, "open")
+
+
+def test_a_cursor_asks_only_for_what_came_after_it(chat: Chat, open_chat: Open, token: str) -> None:
+    for number in range(3):
+        accepted = chat.say(f"Line {number}")
+    joined = open_chat().join(token, accepted["conversation"], after=2)
+    assert [m["body"] for m in joined["messages"]] == ["Line 2"]
+    assert open_chat().join(token, accepted["conversation"], after=10**12)["messages"] == []
+
+
+def test_a_long_history_comes_whole_and_in_order(
+    customer: Customer, token: str, open_chat: Open, at_the_desk: Desk
+) -> None:
+    count = 2 * PAGE + 7
+
+    def write(session: Any) -> int:
+        first = service.receive(session, customer=customer, body="Line 1", channel="widget")
+        for number in range(2, count + 1):
+            service.receive(
+                session,
+                customer=customer,
+                body=f"Line {number}",
+                channel="widget",
+                conversation_id=first.conversation_id,
+            )
+        return int(first.conversation_id)
+
+    at_the_desk(write)
+    chat = open_chat()
+    frames = chat.join(token)["messages"] + [frame for frame in chat.quiet() if frame["type"] == "message"]
+    assert [frame["body"] for frame in frames] == [f"Line {number}" for number in range(1, count + 1)]
+
+
+def test_after_the_reopen_window_a_new_conversation_begins(
+    chat: Chat, open_chat: Open, token: str, operator: Operator, at_the_desk: Desk
+) -> None:
+    old = chat.say("An old question")["conversation"]
+    chat.close()
+
+    def age(session: Any) -> None:
+        service.resolve(session, old, actor=Actor.operator(operator))
+        conversation = session.get(Conversation, old)
+        conversation.last_message_at = conversation.last_message_at.replace(year=2020)
+
+    at_the_desk(age)
+    later = open_chat()
+    assert later.join(token)["conversation"] is None
+    assert later.say("A new question")["conversation"] != old
+
+
+@pytest.mark.parametrize("bad", ["", "rubbish", "x" * 9000])
+def test_a_token_nobody_vouches_for_is_refused(open_chat: Open, bad: str) -> None:
+    chat = open_chat()
+    chat.send("join", token=bad, conversation=None, after=None)
+    frame = chat.receive()
+    assert frame["type"] == "error"
+    if len(bad) <= 8192:
+        assert frame["code"] == "unauthorized"
+        assert chat.closed() == 1008  # a client stays away after this one
+
+
+def test_nothing_is_heard_before_joining(open_chat: Open) -> None:
+    chat = open_chat()
+    chat.send("message", client_id=str(uuid.uuid4()), body="Hello")
+    assert chat.receive()["code"] == "not_joined"
+    chat.send("seen", cursor=1)
+    assert chat.receive()["code"] == "not_joined"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", None])
+def test_a_page_of_another_origin_gets_no_socket(live_server: Process, origin: str | None) -> None:
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    if origin is not None:
+        headers["Origin"] = origin
+    with closing(HTTPConnection(live_server.url.removeprefix("http://"), timeout=10)) as connection:
+        connection.request("GET", "/support/widget/socket", headers=headers)
+        assert connection.getresponse().status == 403
+
+
+def test_another_customers_conversation_is_not_to_be_had(
+    chat: Chat, open_chat: Open, issue: Callable[[Customer], str]
+) -> None:
+    theirs = chat.say("My secret")["conversation"]
+    stranger = open_chat()
+    stranger.send("join", token=issue(Customer("stranger")), conversation=theirs, after=0)
+    assert stranger.receive() == {"type": "error", "code": "not_found", "message": "There is no such conversation."}
+    assert stranger.say("Hello?")["conversation"] != theirs
+    chat.quiet()
+    assert chat.quiet() == []
+
+
+def test_a_socket_stays_with_the_customer_who_joined(chat: Chat, issue: Callable[[Customer], str]) -> None:
+    chat.send("join", token=issue(Customer("somebody-else")), conversation=None, after=None)
+    assert chat.expect("error")["code"] == "unauthorized"
+    assert chat.closed() == 1008
+
+
+def test_open_sockets_hold_no_database_connection(
+    open_chat: Open, issue: Callable[[Customer], str], at_the_desk: Desk
+) -> None:
+    chats = [open_chat() for _ in range(16)]  # more than the pool of 5 and its overflow of 10
+    for number, chat in enumerate(chats):
+        chat.join(issue(Customer(f"one-of-many-{number}")))
+        assert chat.say("Hello")["cursor"] == 1
+    busy = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid()"
+    )
+    assert at_the_desk(lambda session: session.scalar(busy)) == 0
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+
+def test_a_resend_is_answered_and_changes_nothing(chat: Chat, open_chat: Open, token: str, at_the_desk: Desk) -> None:
+    client_id = str(uuid.uuid4())
+    first = chat.say("Once", client_id)
+    assert chat.say("Once", client_id) == first
+    again = open_chat()
+    again.join(token)
+    assert again.say("Once", client_id) == first
+    rows = at_the_desk(
+        lambda session: session.scalars(select(Message).where(Message.conversation_id == first["conversation"])).all()
+    )
+    assert len(rows) == 1
+
+
+def test_own_words_come_back_as_accepted_and_not_as_a_message(chat: Chat) -> None:
+    for number in range(3):
+        chat.say(f"Line {number}")
+    time.sleep(0.3)  # the live events of those messages
+    assert [frame for frame in chat.quiet() if frame["type"] == "message"] == []
+
+
+def test_the_same_customers_other_tab_follows(chat: Chat, open_chat: Open, token: str) -> None:
+    other = open_chat()
+    other.join(token)
+    accepted = chat.say("First words")
+    joined = other.expect("joined")
+    assert joined["conversation"] == accepted["conversation"]
+    assert [m["body"] for m in joined["messages"]] == ["First words"]
+    other.say("From the other tab")
+    assert chat.expect("message")["body"] == "From the other tab"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [("", "empty"), (" \n ", "empty"), ("\0", "empty"), ("x" * 10_001, "too_long")]
+)
+def test_words_that_do_not_fit_are_refused_by_their_client_id(chat: Chat, body: str, code: str) -> None:
+    client_id = str(uuid.uuid4())
+    chat.send("message", client_id=client_id, body=body)
+    frame = chat.expect("error")
+    assert (frame["code"], frame["client_id"]) == (code, client_id)
+    assert chat.say("The socket is still open")["cursor"] == 1
+
+
+def test_the_longest_message_in_any_script_fits(chat: Chat, open_chat: Open, token: str) -> None:
+    body = "🪨" * 10_000
+    chat.say(body)
+    assert open_chat().join(token)["messages"][0]["body"] == body
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        ("", "malformed"),
+        ("{", "malformed"),
+        ("[]", "malformed"),
+        ("null", "malformed"),
+        ('"join"', "malformed"),
+        (b"\x00\xff", "malformed"),
+        ("[" * 5000, "malformed"),
+        ('{"type": "message", "client_id": 1, "body": "x"}', "malformed"),
+        ('{"type": "message", "client_id": "no uuid", "body": "x"}', "malformed"),
+        ('{"type": "message", "body": "x"}', "malformed"),
+        ('{"type": "message", "client_id": "7b2c2f66-9d6b-4a39-a5b4-0f0c3d8d2c11", "body": "\\ud800"}', "malformed"),
+        ('{"type": "seen", "cursor": "1"}', "malformed"),
+        ('{"type": "seen", "cursor": true}', "malformed"),
+        ('{"type": "seen", "cursor": -1}', "malformed"),
+        ('{"type": "seen", "cursor": 99999999999999999999999}', "malformed"),
+        ('{"type": "rate", "rating": 0}', "malformed"),
+        ('{"type": "rate", "rating": 4.5}', "malformed"),
+        ('{"type": "join", "token": "t", "conversation": -4}', "malformed"),
+        ('{"type": "join", "token": "t", "conversation": 9223372036854775808}', "malformed"),
+        ('{"type": "drop_table"}', "unknown"),
+        ("{}", "unknown"),
+    ],
+)
+def test_a_frame_that_makes_no_sense_gets_an_error_and_the_socket_stays(
+    chat: Chat, raw: str | bytes, code: str
+) -> None:
+    chat.client.send(raw)
+    frame = chat.receive()
+    assert (frame["type"], frame["code"]) == ("error", code)
+    assert chat.quiet() == []
+
+
+def test_a_huge_frame_closes_the_socket(chat: Chat) -> None:
+    chat.send("message", client_id=str(uuid.uuid4()), body="x" * 2_000_000)
+    assert chat.closed() in (1005, 1006, 1009)
+
+
+# --- what the desk does ----------------------------------------------------------------------------------------------
+
+
+def test_a_reply_arrives_and_nobody_waits_any_more(chat: Chat, operator: Operator, at_the_desk: Desk) -> None:
+    conversation = chat.say("Where is my invoice?")["conversation"]
+    chat.expect("status", waiting=True)
+    cursor = reply(at_the_desk, conversation, operator, "Under Billing.")
+    frame = chat.expect("message")
+    assert frame.pop("at")
+    assert frame == {
+        "type": "message",
+        "cursor": cursor,
+        "kind": "reply",
+        "body": "Under Billing.",
+        "author": operator.name,
+    }
+    assert chat.expect("status")["waiting"] is False
+
+
+def test_an_automatic_reply_says_so_and_names_its_sources(chat: Chat, at_the_desk: Desk) -> None:
+    conversation = chat.say("How do I pay?")["conversation"]
+    cited = {"number": 1, "article_id": 5, "chunk_id": 7, "title": "Ways to pay", "quote": "By card."}
+
+    def answer(session: Any) -> None:
+        row = service.lock(session, conversation)
+        service.send(session, row, actor=Actor.policy("faq"), body="By card.", citations=[cited, cited])
+
+    at_the_desk(answer)
+    frame = chat.expect("message")
+    assert (frame["automatic"], frame["sources"]) == (True, ["Ways to pay"])
+    assert "article_id" not in str(frame)
+
+
+def test_a_note_never_leaves(chat: Chat, open_chat: Open, token: str, operator: Operator, at_the_desk: Desk) -> None:
+    conversation = chat.say("Hello")["conversation"]
+    actor = Actor.operator(operator)
+    at_the_desk(lambda session: service.add_note(session, conversation, actor=actor, body="A difficult one"))
+    at_the_desk(lambda session: service.assign(session, conversation, actor=actor, assignee=operator))
+    reply(at_the_desk, conversation, operator, "Hello to you")
+    frames = [chat.expect("message"), *chat.quiet()]
+    assert [frame.get("body") for frame in frames if frame["type"] == "message"] == ["Hello to you"]
+    assert "difficult" not in str([*frames, open_chat().join(token)])
+    assert chat.say("Thanks")["cursor"] == 5
+
+
+def test_resolved_rated_and_opened_again(chat: Chat, operator: Operator, at_the_desk: Desk) -> None:
+    conversation = chat.say("Hello")["conversation"]
+    chat.send("rate", rating=5, comment=None)
+    assert chat.expect("error")["code"] == "not_resolved"
+    at_the_desk(lambda session: service.resolve(session, conversation, actor=Actor.operator(operator)))
+    event = chat.expect("message")
+    assert (event["event"], event["author"]) == ("resolved", operator.name)
+    assert chat.expect("status", status="resolved")["waiting"] is False
+    chat.send("rate", rating=4, comment="Quick")
+    assert chat.expect("status")["rating"] == 4
+    row = at_the_desk(lambda session: session.get(Conversation, conversation))
+    assert (row.rating, row.rating_comment) == (4, "Quick")
+    client_id = str(uuid.uuid4())
+    chat.send("message", client_id=client_id, body="One more thing")
+    reopened, status, accepted, *others = chat.quiet()
+    assert (reopened["event"], reopened["author"]) == ("reopened", None)
+    assert (status["status"], status["waiting"]) == ("open", True)
+    assert (accepted["client_id"], accepted["cursor"]) == (client_id, reopened["cursor"] + 1)
+    assert [frame["type"] for frame in others if frame["type"] == "message"] == []
+
+
+def test_seen_is_kept_and_told_to_other_tabs(
+    chat: Chat, open_chat: Open, token: str, operator: Operator, at_the_desk: Desk
+) -> None:
+    conversation = chat.say("Hello")["conversation"]
+    other = open_chat()
+    other.join(token)
+    reply(at_the_desk, conversation, operator, "Hello to you")
+    chat.expect("message")
+    chat.send("seen", cursor=2)
+    assert other.expect("seen")["cursor"] == 2
+    assert open_chat().join(token)["seen"] == 2
+
+
+def test_typing_is_real_and_goes_to_the_other_side_only(chat: Chat, app: Flask) -> None:
+    cairnloop = app.extensions["cairnloop"]
+    conversation = chat.say("Hello")["conversation"]
+    topic = f"conversation:{conversation}"
+    with cairnloop.hub.subscribe([topic]) as desk:
+        desk.get(5)  # the hub hears from now on
+        for _ in range(5):
+            chat.send("typing")
+        event = desk.get(5)
+        assert event is not None
+        assert (event.type, event.data["author"]) == ("typing", "customer")
+        chat.quiet()
+        assert desk.get(0.3) is None  # five in a row are one
+    publish_now(cairnloop, topic, "typing", conversation_id=conversation, author="operator", name="Mina Keller")
+    assert chat.expect("typing") == {"type": "typing", "name": "Mina Keller"}
+
+
+def test_disconnect_cuts_every_chat_of_a_customer_and_of_nobody_else(
+    chat: Chat, open_chat: Open, app: Flask, customer: Customer, token: str, issue: Callable[[Customer], str]
+) -> None:
+    second, stranger = open_chat(), open_chat()
+    second.join(token)
+    stranger.join(issue(Customer("stranger-2")))
+    disconnect(app.extensions["cairnloop"], customer.ref)
+    for cut in (chat, second):
+        assert cut.expect("error")["code"] == "disconnected"
+        assert cut.closed() == 1008
+    assert stranger.quiet() == []
+
+
+# --- cuts ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_redis_loses_no_message(chat: Chat, redis: Redis, operator: Operator, at_the_desk: Desk) -> None:
+    conversation = chat.say("Hello")["conversation"]
+    for number in range(3):
+        redis.client_kill_filter(_type="pubsub")
+        reply(at_the_desk, conversation, operator, f"Answer {number}")
+        assert chat.expect("message")["body"] == f"Answer {number}"
+
+
+class Patient:
+    """A client as it should be: knows its cursor, comes back after a cut, sends again what was not accepted."""
+
+    def __init__(self, open_chat: Open, token: str) -> None:
+        self.open_chat, self.token = open_chat, token
+        self.conversation: int | None = None
+        self.cursor = 0
+        self.transcript: dict[int, str] = {}
+        self.doubles = 0
+        self.unsent: dict[str, str] = {}
+        self.chat: Chat | None = None
+
+    def take(self, frame: Frame) -> None:
+        if frame["type"] == "joined":
+            self.conversation = frame["conversation"]
+            for message in frame["messages"]:
+                self.take({"type": "message", **message})
+        elif frame["type"] == "message":
+            self.doubles += frame["cursor"] in self.transcript and frame.get("client_id") is None
+            self.transcript[frame["cursor"]] = frame["body"]
+            self.unsent.pop(frame.get("client_id", ""), None)
+            self.cursor = max(self.cursor, frame["cursor"])
+        elif frame["type"] == "accepted":
+            self.conversation = frame["conversation"]
+            body = self.unsent.pop(frame["client_id"], None)
+            if body is not None:
+                self.transcript[frame["cursor"]] = body
+            self.cursor = max(self.cursor, frame["cursor"])
+
+    def come_back(self) -> None:
+        self.chat = self.open_chat()
+        after = self.cursor if self.conversation else None
+        self.chat.send("join", token=self.token, conversation=self.conversation, after=after)
+        for client_id, body in self.unsent.items():
+            self.chat.send("message", client_id=client_id, body=body)
+
+    def say(self, body: str) -> None:
+        client_id = str(uuid.uuid4())
+        self.unsent[client_id] = body
+        assert self.chat is not None
+        self.chat.send("message", client_id=client_id, body=body)
+
+    def read(self, frames: int) -> None:
+        assert self.chat is not None
+        for _ in range(frames):
+            text = self.chat.client.receive(timeout=0.02)
+            if text is not None:
+                self.take(json.loads(text))
+
+    def cut(self) -> None:
+        """As a tunnel does it: no goodbye, what is under way is lost."""
+        assert self.chat is not None
+        self.chat.client.connected = False
+        self.chat.client.sock.shutdown(2)
+        self.chat.close()
+
+
+def test_a_hundred_cuts_under_traffic_leave_no_gap_and_no_double(
+    open_chat: Open, token: str, operator: Operator, at_the_desk: Desk
+) -> None:
+    dice = random.Random(7)  # noqa: S311
+    me = Patient(open_chat, token)
+    me.come_back()
+    me.say("Line 0")
+    while me.conversation is None:
+        me.read(1)
+    conversation = me.conversation
+    stop = threading.Event()
+
+    def desk() -> None:
+        actor = Actor.operator(operator)
+        number = 0
+        while not stop.wait(0.03):
+            number += 1
+            work = service.add_note if number % 3 == 0 else service.reply
+            words = {"actor": actor, "body": f"Desk {number}"}
+            at_the_desk(lambda session, work=work, words=words: work(session, conversation, **words))
+
+    talking = threading.Thread(target=desk)
+    talking.start()
+    try:
+        for cut in range(100):
+            me.say(f"Line {cut + 1}")
+            me.read(dice.randrange(6))
+            me.cut()
+            me.come_back()
+    finally:
+        stop.set()
+        talking.join()
+    deadline = time.monotonic() + 20
+    while me.unsent and time.monotonic() < deadline:
+        me.read(5)
+    for frame in me.chat.quiet():  # type: ignore[union-attr]
+        me.take(frame)
+    visible = select(Message).where(Message.conversation_id == conversation, Message.kind != MessageKind.NOTE)
+    rows = at_the_desk(lambda session: session.scalars(visible.order_by(Message.sequence)).all())
+    assert me.unsent == {}
+    assert sorted(me.transcript.items()) == [(row.sequence, row.body) for row in rows]
+    assert sorted(row.body for row in rows if row.kind is MessageKind.CUSTOMER) == sorted(
+        f"Line {number}" for number in range(101)
+    )
+    assert me.doubles == 0
