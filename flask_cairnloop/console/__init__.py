@@ -1,0 +1,17 @@
+"""The operator's pages: one module a screen. Views parse, call one service, commit once and render."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+
+def register(blueprint: Blueprint) -> None:
+    """Mount every page of the console on the extension's blueprint."""
+    from flask_cairnloop.console import conversation, home, inbox, knowledge, preferences, rendering
+
+    rendering.register(blueprint)
+    for screen in (home, inbox, conversation, knowledge, preferences):
+        screen.register(blueprint)
+
+
+__all__ = ["register"]

@@ -1,0 +1,286 @@
+"""One conversation: its timeline, the decision on its draft, replies and notes, and who the customer is."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from flask import Blueprint, redirect, request, url_for
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
+
+from flask_cairnloop.console import presenters
+from flask_cairnloop.console.access import actor, operator, requires
+from flask_cairnloop.console.inbox import counts, listed
+from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
+from flask_cairnloop.context import current
+from flask_cairnloop.conversations import queries, service
+from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.conversations.queries import View
+from flask_cairnloop.drafting import service as drafting
+from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
+from flask_cairnloop.hooks import Customer, Permission
+
+BIGINT_MAX = 2**63 - 1
+ID = "<int(max=9223372036854775807):{}>"
+
+
+def register(blueprint: Blueprint) -> None:
+    def add(path: str, endpoint: str, view: Any, method: str = "POST") -> None:
+        # The largest id PostgreSQL has: a longer number is no page, and never reaches the database.
+        path = f"/conversations/{ID.format('conversation_id')}{path}"
+        blueprint.add_url_rule(path, endpoint, view, methods=[method])
+
+    add("", "conversation", conversation, "GET")
+    add("/context", "context", context, "GET")
+    add("/read", "mark_read", mark_read)
+    add("/reply", "reply", reply)
+    add("/note", "note", note)
+    add("/resolve", "resolve", resolve)
+    add("/reopen", "reopen", reopen)
+    add("/draft", "regenerate", regenerate)
+    add(f"/drafts/{ID.format('draft_id')}/approve", "approve", approve)
+    add(f"/drafts/{ID.format('draft_id')}/discard", "discard", discard)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@requires(Permission.CONVERSATIONS_READ)
+def conversation(conversation_id: int) -> Response:
+    """The inbox opened at a conversation, or the part of it that was asked for."""
+    thread = shown(conversation_id, before=_number(request.args.get("before")))
+    view = View.parse(request.args.get("view"), default=_usual_view(thread["conversation"]))
+    match wanted():
+        case "work":
+            return page("_work.html", **thread, view=view, fresh=True)
+        case "timeline":
+            return page("_timeline.html", **thread, view=view, alone=True)
+        case _:
+            return page("inbox.html", **(listed(view) | {"selected": conversation_id}), **counts(), **thread)
+
+
+@requires(Permission.CONVERSATIONS_READ)
+def context(conversation_id: int) -> Response:
+    """What the host says about the customer, and their other conversations. Host code runs outside a transaction."""
+    session = current().session()
+    found, record = queries.conversation_with_customer(session, conversation_id)
+    past = queries.past_conversations(session, record.id, besides=found.id)
+    customer = Customer(record.ref, record.name, record.email, record.organization)
+    session.expunge_all()
+    session.rollback()  # ends the read: a slow hook must not hold a transaction open
+    known = current().hooks.load_context(customer, conversation_id)
+    return page(
+        "_context.html" if is_fragment() else "context.html",
+        conversation=found,
+        customer=presenters.customer_person(record),
+        record=record,
+        known=known,
+        past=past,
+    )
+
+
+@requires(Permission.CONVERSATIONS_READ)
+def mark_read(conversation_id: int) -> Response:
+    """Note how far the operator has read."""
+    session = current().session()
+    found = service.get(session, conversation_id)
+    sequence = min(_number(request.form.get("sequence")) or 0, found.last_sequence)
+    service.mark_read(session, conversation_id, operator().id, sequence)
+    session.commit()
+    return Response(status=204)
+
+
+# --- deciding and writing ---------------------------------------------------------------------------------------------
+
+
+@requires(Permission.CONVERSATIONS_REPLY)
+def reply(conversation_id: int) -> Response:
+    """Send a typed reply. Refused, with the text kept, where the customer wrote after what was shown."""
+    session = current().session()
+    seen, body = _seen(), request.form.get("body", "")
+    try:
+        service.reply(session, conversation_id, actor=actor(), body=body, client_id=_client_id(), seen=seen)
+        session.commit()
+    except StaleConversation:
+        return _held(session, conversation_id, seen, body, from_composer=True)
+    # The kept text has a field of its own: what stands in the composer meanwhile is not sent and stays.
+    return _done(conversation_id, "Sent", sent="kept" if "kept" in request.form else "reply")
+
+
+@requires(Permission.CONVERSATIONS_NOTE)
+def note(conversation_id: int) -> Response:
+    """Add an internal note."""
+    session = current().session()
+    service.add_note(session, conversation_id, actor=actor(), body=request.form.get("body", ""), client_id=_client_id())
+    session.commit()
+    return _done(conversation_id, "Note added. Only your team sees it", sent="note")
+
+
+@requires(Permission.CONVERSATIONS_REPLY)
+def approve(conversation_id: int, draft_id: int) -> Response:
+    """Send a draft, as it stands or as edited. At most once, and never over words of the customer not shown before."""
+    session = current().session()
+    draft = queries.draft_of(session, conversation_id, draft_id)
+    seen, body = _seen(), request.form.get("body")
+    try:
+        drafting.approve(session, draft_id, actor=actor(), seen=seen, body=body)
+        session.commit()
+    except Conflict as conflict:
+        session.rollback()
+        newest = service.get(session, conversation_id).last_customer_sequence
+        if isinstance(conflict, StaleConversation) or newest > seen:
+            # What is kept goes on as a typed reply, which knows no citation numbers.
+            kept = None if body is None else drafting.without_marks(draft, body)
+            return _held(session, conversation_id, seen, kept)
+        if isinstance(conflict, IllegalTransition):
+            return _late(conversation_id, conflict)
+        raise
+    return _done(conversation_id, "Sent")
+
+
+@requires(Permission.CONVERSATIONS_REPLY)
+def discard(conversation_id: int, draft_id: int) -> Response:
+    """Throw a draft away, with a reason."""
+    session = current().session()
+    queries.draft_of(session, conversation_id, draft_id)
+    try:
+        drafting.discard(session, draft_id, actor=actor(), reason=request.form.get("reason", ""))
+        session.commit()
+    except IllegalTransition as conflict:
+        session.rollback()
+        return _late(conversation_id, conflict)
+    return _done(conversation_id, "Draft discarded")
+
+
+@requires(Permission.CONVERSATIONS_REPLY)
+def regenerate(conversation_id: int) -> Response:
+    """Ask for a new draft."""
+    session = current().session()
+    drafting.regenerate(session, conversation_id, actor=actor())
+    session.commit()
+    return _done(conversation_id, "Looking for sources again")
+
+
+@requires(Permission.CONVERSATIONS_RESOLVE)
+def resolve(conversation_id: int) -> Response:
+    """Mark as done. Refused where the customer wrote after what was shown."""
+    session = current().session()
+    seen = _seen()
+    try:
+        service.resolve(session, conversation_id, actor=actor(), seen=seen)
+        session.commit()
+    except StaleConversation:
+        return _held(session, conversation_id, seen, None, what="It was not resolved")
+    except IllegalTransition:
+        session.rollback()
+        return _done(conversation_id, "It was resolved already")
+    return _done(conversation_id, "Resolved")
+
+
+@requires(Permission.CONVERSATIONS_RESOLVE)
+def reopen(conversation_id: int) -> Response:
+    """Open again."""
+    session = current().session()
+    try:
+        service.reopen(session, conversation_id, actor=actor())
+        session.commit()
+    except IllegalTransition:
+        session.rollback()
+        return _done(conversation_id, "It is open already")
+    return _done(conversation_id, "Reopened")
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
+    """What the thread of a conversation needs. Three queries."""
+    thread = queries.timeline(current().session(), conversation_id, operator().id, before=before)
+    latest = before is None
+    return {
+        "thread": thread,
+        "conversation": thread.conversation,
+        "customer": presenters.customer_person(thread.customer),
+        "record": thread.customer,
+        "entries": presenters.entries(thread, operator(), times()),
+        "card": presenters.draft_card(thread.open_draft, times()) if latest else None,
+        "latest": latest,
+        "client_ids": (uuid.uuid4(), uuid.uuid4()),
+    }
+
+
+def _done(conversation_id: int, words: str, *, sent: str | None = None) -> Response:
+    """The timeline as it is now, with a toast; for a browser without scripts, the page again."""
+    if not is_fragment():
+        return redirect(url_for("cairnloop.conversation", conversation_id=conversation_id), code=303)
+    answer = page("_timeline.html", **shown(conversation_id), view=_view(), alone=True)
+    return toast(answer, words, {"cairnloop:sent": {"mode": sent, "conversation": conversation_id}} if sent else None)
+
+
+def _late(conversation_id: int, conflict: IllegalTransition) -> Response:
+    """Somebody else decided, or the same click came twice: show what is true now."""
+    words = {
+        "approved": "This draft has been sent already",
+        "edited": "This draft has been sent already",
+        "discarded": "This draft has been discarded already",
+        "superseded": "This draft was set aside; the conversation moved on",
+    }.get(conflict.state, "This draft cannot be decided any more")
+    return _done(conversation_id, words)
+
+
+def _held(
+    session: Session,
+    conversation_id: int,
+    seen: int,
+    body: str | None,
+    *,
+    from_composer: bool = False,
+    what: str = "Nothing was sent",
+) -> Response:
+    """Nothing was done: the newer words, and what was typed, kept beside them."""
+    session.rollback()
+    thread = shown(conversation_id)
+    newer = queries.customer_messages_after(session, conversation_id, seen)
+    context = thread | {
+        "newer": [presenters.linkified(message.body) for message in newer],
+        "what": what,
+        "kept": None if from_composer else body,
+        "from_composer": from_composer,
+        "view": _view(),
+    }
+    if not is_fragment():
+        return page("held.html", 409, **context)
+    answer = page("_held.html", 409, **context, alone=True)
+    answer.headers["HX-Retarget"] = "#held"
+    answer.headers["HX-Reswap"] = "innerHTML"
+    return tell(answer, {"cairnloop:held": {"conversation": conversation_id}})
+
+
+def _usual_view(found: Conversation) -> View:
+    if found.waiting_since is not None:
+        return View.WAITING
+    return View.RESOLVED if found.resolved_at is not None else View.OPEN
+
+
+def _view() -> View:
+    return View.parse(request.form.get("view") or request.args.get("view"), default=View.WAITING)
+
+
+def _number(text: str | None) -> int | None:
+    """A whole number from a form or an address; ``None`` for anything else."""
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 19:
+        return None
+    return min(int(text), BIGINT_MAX)
+
+
+def _seen() -> int:
+    """The newest message that was on the page; nothing, where the form does not say."""
+    return _number(request.form.get("seen")) or 0
+
+
+def _client_id() -> uuid.UUID | None:
+    try:
+        return uuid.UUID(request.form.get("client_id", ""))
+    except ValueError as error:
+        raise InvalidInput("client_id", "The form is incomplete. Reload the page and try again.") from error

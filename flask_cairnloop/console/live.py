@@ -1,0 +1,129 @@
+"""The operators' live socket: tells open pages what to fetch again. No text of a customer passes through it.
+
+Server → client: ``{"type": …, "conversation_id": …, …}`` as services published it, and ``{"type": "refetch"}`` when
+something may have been missed. Client → server: ``watch`` (a conversation, for its typing) and ``typing`` (in it).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Flask, current_app, g, request
+
+from flask_cairnloop.console.access import Answer, admit
+from flask_cairnloop.context import current
+from flask_cairnloop.errors import HookFailed
+from flask_cairnloop.hooks import Operator, Permission, Subject
+from flask_cairnloop.realtime.events import CONSOLE, Event, Refetch, conversation_topic
+from flask_cairnloop.realtime.hub import Subscription
+from flask_cairnloop.realtime.publish import publish_now
+from flask_cairnloop.realtime.sockets import CloseCode, Socket, Sockets
+
+RECHECK_SECONDS = 60.0
+TYPING_SECONDS = 1.0
+WATCHED = 50  # conversations one socket may have looked at before it has to come back
+# What leaves by this socket: ids and bounded values, named one by one.
+PASSED = ("conversation_id", "draft_id", "article_id", "sequence", "kind", "state", "status", "cursor", "author")
+
+
+def register(blueprint: Blueprint, sock: Sockets) -> None:
+    """Mount the socket; the handshake itself is refused to whoever may not read conversations."""
+
+    @blueprint.before_request
+    def admit_to_live() -> Answer | None:
+        return admit(Permission.CONVERSATIONS_READ) if request.endpoint == "cairnloop.live" else None
+
+    sock.route("/live")(live)
+
+
+def live(socket: Socket) -> None:
+    """Pass events on until the operator goes or may no longer see them."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    environ = dict(request.environ)
+    session = _Live(app, g.cairnloop_operator)
+    checked = time.monotonic()
+    with current().hub.subscribe([CONSOLE], wake=socket.wake) as subscription:
+        while True:
+            item = socket.next(subscription, max(0.05, RECHECK_SECONDS - (time.monotonic() - checked)))
+            if time.monotonic() - checked >= RECHECK_SECONDS:
+                if not _still_admitted(app, environ, session.operator):
+                    socket.close(CloseCode.POLICY, "Signed out")
+                    return
+                checked = time.monotonic()
+            if isinstance(item, Event | Refetch):
+                words = session.outgoing(item)
+                if words is not None:
+                    socket.send(json.dumps(words))
+            elif item is not None:
+                session.incoming(item, subscription)
+
+
+class _Live:
+    """What one socket knows: who is at it, and which conversations it watches."""
+
+    def __init__(self, app: Flask, operator: Operator) -> None:
+        self.app = app
+        self.operator = operator
+        self.watched: set[int] = set()
+        self._typed = 0.0
+
+    def outgoing(self, item: Event | Refetch) -> Mapping[str, Any] | None:
+        """What to send for an event; ``None`` for nothing."""
+        if isinstance(item, Refetch):
+            return {"type": "refetch"}
+        if item.topic != CONSOLE and item.type != "typing":
+            return None  # the console's own topic has it too
+        if item.type == "typing" and item.data.get("by") == self.operator.id:
+            return None
+        words: dict[str, Any] = {name: item.data[name] for name in PASSED if name in item.data}
+        if item.type == "typing" and item.data.get("author") == "operator":
+            words["name"] = str(item.data.get("name", ""))[:200]
+        return {"type": item.type, **words}
+
+    def incoming(self, frame: str | bytes, subscription: Subscription) -> None:
+        """Act on a frame of the page. Anything that is not one is ignored: nothing here may cost a page its socket."""
+        try:
+            message = json.loads(frame)
+            kind, conversation_id = message["type"], message["conversation_id"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return
+        if type(conversation_id) is not int or not 0 < conversation_id < 2**63:
+            return
+        if kind == "watch" and conversation_id not in self.watched and len(self.watched) < WATCHED:
+            self.watched.add(conversation_id)
+            subscription.add(conversation_topic(conversation_id))
+        elif kind == "typing":
+            self._typing(conversation_id)
+
+    def _typing(self, conversation_id: int) -> None:
+        if conversation_id not in self.watched or time.monotonic() - self._typed < TYPING_SECONDS:
+            return
+        self._typed = time.monotonic()
+        with self.app.app_context():
+            cairnloop = current()
+            if cairnloop.hooks.authorize(
+                self.operator, Permission.CONVERSATIONS_REPLY, Subject("conversation", conversation_id)
+            ):
+                publish_now(
+                    cairnloop,
+                    conversation_topic(conversation_id),
+                    "typing",
+                    conversation_id=conversation_id,
+                    author="operator",
+                    name=self.operator.name,
+                    by=self.operator.id,
+                )
+
+
+def _still_admitted(app: Flask, environ: dict[str, Any], operator: Operator) -> bool:
+    """Ask the host again, in a request context of its own, so that no database session lives as long as the socket."""
+    with app.request_context(environ):
+        hooks = current().hooks
+        try:
+            now = hooks.load_operator()
+        except HookFailed:
+            return True  # the host cannot be asked; what is shown is fetched by requests that are checked themselves
+        return now is not None and now.id == operator.id and hooks.authorize(now, Permission.CONVERSATIONS_READ)

@@ -1,0 +1,701 @@
+"""From rows to the words and tones a page shows.
+
+One presenter a noun, each total: any state, any missing value, any length gives calm text. Nothing here queries, and
+nothing here makes markup except :func:`linkified`, which escapes first.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Literal
+from urllib.parse import quote as urlquote
+
+from markupsafe import Markup, escape
+
+from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.conversations.models import (
+    Conversation,
+    ConversationStatus,
+    CustomerRecord,
+    EventName,
+    Message,
+    MessageKind,
+)
+from flask_cairnloop.conversations.queries import COUNT_LIMIT, InboxRow, Timeline, View
+from flask_cairnloop.drafting import marks
+from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
+from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.hooks import Operator
+from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
+from flask_cairnloop.retrieval.types import Strength
+
+DASH = "–"
+# A customer who waits longer than this is shown in ember.
+LONG_WAIT = timedelta(hours=4)
+QUOTE_LENGTH = 400
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Words for moments, in one reader's time zone.
+
+    Args:
+        now: the moment of the request.
+        zone: the reader's zone.
+    """
+
+    now: datetime
+    zone: tzinfo
+
+    def ago(self, moment: datetime | None) -> str:
+        """``now``, ``31m``, ``5h``, ``3d``, ``7w``, ``2y``."""
+        if moment is None:
+            return DASH
+        minutes = max(0, int((self.now - moment).total_seconds() // 60))
+        if minutes < 1:
+            return "now"
+        for size, unit in ((60 * 24 * 365, "y"), (60 * 24 * 7, "w"), (60 * 24, "d"), (60, "h")):
+            if minutes >= size:
+                return f"{minutes // size}{unit}"
+        return f"{minutes}m"
+
+    def clock(self, moment: datetime | None) -> str:
+        return moment.astimezone(self.zone).strftime("%H:%M") if moment else DASH
+
+    def day(self, moment: datetime | None) -> str:
+        """``Today``, ``Yesterday``, ``Wednesday 19 November``, or with the year where it is another one."""
+        if moment is None:
+            return DASH
+        here, today = moment.astimezone(self.zone), self.now.astimezone(self.zone)
+        if here.date() == today.date():
+            return "Today"
+        if here.date() == today.date() - timedelta(days=1):
+            return "Yesterday"
+        return f"{here:%A} {here.day} {here:%B}" + ("" if here.year == today.year else f" {here.year}")
+
+    def stamp(self, moment: datetime | None) -> str:
+        """``16:42`` today, else ``19 Nov``, else ``19 Nov 2024``."""
+        if moment is None:
+            return DASH
+        here, today = moment.astimezone(self.zone), self.now.astimezone(self.zone)
+        if here.date() == today.date():
+            return f"{here:%H:%M}"
+        return f"{here.day} {here:%b}" + ("" if here.year == today.year else f" {here.year}")
+
+    def full(self, moment: datetime | None) -> str:
+        """For a tooltip: the whole date and time with its zone."""
+        if moment is None:
+            return DASH
+        here = moment.astimezone(self.zone)
+        return f"{here:%A} {here.day} {here:%B %Y, %H:%M %Z}"
+
+    def midnight(self) -> datetime:
+        """When today began for this reader."""
+        return self.now.astimezone(self.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+# --- people -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A name with the avatar drawn for it."""
+
+    name: str
+    initials: str
+    tint: int  # 1 to 4
+    team: bool
+
+    @property
+    def first(self) -> str:
+        """The name to use in a sentence: the first word, or all of it where it is one."""
+        return self.name.split()[0] if self.name.split() else self.name
+
+
+def person(name: str | None, *, team: bool = False) -> Person:
+    """A person by name; nobody in particular when it is missing."""
+    words = (name or "").split()
+    shown = " ".join(words) or ("A colleague" if team else "Customer")
+    letters = [word[0] for word in words if word[0].isalnum()] or ["?"]
+    initials = (letters[0] + (letters[-1] if len(letters) > 1 else "")).upper()
+    return Person(shown, initials, zlib.crc32(shown.encode()) % 4 + 1, team)
+
+
+def customer_person(customer: CustomerRecord) -> Person:
+    """A customer by the best name we have."""
+    return person(customer.name or customer.email or customer.ref)
+
+
+# --- counts -----------------------------------------------------------------------------------------------------------
+
+
+def count(number: int | None) -> str:
+    """A count for a person: a dash when it could not be had, never a made-up zero."""
+    if number is None:
+        return DASH
+    return f"{COUNT_LIMIT}+" if number > COUNT_LIMIT else str(number)
+
+
+_SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def spelled(number: int) -> str:
+    """Up to ten in words, as in running text."""
+    return _SMALL[number] if 0 <= number < len(_SMALL) else count(number)
+
+
+# --- inbox ------------------------------------------------------------------------------------------------------------
+
+VIEW_TITLES: Mapping[View, str] = {
+    View.WAITING: "Waiting on us",
+    View.DRAFT_READY: "Draft ready",
+    View.WAITING_ON_THEM: "Waiting on them",
+    View.OPEN: "All open",
+    View.RESOLVED: "Resolved",
+    View.ALL: "All conversations",
+}
+VIEW_ORDER: Mapping[View, str] = {View.WAITING: "Longest first", View.DRAFT_READY: "Oldest first"}
+VIEW_EMPTY: Mapping[View, tuple[str, str]] = {
+    View.WAITING: ("Nobody is waiting for you", "A customer’s next message appears here."),
+    View.DRAFT_READY: ("No draft to check", "A draft appears here when its sources have been found."),
+    View.WAITING_ON_THEM: ("Nobody owes you an answer", "Conversations you have answered stand here."),
+    View.OPEN: ("Nothing is open", "A new conversation appears here."),
+    View.RESOLVED: ("Nothing has been resolved yet", "Resolved conversations are kept here."),
+    View.ALL: ("No conversations yet", "The first message of a customer appears here."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """One inbox row in words."""
+
+    id: int
+    customer: Person
+    organization: str
+    subject: str
+    preview: str
+    moment: datetime
+    waiting: bool
+    long_wait: bool
+    resolved: bool
+    draft: str  # "Draft", "Needs you", "Writing", "Draft failed" or ""
+    draft_tone: str
+    unread: bool
+    assignee: Person | None
+
+
+def inbox_row(row: InboxRow, operator: Operator, now: datetime) -> RowView:
+    """A row as the list shows it."""
+    conversation = row.conversation
+    draft, tone = _draft_marker(row)
+    return RowView(
+        id=conversation.id,
+        customer=customer_person(row.customer),
+        organization=row.customer.organization or "",
+        subject=subject(conversation),
+        preview=_preview(row, operator),
+        moment=conversation.waiting_since or conversation.last_message_at,
+        waiting=conversation.waiting_since is not None,
+        long_wait=conversation.waiting_since is not None and now - conversation.waiting_since > LONG_WAIT,
+        resolved=conversation.status is ConversationStatus.RESOLVED,
+        draft=draft,
+        draft_tone=tone,
+        unread=row.unread,
+        assignee=person(conversation.assignee_name, team=True) if conversation.assignee_id else None,
+    )
+
+
+def subject(conversation: Conversation) -> str:
+    return " ".join(conversation.subject.split()) or "No subject"
+
+
+def status_words(conversation: Conversation) -> str:
+    """In what state a conversation is, for its header."""
+    if conversation.status is ConversationStatus.RESOLVED:
+        return "Resolved"
+    return "Waiting on us" if conversation.waiting_since else "Waiting on them"
+
+
+def _preview(row: InboxRow, operator: Operator) -> str:
+    conversation = row.conversation
+    text = " ".join(conversation.preview.split())
+    if not text:
+        return "No message yet"
+    author = conversation.last_author_name or ""
+    if conversation.last_message_kind is MessageKind.CUSTOMER:
+        prefix = customer_person(row.customer).first
+    elif author == operator.name:
+        prefix = "You"
+    else:
+        prefix = person(author, team=True).first
+    if conversation.last_message_kind is MessageKind.NOTE:
+        prefix += ", note"
+    return f"{prefix}: {text}"
+
+
+def _draft_marker(row: InboxRow) -> tuple[str, str]:
+    if row.draft is None:
+        return "", ""
+    state, kind = row.draft
+    if state is DraftState.GENERATING:
+        return "Writing", "slate"
+    if state is DraftState.FAILED:
+        return "Draft failed", "danger"
+    if kind is DraftKind.ESCALATION:
+        return "Needs you", "ember"
+    return "Draft", "ai"
+
+
+# --- home -------------------------------------------------------------------------------------------------------------
+
+
+def headline(waiting: int | None, drafts: int | None) -> str:
+    """What needs the operator now, in one sentence made of real counts."""
+    if waiting is None:
+        return "The queue could not be counted"
+    if waiting == 0:
+        return "Nobody is waiting for an answer"
+    who = "One customer is" if waiting == 1 else f"{spelled(waiting).capitalize()} customers are"
+    if not drafts:
+        return f"{who} waiting for an answer"
+    ready = "one draft is" if drafts == 1 else f"{spelled(drafts)} drafts are"
+    return f"{who} waiting, {ready} ready to check"
+
+
+def day_line(times: Times) -> str:
+    here = times.now.astimezone(times.zone)
+    return f"{here:%A} {here.day} {here:%B}, {here:%H:%M}"
+
+
+# --- timeline ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing in a timeline.
+
+    Args:
+        kind: what it looks like; ``day`` and ``unread`` are separators, ``text`` holds their words.
+        key: stable id in the page.
+    """
+
+    kind: Literal["day", "unread", "customer", "reply", "note", "event"]
+    key: str
+    moment: datetime
+    text: str | Markup = ""
+    author: Person | None = None
+    aside: str = ""  # beside the author
+    icon: str = ""
+    sources: tuple[Source, ...] = ()
+    automatic: bool = False  # no person sent it
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A numbered source of a statement."""
+
+    number: int
+    title: str
+    heading: str
+    quote: str
+    article_id: int | None
+    revision_id: int | None
+    fragment: str = ""  # opens the article at the passage
+
+
+def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
+    """A timeline in reading order: messages, one-line events, the history of drafts, days and where the new starts."""
+    items = [_message(message, view, operator) for message in view.messages]
+    first = view.messages[0].created_at if view.messages and view.earlier else None
+    for draft in view.drafts:
+        item = draft_history(draft, operator)
+        if item is not None and (first is None or item.moment >= first):
+            items.append(item)
+    items.sort(key=lambda item: item.moment)
+    new = next(
+        (
+            f"m{message.sequence}"
+            for message in view.messages
+            if message.kind is MessageKind.CUSTOMER and 0 < view.read < message.sequence
+        ),
+        None,
+    )
+    return list(_with_separators(items, new, times))
+
+
+def _with_separators(items: Iterable[Entry], new: str | None, times: Times) -> Iterable[Entry]:
+    day = ""
+    for item in items:
+        if times.day(item.moment) != day:
+            day = times.day(item.moment)
+            yield Entry("day", f"day-{item.moment.astimezone(times.zone):%Y%m%d}", item.moment, day)
+        if item.key == new:
+            yield Entry("unread", "unread", item.moment, "New since you last looked")
+        yield item
+
+
+def _message(message: Message, view: Timeline, operator: Operator) -> Entry:
+    key, at = f"m{message.sequence}", message.created_at
+    match message.kind:
+        case MessageKind.CUSTOMER:
+            return Entry("customer", key, at, linkified(message.body), customer_person(view.customer))
+        case MessageKind.REPLY:
+            author = person("Automatic answer" if message.automatic else message.author_name, team=True)
+            aside = "From a draft" if message.draft_id and not message.automatic else ""
+            cited = sources(message.data.get("citations") if isinstance(message.data, dict) else None)
+            body = linkified(message.body)
+            return Entry("reply", key, at, body, author, aside, sources=cited, automatic=message.automatic)
+        case MessageKind.NOTE:
+            return Entry("note", key, at, linkified(message.body), person(message.author_name, team=True))
+        case _:
+            text, icon = _event(message, view, operator)
+            return Entry("event", key, at, text, icon=icon)
+
+
+def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, str]:
+    who = actor_name(message.author_kind, message.author_id, message.author_name, operator)
+    data = message.data if isinstance(message.data, dict) else {}
+    match message.event:
+        case EventName.RESOLVED:
+            return f"{who} resolved the conversation", "check"
+        case EventName.REOPENED:
+            return f"{who} reopened the conversation", "undo"
+        case EventName.ASSIGNED:
+            assignee = data.get("assignee_name") or data.get("name")
+            if not isinstance(assignee, str) or not assignee:
+                return f"{who} changed who has it", "user"
+            if assignee == message.author_name:
+                return f"{who} took this", "user"
+            return f"{who} gave this to {assignee}", "user"
+        case EventName.RATED:
+            rating = data.get("rating")
+            said = f"{rating} of 5" if isinstance(rating, int) and 1 <= rating <= 5 else "the answer"
+            # The event is kept for good and holds no words of a person; those of the newest rating are beside it.
+            newest = view.conversation.rating == rating and view.conversation.rating_comment
+            return f"{who} rated {said}" + (f": “{newest}”" if newest else ""), "star"
+        case _:
+            return f"{who} changed something", "clock"
+
+
+def actor_name(kind: ActorKind | None, actor_id: str | None, name: str | None, operator: Operator) -> str:
+    """Who did it: the reader as ``You``, people by name, machines as what they are."""
+    if kind is ActorKind.OPERATOR and actor_id == operator.id:
+        return "You"
+    if kind in (ActorKind.SYSTEM, ActorKind.POLICY):
+        return "Cairnloop"
+    return " ".join((name or "").split()) or "Somebody"
+
+
+_URL = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]]")
+
+
+def linkified(text: str) -> Markup:
+    """Escaped text in which plain http(s) addresses are links that tell the other side nothing."""
+    parts, end = [], 0
+    for match in _URL.finditer(text):
+        url = escape(match[0])
+        parts.append(escape(text[end : match.start()]))
+        parts.append(Markup('<a href="{0}" rel="noopener noreferrer nofollow" target="_blank">{0}</a>').format(url))
+        end = match.end()
+    parts.append(escape(text[end:]))
+    return Markup("").join(parts)
+
+
+# --- drafts -----------------------------------------------------------------------------------------------------------
+
+# The service's reasons for discarding: as a choice, and in a sentence.
+DISCARD_REASONS: Mapping[str, tuple[str, str]] = {
+    "wrong": ("It is wrong", "it was wrong"),
+    "incomplete": ("Something is missing", "something was missing"),
+    "tone": ("The tone is off", "the tone was off"),
+    "not_needed": ("Not needed", "it was not needed"),
+    "other": ("Another reason", ""),
+}
+
+Piece = tuple[Literal["text", "cite"], str]
+
+GROUNDING: Mapping[Strength, tuple[str, str]] = {
+    Strength.STRONG: ("Strong grounding.", "Every statement rests on a published article."),
+    Strength.PARTIAL: ("Partial grounding.", "The articles come close, but do not settle the question."),
+    Strength.NONE: ("No grounding.", "No published article covers this."),
+}
+# The assessment's own reasons, where they say more than the word does.
+GROUNDING_REASONS: Mapping[str, str] = {
+    "no_hit": "No published article matches the question.",
+    "not_covered": "What was found is too far from the question to answer from.",
+    "too_little_said": "The question is too short to tell which article is meant.",
+    "search_degraded": "Search was not complete, so nothing is claimed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DraftCard:
+    """An open draft as the card shows it.
+
+    Args:
+        look: which of the card's faces: ``generating``, ``ready``, ``copy``, ``escalation`` or ``failed``.
+        paragraphs: the text in pieces, citation numbers apart.
+        unmarked: the text without them, for the composer.
+        sendable: whether Approve is offered.
+    """
+
+    id: int
+    look: Literal["generating", "ready", "copy", "escalation", "failed"]
+    title: str
+    aside: str
+    summary: str
+    body: str
+    unmarked: str
+    paragraphs: tuple[tuple[Piece, ...], ...]
+    sources: tuple[Source, ...]
+    grounding: str
+    grounding_reason: str
+    grounding_icon: str
+    policy: str
+    sendable: bool
+    failure: str
+    answers: int
+    moment: datetime
+    rows: int = field(default=4)
+
+
+def draft_card(draft: Draft | None, times: Times) -> DraftCard | None:
+    """The card of an open draft; ``None`` for no draft or one that is history."""
+    if draft is None or draft.state not in OPEN_STATES:
+        return None
+    look, title = _look(draft)
+    cited = sources(draft.citations)
+    word, reason, icon = grounding(draft)
+    body = draft.body or ""
+    numbers = {source.number for source in cited}
+    return DraftCard(
+        id=draft.id,
+        look=look,
+        title=title,
+        aside=_written(draft, look, len(cited), times),
+        summary=draft.summary or "",
+        body=body,
+        unmarked=marks.without(body, numbers),
+        paragraphs=pieces(body, numbers),
+        sources=cited,
+        grounding=word,
+        grounding_reason=reason,
+        grounding_icon=icon,
+        policy=_policy_line(draft, look),
+        sendable=look == "ready",
+        failure=_failure(draft.failure),
+        answers=draft.answers_sequence,
+        moment=draft.ready_at or draft.created_at,
+        rows=min(16, 2 + body.count("\n") + len(body) // 70),
+    )
+
+
+def _look(draft: Draft) -> tuple[Literal["generating", "ready", "copy", "escalation", "failed"], str]:
+    if draft.state is DraftState.GENERATING:
+        return "generating", "Draft reply"
+    if draft.state is DraftState.FAILED:
+        return "failed", "No draft this time"
+    if draft.kind is DraftKind.ESCALATION:
+        return "escalation", "Needs a person"
+    title = "Clarifying question" if draft.kind is DraftKind.CLARIFICATION else "Draft reply"
+    if draft.policy is PolicyDecision.DRAFT_ONLY:
+        return "copy", f"{title}, to copy"
+    return "ready", title
+
+
+def _written(draft: Draft, look: str, cited: int, times: Times) -> str:
+    if look == "generating":
+        return ""
+    at = times.stamp(draft.ready_at or draft.created_at)
+    if look == "failed":
+        return f"Tried {at}"
+    if look == "escalation" or not cited:
+        return f"Written {at}"
+    return f"Written {at} from {'1 source' if cited == 1 else f'{cited} sources'}"
+
+
+def _policy_line(draft: Draft, look: str) -> str:
+    if look == "copy":
+        return draft.policy_reason or "Your policy keeps this one for you to rewrite. It cannot be sent as it stands."
+    if look == "ready" and draft.policy_reason:
+        return draft.policy_reason
+    return ""
+
+
+def _failure(reason: str | None) -> str:
+    """A stored failure as a sentence; anything that looks like a machine wrote it is kept from the page."""
+    text = " ".join((reason or "").split())
+    if not text or re.search(r"[{}<>\\]|Error\b|Exception|Traceback|\w+\.\w+\(", text):
+        return "The draft could not be written. Nothing was sent, and the conversation is as it was."
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def grounding(draft: Draft) -> tuple[str, str, str]:
+    """How well a draft is supported: word, reason in prose, icon."""
+    if draft.grounding is None:
+        return "", "", ""
+    word, usual = GROUNDING.get(draft.grounding, ("Needs review.", "How well it is supported is not known."))
+    numbers = draft.grounding_numbers if isinstance(draft.grounding_numbers, dict) else {}
+    reason = GROUNDING_REASONS.get(str(numbers.get("reason")), "")
+    if not reason and draft.grounding is Strength.STRONG:
+        reason = _support(sources(draft.citations))
+    elif not reason and draft.grounding is Strength.PARTIAL:
+        reason = draft.summary  # names the closest articles
+    icon = {Strength.STRONG: "check", Strength.PARTIAL: "half"}.get(draft.grounding, "warn")
+    return word, reason or usual, icon
+
+
+def _support(cited: Sequence[Source]) -> str:
+    articles = len({source.article_id for source in cited})
+    if not articles:
+        return GROUNDING[Strength.STRONG][1]
+    if articles == 1:
+        return "Every statement rests on one published article."
+    return f"Every statement rests on one of {spelled(articles)} published articles."
+
+
+def sources(stored: object) -> tuple[Source, ...]:
+    """Citations from a snapshot, whatever state it is in."""
+    found: list[Source] = []
+    for item in stored if isinstance(stored, list | tuple) else ():
+        if not isinstance(item, dict) or not isinstance(item.get("number"), int):
+            continue
+        heading, quote = _text(item.get("heading")), _text(item.get("quote"))
+        found.append(
+            Source(
+                number=item["number"],
+                title=_text(item.get("title")) or "Untitled article",
+                heading=heading,
+                quote=_clipped(quote),
+                article_id=_id(item.get("article_id")),
+                revision_id=_id(item.get("revision_id")),
+                fragment=passage_fragment(heading, quote),
+            )
+        )
+    return tuple(found)
+
+
+def passage_fragment(heading: str, quote: str) -> str:
+    """The part of an address after the page: the section of a passage and, where a browser can, its first words."""
+    section = heading_slug(heading.rsplit("›", 1)[-1]) if heading else ""
+    # Only words without Markdown marks: these stand in the rendered page as they stand in the source.
+    words: list[str] = []
+    for word in quote.split()[:8]:
+        if re.search(r"[*_`\[\]()#|<>\\~]|^(\d+\.|-)$", word):
+            break
+        words.append(word)
+    text = f":~:text={urlquote(' '.join(words), safe='').replace('-', '%2D')}" if len(words) > 2 else ""
+    return f"#{section}{text}" if section or text else ""
+
+
+def heading_slug(text: str) -> str:
+    """The id of a heading in a rendered article."""
+    words = re.findall(r"[^\W_]+", text.lower())
+    return "section-" + "-".join(words)[:80] if words else ""
+
+
+def pieces(body: str, numbers: set[int]) -> tuple[tuple[Piece, ...], ...]:
+    """Text in paragraphs, each cut at its citation marks; a mark without a source stays text."""
+    paragraphs = []
+    for paragraph in re.split(r"\n\s*\n", body.strip()):
+        cut: list[Piece] = []
+        end = 0
+        for start, stop, marked in marks.find(paragraph, numbers):
+            if paragraph[end:start]:
+                cut.append(("text", paragraph[end:start]))
+            cut += [("cite", str(number)) for number in marked]
+            end = stop
+        if paragraph[end:]:
+            cut.append(("text", paragraph[end:]))
+        if cut:
+            paragraphs.append(tuple(cut))
+    return tuple(paragraphs)
+
+
+def draft_history(draft: Draft, operator: Operator) -> Entry | None:
+    """One quiet line for a draft that is decided; ``None`` while it is open or where the reply itself tells it."""
+    who = "You" if draft.decided_by == operator.id else (draft.decided_by_name or "Somebody")
+    at = draft.decided_at or draft.ready_at or draft.created_at
+    match draft.state:
+        case DraftState.APPROVED if (draft.decided_by or "").startswith("policy:"):
+            text, icon = "Sent without an operator, as your policy allows", "draft"
+        case DraftState.APPROVED:
+            text, icon = f"{who} approved a draft", "draft"
+        case DraftState.EDITED:
+            text, icon = f"{who} edited a draft and sent it", "draft"
+        case DraftState.DISCARDED:
+            reason = DISCARD_REASONS.get(draft.decision_reason or "", ("", ""))[1]
+            text, icon = f"{who} discarded a draft" + (f": {reason}" if reason else ""), "draft"
+        case DraftState.SUPERSEDED if draft.ready_at is None:
+            return None  # nobody ever saw it
+        case DraftState.SUPERSEDED:
+            because = {
+                "customer": "A draft was set aside because the customer wrote again",
+                "reply": "A draft was set aside because somebody replied",
+                "resolve": "A draft was set aside because the conversation was resolved",
+                "regenerate": "A draft was set aside for a new one",
+            }
+            text, icon = because.get(draft.superseded_by or "", "A draft was set aside"), "draft"
+        case DraftState.WITHHELD:
+            why = " ".join((draft.policy_reason or "").split())
+            text, icon = "A draft was withheld by your policy" + (f": {why}" if why else ""), "lock"
+        case _:
+            return None
+    return Entry("event", f"d{draft.id}", at, text, icon=icon)
+
+
+def _text(value: object) -> str:
+    return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def _id(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _clipped(text: str) -> str:
+    if len(text) <= QUOTE_LENGTH:
+        return text
+    return text[:QUOTE_LENGTH].rsplit(" ", 1)[0] + "…"
+
+
+# --- customer ---------------------------------------------------------------------------------------------------------
+
+
+def past_line(conversation: Conversation, times: Times) -> str:
+    """How an earlier conversation ended."""
+    if conversation.status is ConversationStatus.OPEN:
+        return f"Open, last message {times.stamp(conversation.last_message_at)}"
+    rated = f"rated {conversation.rating}" if conversation.rating else "not rated"
+    return f"Resolved {times.stamp(conversation.resolved_at)} · {rated}"
+
+
+# --- knowledge --------------------------------------------------------------------------------------------------------
+
+ARTICLE_STATES: Mapping[ArticleState, tuple[str, str, str]] = {
+    ArticleState.PUBLISHED: ("Published", "check", "moss"),
+    ArticleState.DRAFT: ("Draft", "file", ""),
+    ArticleState.ARCHIVED: ("Archived", "clock", ""),
+}
+
+
+def article_state(article: Article) -> tuple[str, str, str]:
+    """An article's state as word, icon and tone."""
+    return ARTICLE_STATES.get(article.state, ("Unknown", "file", ""))
+
+
+def article_audience(article: Article) -> str:
+    """Said only where it is not the usual."""
+    return "Team only" if article.audience is Audience.INTERNAL else ""
+
+
+def humanized(value: Any) -> str:
+    """A host's own label: underscores as spaces, first letter large."""
+    words = " ".join(str(value).replace("_", " ").split())
+    return words[:1].upper() + words[1:] if words else DASH

@@ -1,0 +1,138 @@
+"""What all pages share: fragments, toasts, error pages, times in the reader's zone, and the templates' helpers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, tzinfo
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
+
+from flask import Blueprint, g, make_response, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from flask_cairnloop import clock
+from flask_cairnloop.console import presenters
+from flask_cairnloop.console.presenters import Times
+from flask_cairnloop.context import current
+from flask_cairnloop.conversations.queries import View
+from flask_cairnloop.hooks import Permission
+from flask_cairnloop.resources import folder
+
+THEME_COOKIE = "cairnloop_theme"
+ZONE_COOKIE = "cairnloop_zone"
+THEMES = ("system", "light", "dark")
+
+# What happened, why it matters, what to do. Never a path, a class or a query.
+PROBLEMS: dict[int, tuple[str, str]] = {
+    401: ("You are not signed in", "Sign in to the app that this desk belongs to, then come back to this page."),
+    403: ("You may not see this", "Your account has no permission for it. Whoever looks after accounts can grant it."),
+    404: ("This is not here", "It may have been removed, or the address is not quite right."),
+    409: ("That did not fit any more", "Somebody was faster, or the conversation moved on. Nothing was changed."),
+    422: ("That could not be used", "Nothing was changed."),
+    503: ("The console is not ready", "Nobody can be let in until the app says who is signed in."),
+}
+
+
+def is_fragment() -> bool:
+    """Whether htmx asks for a part of a page. A history restore asks for a whole one, and says so."""
+    headers = request.headers
+    return headers.get("HX-Request") == "true" and headers.get("HX-Request-Type", "partial") == "partial"
+
+
+def wanted() -> str:
+    """The id of the element that a fragment is for; empty for a whole page."""
+    if not is_fragment():
+        return ""
+    return unquote(request.headers.get("HX-Target", "").partition("#")[2])
+
+
+def page(template: str, status: int = 200, **context: Any) -> Response:
+    """Render a template of the console; answers differ by htmx's headers, so caches are told."""
+    answer: Response = make_response(render_template(f"cairnloop/console/{template}", **context), status)
+    answer.headers["Vary"] = "HX-Request, HX-Request-Type, HX-Target, Cookie"
+    return answer
+
+
+def tell(answer: Response, events: dict[str, Any]) -> Response:
+    """Add client events to a fragment. Bounded words only: headers end up in logs."""
+    answer.headers["HX-Trigger"] = json.dumps(events)
+    return answer
+
+
+def toast(answer: Response, text: str, events: dict[str, Any] | None = None, *, tone: str = "info") -> Response:
+    """Add one sentence for the operator to a fragment."""
+    return tell(answer, {"cairnloop:toast": {"text": text, "tone": tone}, **(events or {})})
+
+
+def problem(status: int, *, detail: str = "") -> Response:
+    """An error page, or for a fragment a toast that leaves the page as it is."""
+    title, advice = PROBLEMS[status]
+    if is_fragment():
+        answer = make_response("", status)
+        answer.headers["HX-Reswap"] = "none"
+        return toast(answer, f"{title}. {detail or advice}", tone="error")
+    return page("error.html", status, title=title, advice=advice, detail=detail)
+
+
+def times() -> Times:
+    """Words for moments, in the zone of whoever reads this page."""
+    if "cairnloop_times" not in g:
+        g.cairnloop_times = Times(clock.now(), zone_named(request.cookies.get(ZONE_COOKIE)))
+    found: Times = g.cairnloop_times
+    return found
+
+
+def zone_named(name: str | None) -> tzinfo:
+    """A time zone by its name from a cookie; UTC for anything that is not one."""
+    if not name or len(name) > 64:
+        return UTC
+    try:
+        return ZoneInfo(unquote(name))
+    except (ValueError, OSError, LookupError):
+        return UTC
+
+
+def console_path() -> str:
+    """Where the console stands on this server: the app's own root, which a proxy may have set, and our prefix."""
+    return request.script_root + current().settings.url_prefix
+
+
+def theme() -> str:
+    """The reader's chosen theme, ``system`` unless they chose."""
+    chosen = request.cookies.get(THEME_COOKIE, "")
+    return chosen if chosen in THEMES else "system"
+
+
+def asset(name: str) -> str:
+    """Address of a static file, with a mark of its content so that a new one is fetched."""
+    return url_for("cairnloop.static", filename=name, v=_mark(name))
+
+
+@lru_cache(maxsize=64)
+def _mark(name: str) -> str:
+    path = folder("static") / "cairnloop" / name
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+
+
+def register(blueprint: Blueprint) -> None:
+    """Give the templates their helpers."""
+
+    @blueprint.context_processor
+    def helpers() -> dict[str, Any]:
+        from flask_cairnloop.console.access import may
+
+        return {
+            "asset": asset,
+            "console_path": console_path(),
+            "times": times(),
+            "theme": theme(),
+            "say": presenters,
+            "View": View,
+            "Permission": Permission,
+            "may": may,
+            "operator": g.get("cairnloop_operator"),
+            "settings": current().settings,
+        }

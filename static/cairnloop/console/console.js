@@ -1,0 +1,530 @@
+/* The console's own script. Pages are whole without it for reading; it adds what HTML cannot: live refetching,
+   keyboard, kept text, toasts. No eval, no inline handlers: everything hangs on data attributes and delegation. */
+(() => {
+  "use strict";
+
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const prefix = document.body.dataset.prefix || "";
+  const openConversation = () => $("#work")?.dataset.conversation || "";
+  const list = () => $("#list");
+
+  /* ---------- the reader's time zone: the server writes times in it from the next request on ---------- */
+
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && zone !== document.documentElement.dataset.zone && !sessionStorage.getItem("cairnloop:zone")) {
+    sessionStorage.setItem("cairnloop:zone", zone);
+    document.cookie = `cairnloop_zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
+    location.reload();
+  }
+
+  /* ---------- small things that tick or float ---------- */
+
+  const UNITS = [[525600, "y"], [10080, "w"], [1440, "d"], [60, "h"]];
+
+  function ago(moment) {
+    const minutes = Math.max(0, Math.floor((Date.now() - moment) / 60000));
+    if (minutes < 1) return "now";
+    const [size, unit] = UNITS.find(([size]) => minutes >= size) || [1, "m"];
+    return Math.floor(minutes / size) + unit;
+  }
+
+  function tick() {
+    for (const time of $$("time[data-ago]")) {
+      const words = ago(Date.parse(time.dateTime));
+      if (time.textContent !== words) time.textContent = words;
+    }
+  }
+  setInterval(tick, 30000);
+
+  function toast(text, tone = "info") {
+    const box = document.createElement("div");
+    box.className = "toast" + (tone === "error" ? " is-error" : "");
+    box.setAttribute("role", tone === "error" ? "alert" : "status");
+    const words = document.createElement("span");
+    words.textContent = text;
+    const close = document.createElement("button");
+    close.type = "button";
+    close.textContent = "Close";
+    close.addEventListener("click", () => box.remove());
+    box.append(words, close);
+    $("#toasts")?.append(box);
+    if (tone === "error") return; // errors stay until they are closed
+    const leave = () => box.matches(":hover, :focus-within") ? setTimeout(leave, 1500) : box.remove();
+    setTimeout(leave, 6000);
+  }
+
+  function title() {
+    const waiting = Number($("#rail-count")?.dataset.waiting || 0);
+    const plain = document.title.replace(/^\(\d+\+?\) /, "");
+    const words = waiting ? `(${waiting > 999 ? "999+" : waiting}) ${plain}` : plain;
+    if (document.title !== words) document.title = words;
+  }
+
+  /* ---------- unsent text, kept for each conversation while this tab lives ---------- */
+
+  const keptKey = (mode, conversation) => `cairnloop:${mode}-${conversation}`;
+  const keyOf = (field) => keptKey(field.dataset.write, field.closest("[data-conversation]").dataset.conversation);
+  const added = (kept, text) => kept.trim() ? `${kept.trimEnd()}\n\n${text}` : text;
+
+  function keep(field) {
+    if (field.value) sessionStorage.setItem(keyOf(field), field.value);
+    else sessionStorage.removeItem(keyOf(field));
+  }
+
+  /* For a conversation that is not open: the text is in its reply field when it is opened again. */
+  function keepReply(conversation, text) {
+    const key = keptKey("reply", conversation);
+    const kept = sessionStorage.getItem(key) || "";
+    if (!kept.includes(text)) sessionStorage.setItem(key, added(kept, text));
+  }
+
+  function restore() {
+    for (const field of $$("[data-write]")) {
+      const kept = sessionStorage.getItem(keyOf(field));
+      if (kept && !field.value) field.value = kept;
+    }
+    if ($("[data-write=note]")?.value && !$("[data-write=reply]")?.value && $("#m-note")) $("#m-note").checked = true;
+  }
+
+  function clearSent(mode, conversation) {
+    sessionStorage.removeItem(keptKey(mode, conversation)); // also where its field is not on the page any more
+    const field = $(`#${mode}-${conversation}`);
+    if (!field) return;
+    field.value = "";
+    field.form.elements.client_id.value = crypto.randomUUID?.() || uuid();
+  }
+
+  function uuid() { // randomUUID needs a secure context; a console in a plain-http intranet has none
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    bytes[6] = (bytes[6] & 15) | 64;
+    bytes[8] = (bytes[8] & 63) | 128;
+    const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  }
+
+  function write(mode, text) {
+    const tab = $(`#m-${mode}`);
+    const field = $(`[data-write=${mode}]`);
+    if (!field) return;
+    if (tab) tab.checked = true;
+    if (text) field.value = added(field.value, text);
+    keep(field);
+    field.focus();
+    field.setSelectionRange(field.value.length, field.value.length);
+  }
+
+  /* ---------- drafts ---------- */
+
+  function edit(card, on) {
+    const field = $(".dedit", card);
+    if (!field) return;
+    card.toggleAttribute("data-editing", on);
+    field.hidden = field.disabled = !on;
+    if (on) field.focus();
+    else field.value = field.defaultValue;
+  }
+
+  /* A draft's text as the customer would read it: without the citation numbers of its card. Other brackets, such as
+     items[0], are the text's own. */
+  function unmarked(text, card) {
+    const numbers = card?.dataset.citations?.replaceAll(" ", "|");
+    if (!numbers) return text;
+    const marks = `(?:\\[(?:${numbers})\\])+`;
+    return text.replace(new RegExp(`^${marks}[ \\t]*|(?<=\\S)[ \\t]+${marks}`, "gm"), "");
+  }
+
+  /* An edited draft that the next swap would take away: its text moves into the reply, never into nothing. Not where
+     the swap answers the card's own buttons (it was sent, or thrown away), nor where the answer itself keeps the text. */
+  function rescueEdits(incoming, source) {
+    if (incoming.includes('id="kept-')) return;
+    for (const field of $$(".dedit:not([disabled])")) {
+      if (field.value === field.defaultValue || incoming.includes(`id="${field.id}"`)) continue;
+      const card = field.closest(".draft");
+      if (card.contains(source)) continue;
+      write("reply", unmarked(field.value, card));
+      toast("The draft was set aside. Your version of it is in the reply field.");
+    }
+  }
+
+  /* ---------- answers that come after another conversation was opened ---------- */
+
+  function conversationOf(action) {
+    const path = new URL(action, location.href).pathname.slice(prefix.length);
+    return path.match(/^\/conversations\/(\d+)(?:\/|$)/)?.[1] || "";
+  }
+
+  /* The conversation that an answer is about, where another one stands in the pane that it is for; else "". */
+  function leftFor(ctx, into) {
+    if (!ctx.request || !["timeline", "held", "context-body"].includes(into)) return "";
+    const id = conversationOf(ctx.request.action);
+    return id === openConversation() ? "" : id;
+  }
+
+  /* Refused because the customer wrote again: say whom it concerns, and keep the text for their conversation. */
+  function setAside(ctx, id) {
+    const body = ctx.request.body?.get?.("body");
+    if (body) keepReply(id, unmarked(body, ctx.sourceElement.closest(".draft")));
+    const who = $(`#row-${id} .who`)?.textContent || "the other conversation";
+    const what = ctx.request.action.endsWith("/resolve") ? "Not resolved for" : "Not sent to";
+    toast(`${what} ${who}: the customer wrote again.`, "error");
+  }
+
+  /* ---------- live: the socket says what changed, the page fetches what it shows ---------- */
+
+  const refetching = new Map();
+
+  function refetch(element, wait = 120) {
+    if (!element) return;
+    clearTimeout(refetching.get(element.id));
+    refetching.set(element.id, setTimeout(() => {
+      const now = document.getElementById(element.id);
+      if (now) htmx.trigger(now, "refresh");
+    }, wait));
+  }
+
+  function refetchAll() {
+    refetch($("#timeline"), 0);
+    refetch($("#views"), 0);
+    refetch($("#home"), 0);
+    if (list()) refetch(list(), 0);
+  }
+
+  const rowsToCheck = new Set();
+  const newcomers = new Set();
+  let checking = 0;
+
+  function checkRow(id) {
+    if (!list()) return;
+    rowsToCheck.add(String(id));
+    clearTimeout(checking);
+    checking = setTimeout(() => {
+      const ids = [...rowsToCheck];
+      rowsToCheck.clear();
+      ids.forEach(fetchRow);
+    }, 250);
+  }
+
+  async function fetchRow(id) {
+    const view = list()?.dataset.view || "";
+    let answer;
+    try {
+      answer = await fetch(`${prefix}/inbox/rows/${id}?view=${encodeURIComponent(view)}`, {
+        headers: { "HX-Request": "true" },
+      });
+    } catch { return; }
+    if (!answer.ok || !list() || list().dataset.view !== view) return;
+    const belongs = answer.headers.get("Cairnloop-In-View") === "yes";
+    const row = document.getElementById(`row-${id}`);
+    if (row) {
+      const text = await answer.text();
+      await htmx.swap({ sourceElement: row, target: row, swap: "outerMorph", text, transition: false });
+      const fresh = document.getElementById(`row-${id}`);
+      fresh?.toggleAttribute("data-gone", !belongs);
+      mark();
+      sweep();
+    } else if (belongs) {
+      if ($("#rows [data-row]")) newcomers.add(id);
+      else refetch(list(), 0);
+      pill();
+    }
+  }
+
+  function pill() {
+    const button = $("#pill");
+    if (!button) return;
+    button.hidden = !newcomers.size;
+    button.textContent = `${newcomers.size} new`;
+  }
+
+  /* A row that left the view goes once it is not the open one: nothing moves under the reader's eyes before. */
+  function sweep() {
+    for (const row of $$("#rows > [data-gone]")) {
+      if (row.dataset.row !== openConversation() && !row.contains(document.activeElement)) row.remove();
+    }
+  }
+
+  function mark() {
+    const id = openConversation();
+    for (const link of $$("#rows .row")) {
+      if (id && link.parentElement.dataset.row === id) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  }
+
+  let reading = "";
+
+  function markRead() {
+    const id = openConversation();
+    const sequence = $("#seen")?.dataset.sequence;
+    if (!id || !sequence || document.hidden || reading === `${id}:${sequence}`) return;
+    reading = `${id}:${sequence}`;
+    const token = $("input[name=csrf_token]")?.value;
+    fetch(`${prefix}/conversations/${id}/read`, {
+      method: "POST",
+      body: new URLSearchParams({ sequence, ...(token && { csrf_token: token }) }),
+    }).catch(() => { reading = ""; });
+    const row = document.querySelector(`#row-${id} .row`);
+    row?.classList.remove("unread");
+    row?.querySelector(".dot")?.remove();
+  }
+
+  const live = {
+    message(event) { changed(event); },
+    draft(event) { changed(event); },
+    conversation(event) { changed(event); },
+    seen() {},
+    article() {},
+    refetch() { refetchAll(); },
+    typing(event) {
+      if (String(event.conversation_id) !== openConversation()) return;
+      const line = $("#typing");
+      if (!line) return;
+      const who = event.author === "operator" ? event.name || "A colleague" : $("#thread-head .who")?.textContent;
+      $("[data-words]", line).textContent = event.author === "operator" ? `${who} is writing a reply…` : `${who} is typing…`;
+      line.hidden = false;
+      clearTimeout(live.silence);
+      live.silence = setTimeout(() => { line.hidden = true; }, 5000);
+    },
+  };
+
+  function changed(event, timeline = true) {
+    if (timeline && String(event.conversation_id) === openConversation()) {
+      refetch($("#timeline"));
+      if (event.type === "message" && $("#typing")) $("#typing").hidden = true;
+    }
+    checkRow(event.conversation_id);
+    refetch($("#views"), 500);
+    refetch($("#home"), 500);
+  }
+
+  let socket = null;
+  let lost = 0;
+  let connectedBefore = false;
+
+  function say(frame) {
+    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(frame));
+  }
+
+  function watch() {
+    const id = Number(openConversation());
+    if (id) say({ type: "watch", conversation_id: id });
+  }
+
+  function banner(text) {
+    const line = $("#banner");
+    if (!line) return;
+    line.hidden = !text;
+    line.textContent = text;
+  }
+
+  document.addEventListener("htmx:ws:after:connection", (event) => {
+    socket = event.detail.connection.socket;
+    clearTimeout(lost);
+    lost = 0;
+    banner("");
+    watch();
+    if (connectedBefore) refetchAll(); // nothing is replayed: what is shown is read again
+    connectedBefore = true;
+  });
+  document.addEventListener("htmx:ws:close", (event) => {
+    socket = null;
+    if (event.detail.reason === "removed") return;
+    lost ||= setTimeout(() => banner("Reconnecting. What you see may be out of date."), 2000);
+  });
+  document.addEventListener("htmx:ws:before:message:incoming", (event) => {
+    event.preventDefault(); // our frames are events; none of them is markup to swap in
+    let frame;
+    try { frame = JSON.parse(event.detail.message.data); } catch { return; }
+    if (typeof frame?.type === "string" && Object.hasOwn(live, frame.type) && typeof live[frame.type] === "function") {
+      live[frame.type](frame);
+    }
+  });
+
+  /* ---------- htmx: around requests and swaps ---------- */
+
+  document.addEventListener("htmx:config:request", (event) => {
+    const ctx = event.detail.ctx;
+    // Going back renews the page in place: list, scroll, socket and typed text stay where they are.
+    if (ctx.request.headers["HX-History-Restore-Request"]) ctx.swap = "outerMorph";
+  });
+  document.addEventListener("htmx:before:swap", (event) => {
+    const { ctx } = event.detail;
+    const into = typeof ctx.target === "string" ? ctx.target.replace("#", "") : ctx.target?.id || "";
+    const left = leftFor(ctx, into);
+    if (left) {
+      event.preventDefault(); // one customer's words, or a form that answers them, never in another's pane
+      if (ctx.response?.status === 409) setAside(ctx, left);
+      return;
+    }
+    if (into === "timeline" || into === "held") rescueEdits(ctx.text || "", ctx.sourceElement);
+    if (into === "list") { newcomers.clear(); }
+  });
+  document.addEventListener("htmx:after:swap", settled);
+  document.addEventListener("htmx:finally:swap", title); // htmx writes the page's title after the swap
+  document.addEventListener("htmx:error", (event) => {
+    if (event.detail.ctx?.request?.method === "GET") return; // a live refetch that fails is shown by the banner
+    toast("No answer from the server. What you typed is still here; doing it again is safe.", "error");
+  });
+  document.addEventListener("htmx:response:error", (event) => {
+    const { status } = event.detail.ctx.response;
+    if (status >= 500) toast("Something went wrong on our side. What you typed is still here; doing it again is safe.", "error");
+  });
+  document.addEventListener("cairnloop:toast", (event) => {
+    toast(event.detail.text, event.detail.tone);
+    // Something of ours was done: the list follows, also where the socket is down.
+    if (openConversation()) changed({ type: "own", conversation_id: Number(openConversation()) }, false);
+  });
+  document.addEventListener("cairnloop:sent", (event) => {
+    clearSent(event.detail.mode, event.detail.conversation);
+    if (String(event.detail.conversation) !== openConversation()) return;
+    $("#held")?.replaceChildren();
+    $("#tl")?.scrollTo({ top: 0 });
+  });
+  document.addEventListener("cairnloop:held", (event) => {
+    if (String(event.detail.conversation) !== openConversation()) return;
+    $("#held")?.querySelector("textarea, button")?.focus();
+  });
+
+  let shown = openConversation();
+
+  function settled() {
+    const now = openConversation();
+    if (now !== shown) {
+      shown = now;
+      watch();
+      if ($("#typing")) $("#typing").hidden = true;
+      $("#work")?.removeAttribute("data-panel");
+    }
+    restore();
+    mark();
+    sweep();
+    pill();
+    tick();
+    title();
+    markRead();
+  }
+
+  /* ---------- clicks ---------- */
+
+  document.addEventListener("click", (event) => {
+    const on = (name) => event.target.closest(`[data-${name}]`);
+    let element;
+    if ((element = on("edit"))) {
+      const card = document.getElementById(element.dataset.edit);
+      edit(card, !card.hasAttribute("data-editing"));
+    } else if ((element = on("copy"))) {
+      write("reply", element.dataset.copy);
+    } else if ((element = on("copy-from"))) {
+      write("reply", document.getElementById(element.dataset.copyFrom).value);
+      $("#held").replaceChildren();
+    } else if (on("write-reply")) {
+      write("reply");
+    } else if ((element = on("clip"))) {
+      navigator.clipboard?.writeText(element.dataset.clip).then(() => toast("Copied"), () => {});
+    } else if ((element = on("source"))) {
+      const source = document.getElementById(element.dataset.source);
+      if (!source) return;
+      event.preventDefault();
+      source.open = true;
+      source.scrollIntoView({ block: "nearest" });
+      source.setAttribute("data-flash", "");
+      setTimeout(() => source.removeAttribute("data-flash"), 900);
+    } else if ((element = on("context"))) {
+      event.preventDefault();
+      $("#work").toggleAttribute("data-panel");
+    } else if ((element = on("refresh"))) {
+      newcomers.clear();
+      refetch(document.getElementById(element.dataset.refresh), 0);
+    } else if ((element = on("dismiss"))) {
+      document.getElementById(element.dataset.dismiss)?.remove();
+    } else if ((element = on("open"))) {
+      document.getElementById(element.dataset.open)?.showModal();
+    } else if ((element = on("close"))) {
+      element.closest("dialog")?.close();
+    }
+    for (const menu of $$("details[open]:is(.account, .vmenu, .why)")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+
+  /* ---------- typing ---------- */
+
+  let told = 0;
+  document.addEventListener("input", (event) => {
+    const field = event.target;
+    if (!field.matches?.("[data-write]")) return;
+    keep(field);
+    if (field.dataset.write === "reply" && field.value && Date.now() - told > 2500) {
+      told = Date.now();
+      say({ type: "typing", conversation_id: Number(openConversation()) });
+    }
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.name === "mode") $(`[data-write=${event.target.value}]`)?.focus();
+  });
+
+  /* ---------- keyboard ---------- */
+
+  function move(step) {
+    const rows = $$("#rows .row");
+    if (!rows.length) return;
+    const here = rows.indexOf(document.activeElement);
+    const from = here >= 0 ? here : rows.findIndex((row) => row.hasAttribute("aria-current"));
+    const row = rows[Math.min(rows.length - 1, Math.max(0, from < 0 ? 0 : from + step))];
+    row.focus();
+    row.scrollIntoView({ block: "nearest" });
+  }
+
+  const keys = {
+    j: () => move(1),
+    k: () => move(-1),
+    o: () => document.activeElement?.matches(".row") && document.activeElement.click(),
+    r: () => write("reply"),
+    n: () => write("note"),
+    e: () => { const form = $("#status-form"); if (form && !$("#thread-head[data-resolved]")) form.requestSubmit(); },
+    E: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); },
+    "?": () => $("#keys")?.showModal(),
+  };
+
+  document.addEventListener("keydown", (event) => {
+    const field = event.target.closest?.("input, textarea, select, [contenteditable]");
+    if ((event.metaKey || event.ctrlKey) && event.key === "Enter") {
+      const form = field?.form || $("[data-approve]");
+      if (!form) return;
+      event.preventDefault();
+      form.requestSubmit();
+      return;
+    }
+    if (event.key === "Escape") {
+      if (field) field.blur();
+      else $("#work")?.removeAttribute("data-panel");
+      for (const menu of $$("details[open]:is(.account, .vmenu, .why)")) menu.open = false;
+      return;
+    }
+    if (field || event.metaKey || event.ctrlKey || event.altKey || $("dialog[open]")) return;
+    const action = Object.hasOwn(keys, event.key) && keys[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+
+  document.addEventListener("visibilitychange", markRead);
+
+  /* Without a Mac the shortcut is Ctrl. */
+  if (!/Mac|iPhone|iPad/.test(navigator.platform)) {
+    const rename = () => $$(".key").forEach((key) => { key.textContent = key.textContent.replace("⌘⏎", "Ctrl ⏎"); });
+    document.addEventListener("htmx:after:swap", rename);
+    rename();
+  }
+
+  /* htmx starts as soon as it is loaded, perhaps before its socket extension is: the socket is made here, last, when
+     whoever listens is in place. */
+  const socketElement = $("#live");
+  if (socketElement) {
+    socketElement.setAttribute("hx-ws:connect", socketElement.dataset.socket);
+    htmx.process(socketElement);
+  }
+
+  settled();
+})();

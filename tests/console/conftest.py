@@ -1,0 +1,116 @@
+"""Conversations in the states that pages show, made through the services; and a counter of queries."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event
+
+from flask_cairnloop import Customer, receive
+from flask_cairnloop.clock import now
+from flask_cairnloop.drafting import service as drafting
+from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.retrieval.types import Strength
+
+CITATION = {
+    "number": 1,
+    "article_id": 7,
+    "revision_id": 9,
+    "chunk_id": 11,
+    "title": "Reset your password",
+    "heading": "Account › By e-mail",
+    "quote": "The link works for 30 minutes.",
+}
+
+
+class Desk:
+    """Puts real rows behind the pages."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+
+    def ask(
+        self, body: str = "How do I reset my password?", *, customer: Customer | None = None, into: int | None = None
+    ) -> int:
+        """A customer's message; returns the conversation's id."""
+        customer = customer or Customer(f"c-{uuid.uuid4().hex[:10]}", "Cleo Marsh", None, "Marsh Bakery")
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            message = receive(session, customer=customer, body=body, channel="widget", conversation_id=into)
+            session.commit()
+            return message.conversation_id
+
+    def draft(self, conversation_id: int, **changes: Any) -> int:
+        """Bring the open draft into the state a page is to show; by default a ready, well grounded reply."""
+        values: dict[str, Any] = {
+            "state": DraftState.READY,
+            "kind": DraftKind.REPLY,
+            "body": "Choose Forgot password. [1]",
+            "summary": "Answered from one article.",
+            "citations": [CITATION],
+            "grounding": Strength.STRONG,
+            "policy": PolicyDecision.REQUIRE_APPROVAL,
+            "ready_at": now(),
+        } | changes
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            draft = drafting.open_draft(session, conversation_id)
+            assert draft is not None
+            for name, value in values.items():
+                setattr(draft, name, value)
+            session.commit()
+            return draft.id
+
+    def get(self, model: type, id_: int) -> Any:
+        with self.app.app_context():
+            return self.app.extensions["sqlalchemy"].session.get(model, id_)
+
+    def state(self, draft_id: int) -> DraftState:
+        state: DraftState = self.get(Draft, draft_id).state
+        return state
+
+
+@pytest.fixture
+def desk(app: Flask) -> Desk:
+    return Desk(app)
+
+
+@pytest.fixture
+def fragment(operator_client: FlaskClient) -> Callable[..., Any]:
+    """``fragment("POST", path, target, **form)``: what htmx would send for Mina."""
+
+    def send(method: str, path: str, target: str = "div#timeline", **form: Any) -> Any:
+        headers = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": target}
+        return operator_client.open(path, method=method, data=form or None, headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def queries(app: Flask) -> Callable[[], Any]:
+    """``with queries() as seen: ...`` collects the SELECTs of this app."""
+
+    @contextmanager
+    def collect() -> Iterator[list[str]]:
+        seen: list[str] = []
+
+        def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.lstrip().upper().startswith("SELECT"):
+                seen.append(statement)
+
+        with app.app_context():
+            engine = app.extensions["sqlalchemy"].engine
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield seen
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+
+    return collect

@@ -1,0 +1,427 @@
+"""The conversation page: what it shows in every state, what its buttons do, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from flask_cairnloop import Customer, add_note, receive, reply
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.conversations.models import (
+    Conversation,
+    ConversationRead,
+    ConversationStatus,
+    Message,
+    MessageKind,
+)
+from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.retrieval.types import Strength
+from tests.console.conftest import Desk
+from tests.support.host import OPERATORS
+
+HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)>"\'><hx-partial hx-target="body">{{ 7*7 }}'
+CLEO = Customer("cleo-conversation", "Cleo Marsh", "cleo@customer.example", "Marsh Bakery")
+
+
+def page_of(client: FlaskClient, conversation_id: int) -> str:
+    answer = client.get(f"/support/conversations/{conversation_id}")
+    assert answer.status_code == 200
+    return answer.get_data(as_text=True)
+
+
+def messages(app: Flask, conversation_id: int, kind: MessageKind) -> list[str]:
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        return list(
+            session.scalars(
+                select(Message.body)
+                .where(Message.conversation_id == conversation_id, Message.kind == kind)
+                .order_by(Message.sequence)
+            )
+        )
+
+
+def shown(page: str) -> str:
+    found = re.search(r'id="seen"[^>]*value="(\d+)"', page)
+    assert found is not None
+    return found[1]
+
+
+# --- reading ---
+
+
+def test_words_of_customers_are_only_ever_text(
+    app: Flask, desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    hostile = Customer(f"h-{uuid.uuid4().hex[:8]}", HOSTILE[:200], '"><script>@x.example', HOSTILE[:200])
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        message = receive(session, customer=hostile, body=HOSTILE, channel="widget", subject=HOSTILE[:200])
+        add_note(session, message.conversation_id, actor=Actor.operator(OPERATORS["omar"]), body=HOSTILE)
+        session.commit()
+        conversation_id = message.conversation_id
+    source = {"number": 1, "article_id": 1, "title": HOSTILE, "heading": HOSTILE, "quote": HOSTILE}
+    desk.draft(conversation_id, body=f"{HOSTILE} [1]", summary=HOSTILE, citations=[source], policy_reason=HOSTILE[:500])
+    path = f"/support/conversations/{conversation_id}"
+    pages = [
+        operator_client.get(path).get_data(as_text=True),
+        operator_client.get(f"{path}/context").get_data(as_text=True),
+        operator_client.get("/support/inbox").get_data(as_text=True),
+        operator_client.get("/support/").get_data(as_text=True),
+        fragment("GET", path).get_data(as_text=True),
+        fragment("GET", path, "div#work").get_data(as_text=True),
+        fragment("POST", f"{path}/reply", body=HOSTILE, seen="0", client_id=str(uuid.uuid4())).get_data(as_text=True),
+    ]
+    for page in pages:
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert not re.search(r'<hx-partial hx-target="body"', page)
+        assert "49" not in re.findall(r"\}\}[^<]*|\{\{[^<]*", page)
+        assert not re.search(r"\son[a-z]+=[\"']", page)
+        assert " style=" not in page
+        assert "<script>" not in page
+    assert "&lt;script&gt;alert" in pages[0]
+
+
+def test_no_template_uses_what_our_policy_forbids() -> None:
+    from flask_cairnloop.resources import folder
+
+    files = list((folder("templates") / "cairnloop" / "console").glob("*.html"))
+    assert len(files) > 20
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"hx-on|hx-live|js:|javascript:|hx-trigger=\"[^\"]*\[", text), file.name
+        assert not re.search(r"<script(?![^>]*\ssrc=)|\sstyle=|\son\w+=", text), file.name
+
+
+def test_a_note_cannot_be_taken_for_a_reply(app: Flask, desk: Desk, operator_client: FlaskClient) -> None:
+    conversation_id = desk.ask()
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        add_note(session, conversation_id, actor=Actor.operator(OPERATORS["omar"]), body="Known issue.")
+        reply(session, conversation_id, actor=Actor.operator(OPERATORS["omar"]), body="We are on it.")
+        session.commit()
+    page = page_of(operator_client, conversation_id)
+    note = re.search(r'<article class="g"[^>]*>.*?</article>', page, re.DOTALL)
+    assert note is not None
+    assert "Known issue." in note[0]
+    assert "Internal note, not sent" in note[0]
+    answer = re.search(r'<article class="g msg from-team".*?</article>', page, re.DOTALL)
+    assert answer is not None
+    assert "We are on it." in answer[0]
+    assert "Internal note" not in answer[0]
+
+
+FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
+    ({"state": DraftState.GENERATING, "kind": None, "body": ""}, ["Looking for sources"], ["Approve and send"]),
+    ({}, ["Approve and send", "Strong grounding", "Reset your password", "Sends as you", "Discard"], ["Copy into"]),
+    (
+        {"kind": DraftKind.CLARIFICATION, "grounding": Strength.PARTIAL, "citations": []},
+        ["Clarifying question", "Partial grounding", "Approve and send"],
+        [],
+    ),
+    ({"policy": PolicyDecision.DRAFT_ONLY}, ["Copy into your reply", "Not sent as it stands"], ["Approve and send"]),
+    (
+        {"kind": DraftKind.ESCALATION, "grounding": Strength.NONE, "citations": []},
+        ["Needs a person", "Write the reply yourself", "Nothing is sent", "No grounding"],
+        ["Approve and send", "Choose Forgot password"],
+    ),
+    (
+        {"state": DraftState.FAILED, "kind": None, "failure": "KeyError: {'body'}"},
+        ["No draft this time", "Try again", "Nothing was sent"],
+        ["KeyError", "Approve and send"],
+    ),
+    (
+        {"grounding_numbers": {"reason": "never heard of"}, "citations": ["odd", {"number": "x"}]},
+        ["Strong grounding"],
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "there", "absent"), FACES)
+def test_the_draft_card_has_a_face_for_every_state(
+    desk: Desk, operator_client: FlaskClient, changes: dict[str, Any], there: list[str], absent: list[str]
+) -> None:
+    conversation_id = desk.ask()
+    desk.draft(conversation_id, **changes)
+    page = page_of(operator_client, conversation_id)
+    assert [words for words in there if words not in page] == []
+    assert [words for words in absent if words in page] == []
+
+
+def test_a_citation_is_a_number_that_leads_to_its_source_and_to_the_passage(
+    desk: Desk, operator_client: FlaskClient
+) -> None:
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id)
+    page = page_of(operator_client, conversation_id)
+    assert f'href="#src-{draft_id}-1"' in page
+    assert f'id="src-{draft_id}-1"' in page
+    assert "/support/knowledge/7?revision=9#section-by-e-mail:~:text=The%20link%20works%20for%2030%20minutes." in page
+
+
+def test_the_page_is_whole_without_scripts(desk: Desk, operator_client: FlaskClient) -> None:
+    conversation_id = desk.ask("Read me without a script")
+    page = page_of(operator_client, conversation_id)
+    assert "Read me without a script" in page
+    assert f'action="/support/conversations/{conversation_id}/reply"' in page
+    answer = operator_client.post(
+        f"/support/conversations/{conversation_id}/reply",
+        data={"body": "A plain form.", "seen": shown(page), "client_id": str(uuid.uuid4())},
+    )
+    assert answer.status_code == 303
+    assert "A plain form." in page_of(operator_client, conversation_id)
+
+
+def test_reading_moves_the_read_mark_forward_only(app: Flask, desk: Desk, operator_client: FlaskClient) -> None:
+    conversation_id = desk.ask()
+    for sequence, mark in (("1", 1), ("0", 1), ("999", 1), ("-3", 1), ("x", 1)):
+        answer = operator_client.post(f"/support/conversations/{conversation_id}/read", data={"sequence": sequence})
+        assert answer.status_code == 204
+        with app.app_context():
+            row = app.extensions["sqlalchemy"].session.get(ConversationRead, (conversation_id, "mina"))
+            assert row.sequence == mark
+    assert b"Unread" not in operator_client.get(f"/support/inbox/rows/{conversation_id}").data
+
+
+def test_long_conversations_are_read_in_parts(app: Flask, desk: Desk, operator_client: FlaskClient) -> None:
+    conversation_id = desk.ask("The very first words")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        for n in range(105):
+            add_note(session, conversation_id, actor=Actor.operator(OPERATORS["omar"]), body=f"Note {n}.")
+        session.commit()
+    page = page_of(operator_client, conversation_id)
+    assert "Earlier messages" in page
+    assert 'id="m1"' not in page
+    before = re.search(r"before=(\d+)", page)
+    assert before is not None
+    earlier = operator_client.get(f"/support/conversations/{conversation_id}?before={before[1]}").get_data(as_text=True)
+    assert 'id="m1"' in earlier
+    assert "Back to the newest" in earlier
+    assert 'id="composer"' not in earlier, "nobody answers from the middle of a conversation"
+
+
+# --- what is known about the customer ---
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        (None, "Not configured"),
+        (lambda _c, _id: {}, "knows nothing further"),
+        (lambda _c, _id: 1 / 0, "did not answer"),
+        (lambda _c, _id: {"plan": "Bakery", "Last charge": {"amount": "£12"}}, "Bakery"),
+    ],
+)
+def test_the_customer_panel_tells_its_states_apart(make_app: Callable[..., Flask], provider: Any, words: str) -> None:
+    app = make_app(CONTEXT_PROVIDER=provider)
+    conversation_id = Desk(app).ask(customer=CLEO)
+    client = app.test_client()
+    page = client.get(f"/support/conversations/{conversation_id}/context", headers={"X-Operator": "mina"}).get_data(
+        as_text=True
+    )
+    others = {"Not configured", "knows nothing further", "did not answer"} - {words}
+    assert words in page
+    assert not [other for other in others if other in page]
+    assert "ZeroDivision" not in page
+    assert "cleo@customer.example" in page
+
+
+# --- deciding ---
+
+
+def test_approving_sends_once_however_often_it_is_pressed(
+    app: Flask, desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id)
+    path = f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve"
+    seen = shown(page_of(operator_client, conversation_id))
+    first, second = (fragment("POST", path, seen=seen) for _ in range(2))
+    assert first.status_code == second.status_code == 200
+    assert "Choose Forgot password." in first.get_data(as_text=True)
+    assert "sent already" in json.loads(second.headers["HX-Trigger"])["cairnloop:toast"]["text"]
+    assert messages(app, conversation_id, MessageKind.REPLY) == ["Choose Forgot password."]
+    assert desk.state(draft_id) is DraftState.APPROVED
+    assert "You approved a draft" in page_of(operator_client, conversation_id)
+
+
+def test_an_edited_draft_is_sent_as_edited(
+    app: Flask, desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id)
+    path = f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve"
+    fragment(
+        "POST", path, seen=shown(page_of(operator_client, conversation_id)), body="Choose Forgot password, Cleo. [1]"
+    )
+    assert messages(app, conversation_id, MessageKind.REPLY) == ["Choose Forgot password, Cleo."]
+    assert desk.state(draft_id) is DraftState.EDITED
+
+
+@pytest.mark.parametrize("typed", [None, "My own <b>careful</b> words."])
+def test_approval_over_newer_words_is_refused_shown_and_keeps_the_text(
+    app: Flask, desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any], typed: str | None
+) -> None:
+    conversation_id = desk.ask(customer=CLEO)
+    draft_id = desk.draft(conversation_id)
+    seen = shown(page_of(operator_client, conversation_id))
+    desk.ask("Stop, it is about something else.", customer=CLEO, into=conversation_id)
+    form = {"seen": seen} | ({"body": typed} if typed else {})
+    path = f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve"
+    answer = fragment("POST", path, **form)
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 409
+    assert answer.headers["HX-Retarget"] == "#held"
+    assert "Nothing was sent: Cleo has written again" in page
+    assert "Stop, it is about something else." in page
+    assert ("My own &lt;b&gt;careful&lt;/b&gt; words." in page) is bool(typed)
+    assert messages(app, conversation_id, MessageKind.REPLY) == []
+    whole = operator_client.post(path, data=form)
+    assert whole.status_code == 409
+    assert "Nothing was sent" in whole.get_data(as_text=True)
+
+
+def test_a_reply_over_newer_words_is_refused_and_goes_the_second_time(
+    app: Flask, desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    conversation_id = desk.ask(customer=CLEO)
+    path = f"/support/conversations/{conversation_id}/reply"
+    form = {"body": "On its way.", "seen": "0", "client_id": str(uuid.uuid4())}
+    refused = fragment("POST", path, **form)
+    assert refused.status_code == 409
+    form["seen"] = shown(refused.get_data(as_text=True))
+    assert fragment("POST", path, **form).status_code == 200
+    assert fragment("POST", path, **form).status_code == 200, "a resend is harmless"
+    assert messages(app, conversation_id, MessageKind.REPLY) == ["On its way."]
+
+
+@pytest.mark.parametrize("form", [{}, {"body": "x"}, {"body": "   ", "client_id": str(uuid.uuid4()), "seen": "9"}])
+def test_an_incomplete_reply_changes_nothing(
+    app: Flask, desk: Desk, fragment: Callable[..., Any], form: dict[str, str]
+) -> None:
+    conversation_id = desk.ask()
+    answer = fragment("POST", f"/support/conversations/{conversation_id}/reply", **form)
+    assert answer.status_code in (409, 422)
+    assert messages(app, conversation_id, MessageKind.REPLY) == []
+
+
+def test_a_draft_is_reached_through_its_own_conversation_only(desk: Desk, fragment: Callable[..., Any]) -> None:
+    mine, other = desk.ask(), desk.ask()
+    draft_id = desk.draft(other)
+    desk.draft(mine)
+    for step, form in (("approve", {"seen": "9"}), ("discard", {"reason": "wrong"})):
+        answer = fragment("POST", f"/support/conversations/{mine}/drafts/{draft_id}/{step}", **form)
+        assert answer.status_code == 404
+    assert desk.state(draft_id) is DraftState.READY
+
+
+def test_what_may_not_be_sent_is_not_sent(app: Flask, desk: Desk, fragment: Callable[..., Any]) -> None:
+    for changes in ({"policy": PolicyDecision.DRAFT_ONLY}, {"kind": DraftKind.ESCALATION, "citations": []}):
+        conversation_id = desk.ask()
+        draft_id = desk.draft(conversation_id, **changes)
+        answer = fragment("POST", f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve", seen="9")
+        assert answer.status_code == 409
+        assert messages(app, conversation_id, MessageKind.REPLY) == []
+
+
+def test_discarding_needs_a_reason_and_leaves_one_quiet_line(
+    desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id)
+    path = f"/support/conversations/{conversation_id}/drafts/{draft_id}/discard"
+    assert fragment("POST", path).status_code == 422
+    assert fragment("POST", path, reason="tone").status_code == 200
+    page = page_of(operator_client, conversation_id)
+    assert "You discarded a draft: the tone was off" in page
+    assert "Draft a reply from the articles" in page
+    again = fragment("POST", path, reason="tone")
+    assert "discarded already" in again.headers["HX-Trigger"]
+
+
+def test_try_again_makes_a_new_draft(desk: Desk, fragment: Callable[..., Any]) -> None:
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id, state=DraftState.FAILED, kind=None, failure="The search was away.")
+    answer = fragment("POST", f"/support/conversations/{conversation_id}/draft")
+    assert "Looking for sources" in answer.get_data(as_text=True)
+    assert desk.state(draft_id) is DraftState.SUPERSEDED
+
+
+def test_a_withheld_draft_shows_why_and_no_text(desk: Desk, operator_client: FlaskClient) -> None:
+    conversation_id = desk.ask()
+    desk.draft(
+        conversation_id, state=DraftState.WITHHELD, body="Secret proposal", policy_reason="It mentions an injury."
+    )
+    page = page_of(operator_client, conversation_id)
+    assert "A draft was withheld by your policy: It mentions an injury." in page
+    assert "Secret proposal" not in page
+
+
+def test_resolving_reopening_and_writing_to_a_resolved_one(
+    desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    conversation_id = desk.ask()
+    path = f"/support/conversations/{conversation_id}"
+    refused = fragment("POST", f"{path}/resolve", seen="0")
+    assert refused.status_code == 409, "words that were not shown"
+    assert "It was not resolved: Cleo has written again" in refused.get_data(as_text=True)
+    seen = shown(page_of(operator_client, conversation_id))
+    assert "Resolved" in fragment("POST", f"{path}/resolve", seen=seen).headers["HX-Trigger"]
+    assert "already" in fragment("POST", f"{path}/resolve", seen=seen).headers["HX-Trigger"]
+    page = page_of(operator_client, conversation_id)
+    assert "data-resolved" in page
+    assert "Sending reopens it" in page
+    fragment("POST", f"{path}/reopen")
+    assert desk.get(Conversation, conversation_id).status is ConversationStatus.OPEN
+    assert "already" in fragment("POST", f"{path}/reopen").headers["HX-Trigger"]
+    page = page_of(operator_client, conversation_id)
+    assert "You resolved the conversation" in page
+    assert "You reopened the conversation" in page
+
+
+def test_a_note_waits_for_nobody_and_never_reaches_the_customer(
+    app: Flask, desk: Desk, fragment: Callable[..., Any]
+) -> None:
+    conversation_id = desk.ask(customer=CLEO)
+    form = {"body": "She called as well.", "client_id": str(uuid.uuid4())}
+    for _ in range(2):
+        answer = fragment("POST", f"/support/conversations/{conversation_id}/note", **form)
+        assert answer.status_code == 200
+    assert json.loads(answer.headers["HX-Trigger"])["cairnloop:sent"] == {
+        "mode": "note",
+        "conversation": conversation_id,
+    }
+    assert messages(app, conversation_id, MessageKind.NOTE) == ["She called as well."]
+    assert messages(app, conversation_id, MessageKind.REPLY) == []
+
+
+def test_kept_text_that_is_sent_leaves_the_composer_alone(desk: Desk, fragment: Callable[..., Any]) -> None:
+    conversation_id = desk.ask(customer=CLEO)
+    draft_id = desk.draft(conversation_id)
+    desk.ask("One more thing", customer=CLEO, into=conversation_id)
+    path = f"/support/conversations/{conversation_id}"
+    held = fragment("POST", f"{path}/drafts/{draft_id}/approve", seen="1", body="My version.")
+    assert held.status_code == 409
+    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', held.text.split("data-kept>")[1]))
+    sent = fragment("POST", f"{path}/reply", body="My version.", **form)
+    assert json.loads(sent.headers["HX-Trigger"])["cairnloop:sent"]["mode"] == "kept"
+
+
+def test_a_replaced_draft_is_told_from_a_decided_one(desk: Desk, operator_client: FlaskClient) -> None:
+    conversation_id = desk.ask(customer=CLEO)
+    draft_id = desk.draft(conversation_id)
+    desk.ask("One more thing", customer=CLEO, into=conversation_id)
+    assert desk.get(Draft, draft_id).state is DraftState.SUPERSEDED
+    assert "set aside because the customer wrote again" in page_of(operator_client, conversation_id)

@@ -1,0 +1,116 @@
+"""The operators' socket, against a real server: who gets in, what passes, and that no customer's words do."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Flask
+from simple_websocket import Client
+
+from flask_cairnloop import Customer, receive
+from flask_cairnloop.realtime.publish import publish_now
+from tests.support.processes import Process
+
+
+class BrowserClient(Client):  # type: ignore[misc]  # simple-websocket has no types
+    """Names the port in ``Host``, as every browser does."""
+
+    def handshake(self) -> None:
+        self.host = f"{self.host}:{self.port}"
+        super().handshake()
+
+
+@contextmanager
+def listening(server: Process, operator: str) -> Iterator[Client]:
+    address = server.url.replace("http", "ws", 1) + "/support/live"
+    client = BrowserClient(address, headers={"Origin": server.url, "X-Operator": operator})
+    try:
+        yield client
+    finally:
+        client.close()
+        client.thread.join(5)
+        client.sock.close()
+
+
+def frames(client: Client, until: Callable[[dict[str, Any]], bool], seconds: float = 10.0) -> list[dict[str, Any]]:
+    """What arrives up to the frame that is waited for."""
+    found: list[dict[str, Any]] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        frame = client.receive(timeout=0.2)
+        if frame is None:
+            continue
+        found.append(json.loads(frame))
+        if until(found[-1]):
+            return found
+    raise AssertionError(f"It did not arrive; instead {found}")
+
+
+@pytest.mark.parametrize(
+    ("operator", "origin", "status"),
+    [(None, None, 401), ("outsider", None, 403), ("mina", "https://evil.example", 403), ("mina", "", 403)],
+)
+def test_the_handshake_is_refused_to_whoever_may_not_see(
+    live_server: Process, operator: str | None, origin: str | None, status: int
+) -> None:
+    address = urlsplit(live_server.url)
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    if origin != "":
+        headers["Origin"] = origin or live_server.url
+    if operator:
+        headers["X-Operator"] = operator
+    with closing(HTTPConnection(address.hostname or "", address.port, timeout=10)) as connection:
+        connection.request("GET", "/support/live", headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+
+
+def test_events_say_what_changed_and_never_what_was_said(live_server: Process, app: Flask) -> None:
+    secret = f"very private words {uuid.uuid4().hex}"
+    with listening(live_server, "mina") as client:
+        client.send("no json")
+        client.send(json.dumps({"type": "typing"}))
+        client.send(json.dumps([1, 2]))
+        time.sleep(0.5)  # the server has subscribed
+        with app.app_context():
+            session = app.extensions["sqlalchemy"].session
+            customer = Customer("live-1", secret, f"{secret.split()[-1]}@x.example")
+            message = receive(session, customer=customer, body=secret, channel="widget", subject=secret)
+            session.commit()
+            conversation_id = message.conversation_id
+        seen = frames(client, lambda frame: frame["type"] == "draft")
+    assert {"type": "message", "conversation_id": conversation_id, "sequence": 1, "kind": "customer"} in seen
+    assert secret not in json.dumps(seen)
+    assert secret.split()[-1] not in json.dumps(seen)
+
+
+def test_typing_passes_between_those_who_look_at_the_same_conversation(live_server: Process, app: Flask) -> None:
+    watch = json.dumps({"type": "watch", "conversation_id": 4711})
+    with listening(live_server, "mina") as mina, listening(live_server, "omar") as omar:
+        mina.send(watch)
+        omar.send(watch)
+        time.sleep(0.5)
+        mina.send(json.dumps({"type": "typing", "conversation_id": 4711}))
+        seen = frames(omar, lambda frame: frame["type"] == "typing")
+        assert seen[-1] == {"type": "typing", "conversation_id": 4711, "author": "operator", "name": "Mina Keller"}
+        with app.app_context():
+            cairnloop = app.extensions["cairnloop"]
+            publish_now(
+                cairnloop, "conversation:4711", "typing", conversation_id=4711, author="customer", name="Private Name"
+            )
+        seen = frames(mina, lambda frame: frame["type"] == "typing")
+        assert seen == [{"type": "typing", "conversation_id": 4711, "author": "customer"}], "not her own, no name"
