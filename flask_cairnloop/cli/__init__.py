@@ -1,0 +1,16 @@
+"""``flask cairnloop …``: the command line, one module a subject."""
+
+from __future__ import annotations
+
+from flask.cli import AppGroup
+
+from flask_cairnloop.cli.evaluate import evaluate
+from flask_cairnloop.cli.index import index
+from flask_cairnloop.cli.install import install
+from flask_cairnloop.cli.jobs import jobs
+from flask_cairnloop.cli.kb import kb
+from flask_cairnloop.cli.worker import worker
+
+group = AppGroup("cairnloop", help="The support desk inside this app.")
+for command in (install, worker, jobs, kb, index, evaluate):
+    group.add_command(command)
