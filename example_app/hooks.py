@@ -1,0 +1,136 @@
+"""What the support desk asks its host, and what the host answers. Each is named by one ``CAIRNLOOP_*`` key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from example_app import signin
+from example_app.models import Account, Activity, Charge, ChargeState, Role, Standing, Tracker, User, db
+from flask_cairnloop import Customer, Operator, SignedCustomerVerifier
+from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.hooks import DraftInfo, ResolvedEvent
+from flask_cairnloop.retrieval.types import Strength
+
+verify_customer = SignedCustomerVerifier()
+"""CAIRNLOOP_CUSTOMER_VERIFIER: the page that carries the widget asked us for a token, and this reads it again."""
+
+
+def as_customer(user: User) -> Customer:
+    """A shop's person as the desk knows them. The reference never changes, names and addresses may."""
+    organization = user.account.name if user.account else None
+    return Customer(ref=f"user-{user.id}", name=user.name, email=user.email, organization=organization)
+
+
+def as_operator(user: User) -> Operator:
+    """One of our team as the desk knows them."""
+    return Operator(id=f"user-{user.id}", name=user.name, email=user.email)
+
+
+def signed_in_operator() -> Operator | None:
+    """CAIRNLOOP_OPERATOR_LOADER: who works the console on this request."""
+    user = signin.current(Role.OPERATOR)
+    return as_operator(user) if user else None
+
+
+def what_we_know(customer: Customer, conversation_id: int) -> Mapping[str, object]:  # noqa: ARG001 - the hook's shape
+    """CAIRNLOOP_CONTEXT_PROVIDER: the shop behind a question, from our own tables."""
+    account = _account_of(customer.ref)
+    if account is None:
+        return {}
+    return {
+        "Shop": f"{account.name}, {account.town}",
+        "Plan": f"{account.plan.name}, {money(account.plan.monthly)} a month",
+        "Standing": account.standing.value.replace("_", " ").capitalize(),
+        "Seats": f"{account.seats_used} of {account.plan.seats} in use",
+        "Bikes": f"{account.bikes} of {account.plan.bikes}",
+        "Joined": f"{account.joined_on:%B %Y}",
+        "Next charge": f"{account.next_charge_on.day} {account.next_charge_on:%B %Y}",
+        "Last charges": {
+            f"{charge.charged_at.day} {charge.charged_at:%b}": (
+                f"{money(charge.amount)} {charge.description}" + _unless_paid(charge)
+            )
+            for charge in db.session.scalars(
+                select(Charge).filter_by(account_id=account.id).order_by(Charge.charged_at.desc()).limit(4)
+            )
+        },
+        "Trackers": {
+            tracker.serial: f"{tracker.bike}, {tracker_state(tracker)}, {tracker.battery}%"
+            for tracker in db.session.scalars(
+                select(Tracker).filter_by(account_id=account.id).order_by(Tracker.last_seen_at).limit(4)
+            )
+        },
+    }
+
+
+def house_rules(draft: DraftInfo) -> PolicyDecision:
+    """CAIRNLOOP_AUTOMATION_POLICY: what may happen with a draft that the desk has written.
+
+    A hurt rider is never answered from an article. A shop that owes us money is answered by a person in their own
+    words. A shop on trial is helped at once where the articles cover the question well, unless it is about money.
+    Everything else waits for an operator.
+    """
+    if _HURT.search(draft.question):
+        return PolicyDecision.DENY
+    account = _account_of(draft.customer.ref)
+    if account is None:
+        return PolicyDecision.REQUIRE_APPROVAL
+    if account.standing is Standing.PAST_DUE:
+        return PolicyDecision.DRAFT_ONLY
+    well_covered = draft.kind is DraftKind.REPLY and draft.grounding is Strength.STRONG
+    if account.standing is Standing.TRIAL and well_covered and not _MONEY.search(draft.question):
+        return PolicyDecision.ALLOW
+    return PolicyDecision.REQUIRE_APPROVAL
+
+
+def note_in_activity(event: ResolvedEvent) -> None:
+    """CAIRNLOOP_ON_CONVERSATION_RESOLVED: tell the shop on its own activity page.
+
+    The job that calls this may run twice; the same key twice is one row.
+    """
+    account = _account_of(event.customer.ref)
+    if account is None:
+        return
+    db.session.execute(
+        insert(Activity)
+        .values(
+            key=event.key,
+            account_id=account.id,
+            text=f"Support answered “{event.subject}”"[:300],
+            happened_at=event.resolved_at,
+        )
+        .on_conflict_do_nothing(index_elements=["key"])
+    )
+    db.session.commit()
+
+
+def money(pence: int) -> str:
+    return f"£{pence / 100:,.2f}"
+
+
+def tracker_state(tracker: Tracker) -> str:
+    """The word the fleet page and the desk use for a tracker."""
+    silent = datetime.now(UTC) - tracker.last_seen_at
+    return "offline" if silent > timedelta(hours=26) else "connected"
+
+
+_HURT = re.compile(r"\b(hurt|injur\w*|accident|ambulance|hospital|crash(ed)?)\b", re.IGNORECASE)
+_MONEY = re.compile(
+    r"\b(refund\w*|payout\w*|charged?|invoice\w*|deposit\w*|price\w*|pay(ment)?s?|fees?|dispute\w*)\b",
+    re.IGNORECASE,
+)
+
+
+def _unless_paid(charge: Charge) -> str:
+    return "" if charge.state is ChargeState.PAID else f" ({charge.state.value})"
+
+
+def _account_of(ref: str) -> Account | None:
+    kind, _, number = ref.partition("-")
+    if kind != "user" or not number.isdigit():
+        return None
+    return db.session.scalar(select(Account).join(User).where(User.id == int(number), User.role == Role.CUSTOMER))

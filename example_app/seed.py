@@ -1,0 +1,236 @@
+"""``flask --app example_app seed``: some months of a support desk's life.
+
+Nothing is written past the product: articles come in through its importer, messages through ``receive`` and ``reply``,
+drafts are made by its engine in its jobs, and decided on through its services. Only the clock is held, so that all of
+it happens when the story says. A second run finds every step by its key and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from example_app import hooks, people, story
+from example_app.models import SeedStep, User, db
+from flask_cairnloop import testing
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.conversations import service as conversations
+from flask_cairnloop.drafting import service as drafting
+from flask_cairnloop.drafting.models import DraftState
+from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.knowledge import importer
+
+HERE = Path(__file__).resolve().parent
+# The desk's own work happens a moment after what caused it.
+A_MOMENT = timedelta(seconds=4)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A step of a conversation with its time."""
+
+    at: datetime
+    talk: story.Talk
+    place: int
+    step: story.Step
+
+    @property
+    def key(self) -> str:
+        """What the step is known by for good."""
+        return f"talk/{self.talk.slug}/{self.place}"
+
+
+@click.command("seed")
+@with_appcontext
+def command() -> None:
+    """Fill the demo: shops, people, articles and some months of conversations. Safe to run again."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    now = datetime.now(UTC)
+    added = people.add_everybody(db.session(), now)
+    db.session.commit()
+    articles = _publish_articles(app, now)
+    moments = [moment for moment in _timeline(now) if db.session.get(SeedStep, moment.key) is None]
+    db.session.rollback()
+    with click.progressbar(moments, label="Playing the last months") as shown:
+        for moment in shown:
+            _play(app, moment)
+    click.echo(
+        f"Seeded: {added} shops and colleagues, {articles} articles and {len(moments)} steps of conversations are new."
+    )
+
+
+# --- articles -------------------------------------------------------------------------------------------------------
+
+
+def _publish_articles(app: Flask, now: datetime) -> int:
+    """Import the articles as they were half a year ago, then as they are: what changed has an earlier revision.
+
+    Returns:
+        How many articles are new or changed.
+    """
+    changed = 0
+    for folder, days, once in (("knowledge_before", 190, True), ("knowledge", 152, False)):
+        if once and db.session.get(SeedStep, folder) is not None:
+            continue
+        # A first run places the articles in the past; a text that is changed later is published when that happens.
+        first = db.session.get(SeedStep, folder) is None
+        with testing.frozen(now - timedelta(days=days) if first else now):
+            changed += _import(HERE / folder)
+            if first:
+                db.session.add(SeedStep(key=folder))
+            db.session.commit()
+            testing.run_jobs(app)
+    return changed
+
+
+def _import(folder: Path) -> int:
+    author = _operator(db.session(), story.MINA)
+    outcomes = [
+        importer.import_file(db.session(), importer.parse(file), actor=author) for file in importer.find_files([folder])
+    ]
+    return sum(outcome is not importer.Outcome.UNCHANGED for outcome in outcomes)
+
+
+# --- conversations --------------------------------------------------------------------------------------------------
+
+
+def _timeline(now: datetime) -> Iterator[Moment]:
+    """All steps of all conversations in the order in which they happened."""
+    moments = [
+        Moment(ago(step.when, now), talk, place, step) for talk in story.TALKS for place, step in enumerate(talk.steps)
+    ]
+    return iter(sorted(moments, key=lambda moment: moment.at))
+
+
+def _play(app: Flask, moment: Moment) -> None:
+    """One step and its mark in one transaction, then the work that it caused."""
+    session = db.session()
+    with testing.frozen(moment.at):
+        _take(session, moment)
+        session.add(SeedStep(key=moment.key))
+        session.commit()
+    if isinstance(moment.step, story.Ask) and moment.step.engine_away:
+        _fail_to_draft(app, moment)
+        return
+    with testing.frozen(moment.at + A_MOMENT):
+        testing.run_jobs(app)
+
+
+def _fail_to_draft(app: Flask, moment: Moment) -> None:
+    """Let the worker of a host whose own draft engine is away try until it gives up."""
+    from example_app import create_app  # which imports this module
+
+    def unreachable(grounding: Grounding) -> Proposal:
+        raise ConnectionError(f"The draft engine does not answer about conversation {grounding.conversation_id}.")
+
+    keep = ("TESTING", "SECRET_KEY", "SQLALCHEMY_DATABASE_URI", "CAIRNLOOP_REDIS_URL", "CAIRNLOOP_REDIS_NAMESPACE")
+    config = {key: app.config[key] for key in keep if key in app.config}
+    host = create_app({**config, "CAIRNLOOP_DRAFT_GENERATOR": unreachable})
+    logging.disable()  # each try logs its traceback, which would look like a fault of the seeds
+    try:
+        for minutes in range(0, 60, 5):
+            with testing.frozen(moment.at + A_MOMENT + timedelta(minutes=minutes)):
+                testing.run_jobs(host)
+    finally:
+        logging.disable(logging.NOTSET)
+        with host.app_context():
+            db.engine.dispose()
+
+
+def _take(session: Session, moment: Moment) -> None:
+    customer = hooks.as_customer(_user(session, moment.talk.customer))
+    step = moment.step
+    if isinstance(step, story.Ask):
+        conversations.receive(
+            session,
+            customer=customer,
+            body=step.body,
+            channel="widget",
+            conversation_id=story.conversation_id(session, moment.talk.slug),
+            client_id=story.client_id(moment.talk.slug, moment.place),
+            subject=moment.talk.subject,
+        )
+        return
+    number = story.conversation_id(session, moment.talk.slug)
+    if number is None:
+        raise LookupError(f"{moment.key} comes before the first message.")
+    if isinstance(step, story.Rate):
+        conversations.rate(session, customer=customer, conversation_id=number, rating=step.rating, comment=step.comment)
+    elif isinstance(step, story.Seen):
+        newest = conversations.customer_messages(session, customer.ref, number)[-1]
+        conversations.mark_seen(session, customer.ref, number, newest.sequence)
+    else:
+        _work(session, number, step)
+
+
+def _work(session: Session, number: int, step: story.Step) -> None:
+    """What an operator does."""
+    match step:
+        case story.Reply(by=by, body=body):
+            conversations.reply(session, number, actor=_operator(session, by), body=body)
+        case story.Note(by=by, body=body):
+            conversations.add_note(session, number, actor=_operator(session, by), body=body)
+        case story.Assign(by=by, to=to):
+            assignee = hooks.as_operator(_user(session, to))
+            conversations.assign(session, number, actor=_operator(session, by), assignee=assignee)
+        case story.Resolve(by=by):
+            conversations.resolve(session, number, actor=_operator(session, by))
+        case story.Reopen(by=by):
+            conversations.reopen(session, number, actor=_operator(session, by))
+        case story.Discard(by=by, reason=reason):
+            draft = drafting.open_draft(session, number)
+            if draft is not None:
+                drafting.discard(session, draft.id, actor=_operator(session, by), reason=reason)
+        case story.Approve():
+            _approve(session, number, step)
+
+
+def _approve(session: Session, number: int, step: story.Approve) -> None:
+    actor = _operator(session, step.by)
+    draft = drafting.open_draft(session, number)
+    wanted = DraftKind.CLARIFICATION if step.asks_back else DraftKind.REPLY
+    if (
+        draft is None
+        or draft.state is not DraftState.READY
+        or draft.kind is not wanted
+        or draft.policy is PolicyDecision.DRAFT_ONLY
+    ):
+        conversations.reply(session, number, actor=actor, body=f"{step.otherwise}\n\n{step.after}".strip())
+        return
+    *paragraphs, _ = drafting.without_marks(draft).split("\n\n")
+    edited = "\n\n".join([*paragraphs, step.after]) if step.after else None
+    drafting.approve(session, draft.id, actor=actor, seen=draft.answers_sequence, body=edited)
+
+
+def _user(session: Session, email: str) -> User:
+    return session.scalars(select(User).where(User.email == email).options(joinedload(User.account))).one()
+
+
+def _operator(session: Session, email: str) -> Actor:
+    return Actor.operator(hooks.as_operator(_user(session, email)))
+
+
+# --- time -----------------------------------------------------------------------------------------------------------
+
+
+def ago(when: str, now: datetime) -> datetime:
+    """``"34d 10:12"`` is that day at that time (UTC), ``"1h 25m"`` counts back from ``now``."""
+    day = re.fullmatch(r"(\d+)d (\d\d):(\d\d)", when)
+    if day:
+        days, hour, minute = map(int, day.groups())
+        return (now - timedelta(days=days)).replace(hour=hour, minute=minute, second=(days * 7) % 60, microsecond=0)
+    short = re.fullmatch(r"(?:(\d+)h)? ?(?:(\d+)m)?", when)
+    if not short or not any(short.groups()):
+        raise ValueError(f"{when!r} is not a time ago.")
+    hours, minutes = (int(part or 0) for part in short.groups())
+    return now - timedelta(hours=hours, minutes=minutes)

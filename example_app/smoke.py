@@ -1,0 +1,359 @@
+"""The whole journey against a running demo, through the doors that people use: ``bin/demo --smoke``.
+
+A customer asks in the chat, an operator's console hears of it, the worker writes a draft, the operator approves it, and
+the customer reads it, all over HTTP and WebSocket. Then the rows are looked at. One line a step; the first step that
+does not hold ends it with status 1.
+
+    python -m example_app.smoke URL          # the journey
+    python -m example_app.smoke --wait URL   # only wait until web server and worker are ready
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from typing import Any, TypeVar
+
+import click
+from flask import Flask
+from rq import Worker
+from simple_websocket import Client, ConnectionClosed
+from simple_websocket import ConnectionError as SocketError
+from sqlalchemy import select
+
+from example_app import create_app
+from example_app.models import Account, Role, User, db
+from flask_cairnloop.context import current
+from flask_cairnloop.conversations.models import Message, MessageKind
+from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.drafting.types import DraftKind
+from flask_cairnloop.retrieval.types import Strength
+
+SECONDS = 60.0
+COVERED = "How do I connect a new tracker to one of our bikes?"
+VAGUE = "Something is wrong with a payment."
+UNCOVERED = "Can you recommend a good dentist in Lisbon?"
+T = TypeVar("T")
+
+
+class Failed(Exception):
+    """A step did not hold; the message says which and what was there instead."""
+
+
+def say(step: str, **ids: object) -> None:
+    """One line for a step that held, with the ids it saw."""
+    click.echo("  ".join([f"ok  {step:<58}", *(f"{name}={value}" for name, value in ids.items())]))
+
+
+def need(condition: object, failure: str) -> None:
+    if not condition:
+        raise Failed(failure)
+
+
+def until(what: str, look: Callable[[], T | None], seconds: float = SECONDS) -> T:
+    """Look until there is something."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise Failed(f"{what}: not within {seconds:.0f} seconds.")
+        time.sleep(0.1)
+
+
+class Page(HTMLParser):
+    """What a client needs from a page: its forms with their hidden fields, and the attributes of its elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.elements: list[dict[str, str]] = []
+        self._forms: list[tuple[dict[str, str], dict[str, str]]] = []
+        self._belonging: list[tuple[str, str, str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.elements.append(values)
+        if tag == "form":
+            self._forms.append((values, {}))
+        elif tag == "input" and values.get("type") == "hidden":
+            name, value = values["name"], values.get("value", "")
+            if "form" in values:  # it belongs to a form elsewhere on the page
+                self._belonging.append((values["form"], name, value))
+            elif self._forms:
+                self._forms[-1][1][name] = value
+
+    def form(self, ending: str) -> tuple[str, dict[str, str]]:
+        """Where the form whose target ends so is sent, and its hidden fields."""
+        for form, fields in self._forms:
+            if form.get("action", "").endswith(ending):
+                outside = {name: value for owner, name, value in self._belonging if owner == form.get("id")}
+                return form["action"], fields | outside
+        raise Failed(f"The page has no form for {ending}.")
+
+    def attribute(self, name: str) -> str:
+        """The first value of this attribute on the page."""
+        for values in self.elements:
+            if name in values:
+                return values[name]
+        raise Failed(f"The page has no {name}.")
+
+
+class Browser:
+    """One person's browser: cookies, and the headers a real one sends."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.cookies = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
+
+    def get(self, path: str) -> Page:
+        return self._open(urllib.request.Request(urllib.parse.urljoin(self.url, path)))  # noqa: S310
+
+    def post(self, path: str, fields: dict[str, str]) -> Page:
+        body = urllib.parse.urlencode(fields).encode()
+        headers = {"Origin": self.url, "Sec-Fetch-Site": "same-origin"}
+        return self._open(urllib.request.Request(urllib.parse.urljoin(self.url, path), body, headers))  # noqa: S310
+
+    def _open(self, request: urllib.request.Request) -> Page:
+        with self._opener.open(request, timeout=30) as answer:
+            return Page(answer.read().decode())
+
+    def sign_in(self, email: str) -> None:
+        self.post("/login", {"email": email, "password": "demo"})
+
+    @contextmanager
+    def socket(self, path: str) -> Iterator[Socket]:
+        """A WebSocket of this browser, with its cookies and its origin."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
+        url = urllib.parse.urljoin(self.url.replace("http", "ws", 1), path)
+        client = SocketClient(url, headers={"Origin": self.url, "Cookie": cookies})
+        try:
+            yield Socket(client)
+        finally:
+            client.close()
+
+
+class SocketClient(Client):  # type: ignore[misc]
+    """Names the port in ``Host``, as browsers do; without it, as the library has it, we look like another site."""
+
+    host: str
+    port: int
+
+    def handshake(self) -> None:
+        self.host = f"{self.host}:{self.port}"
+        super().handshake()
+
+
+class Socket:
+    """JSON frames, and waiting for one of them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def send(self, **frame: Any) -> None:
+        self._client.send(json.dumps(frame))
+
+    def expect(self, what: str, fits: Callable[[dict[str, Any]], bool], seconds: float = SECONDS) -> dict[str, Any]:
+        """The next frame that fits; others are passed over."""
+        deadline = time.monotonic() + seconds
+        seen: list[str] = []
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                text = self._client.receive(timeout=left)
+            except ConnectionClosed as closed:
+                raise Failed(f"{what}: the socket was closed ({closed.reason}).") from closed
+            if text is None:
+                break
+            frame = json.loads(text)
+            if fits(frame):
+                return dict(frame)
+            seen.append(str(frame.get("type")))
+        raise Failed(f"{what}: not within {seconds:.0f} seconds; came: {', '.join(seen) or 'nothing'}.")
+
+
+class Journey:
+    """Three questions of three new customers, and what becomes of them.
+
+    Args:
+        url: of the running web server.
+        app: the same app in this process, to look at the rows.
+    """
+
+    def __init__(self, url: str, app: Flask) -> None:
+        self.url = url.rstrip("/")
+        self.app = app
+        self.desk = Browser(self.url)
+
+    def run(self) -> None:
+        self.desk.sign_in("mina@demo.example")
+        home = self.desk.get("/support/")
+        need("Home" in home.html, "The operator's home page has no heading.")
+        say("operator signs in and sees the desk", email="mina@demo.example")
+        with self.desk.socket("/support/live") as live:
+            self._answered(live)
+            self._one_question_back(live)
+            self._handed_over(live)
+
+    def _answered(self, live: Socket) -> None:
+        with self._customer() as (customer, chat):
+            conversation_id = self._ask(customer, chat, COVERED)
+            draft = self._draft(live, conversation_id)
+            need(draft.kind is DraftKind.REPLY, f"The covered question got a {draft.kind}: {draft.summary}")
+            need(draft.grounding is Strength.STRONG, f"The draft's grounding is {draft.grounding}.")
+            need(draft.citations, "The draft has no citation.")
+            cited = draft.citations[0]
+            page = self.desk.get(f"/support/conversations/{conversation_id}")
+            need(cited["title"] in page.html, f"The console does not show the source {cited['title']!r}.")
+            say("strong draft with its source is on the console", draft=draft.id, source=repr(cited["title"]))
+            self._approve(page, draft, chat)
+
+    def _approve(self, page: Page, draft: Draft, chat: Socket) -> None:
+        action, fields = page.form(f"/drafts/{draft.id}/approve")
+        self.desk.post(action, fields)
+        say("operator approves", draft=draft.id)
+        frame = chat.expect("The reply in the chat", lambda frame: frame.get("kind") == "reply")
+        self.desk.post(action, fields)  # a second click
+        with self.app.app_context():
+            replies = db.session.scalars(
+                select(Message).filter_by(conversation_id=draft.conversation_id, kind=MessageKind.REPLY)
+            ).all()
+            decided = db.session.get_one(Draft, draft.id)
+            need(len(replies) == 1, f"There are {len(replies)} replies, not one.")
+            need(replies[0].draft_id == draft.id, "The reply is not the draft's.")
+            need(decided.state is DraftState.APPROVED, f"The draft is {decided.state}.")
+            need(
+                replies[0].body in json.dumps(frame, ensure_ascii=False).replace("\\n", "\n"), f"The chat got {frame}."
+            )
+            say(
+                "reply arrives in the chat, once for two clicks",
+                message=replies[0].id,
+                cursor=replies[0].sequence,
+                by=replies[0].author_id,
+            )
+
+    def _one_question_back(self, live: Socket) -> None:
+        with self._customer() as (customer, chat):
+            draft = self._draft(live, self._ask(customer, chat, VAGUE))
+            need(draft.kind is DraftKind.CLARIFICATION, f"The vague question got a {draft.kind}: {draft.body}")
+            need(draft.body.count("?") == 1, f"That is not one question: {draft.body}")
+            asked = next(line for line in draft.body.splitlines() if "?" in line)
+            say("vague question gets one clarifying question", draft=draft.id, asks=repr(asked))
+
+    def _handed_over(self, live: Socket) -> None:
+        with self._customer() as (customer, chat):
+            draft = self._draft(live, self._ask(customer, chat, UNCOVERED))
+            need(draft.kind is DraftKind.ESCALATION, f"The uncovered question got a {draft.kind}: {draft.body}")
+            need(draft.grounding is Strength.NONE, f"The grounding is {draft.grounding}.")
+            say("uncovered question is handed to a person", draft=draft.id, grounding=draft.grounding)
+
+    @contextmanager
+    def _customer(self) -> Iterator[tuple[int, Socket]]:
+        """A new person of a shop in good standing, signed in, with the chat open."""
+        with self.app.app_context():
+            shop = db.session.scalars(select(Account).filter_by(slug="lockside")).one()
+            user = User(email=f"smoke-{uuid.uuid4().hex[:8]}@demo.example", name="Sam Smoke", role=Role.CUSTOMER)
+            user.account = shop
+            user.set_password("demo")
+            db.session.add(user)
+            db.session.commit()
+            user_id, email = user.id, user.email
+        browser = Browser(self.url)
+        browser.sign_in(email)
+        token = browser.get("/chat").attribute("data-token")
+        with browser.socket("/support/widget/socket") as chat:
+            chat.send(type="join", token=token, conversation=None, after=None)
+            joined = chat.expect("The chat's answer to joining", lambda frame: frame["type"] == "joined")
+            need(joined["conversation"] is None, "A new customer was given a conversation.")
+            say("customer signs in and opens the chat", user=user_id)
+            yield user_id, chat
+
+    def _ask(self, customer: int, chat: Socket, question: str) -> int:
+        client_id = str(uuid.uuid4())
+        chat.send(type="message", client_id=client_id, body=question)
+        accepted = chat.expect("The receipt of the question", lambda frame: frame.get("client_id") == client_id)
+        need(accepted["type"] == "accepted", f"The question was refused: {accepted}")
+        with self.app.app_context():
+            message = db.session.scalars(select(Message).filter_by(client_id=uuid.UUID(client_id))).one()
+            need(message.author_id == f"user-{customer}", f"The message is by {message.author_id}.")
+            say(
+                f"customer asks: {question[:40]}",
+                conversation=message.conversation_id,
+                message=message.id,
+                cursor=accepted["cursor"],
+            )
+            return message.conversation_id
+
+    def _draft(self, live: Socket, conversation_id: int) -> Draft:
+        """The worker's draft, once the console has been told about it."""
+
+        def ready() -> Draft | None:
+            with self.app.app_context():
+                draft = db.session.scalars(
+                    select(Draft).filter_by(conversation_id=conversation_id).order_by(Draft.id.desc())
+                ).first()
+                if draft is None or draft.state is DraftState.GENERATING:
+                    return None
+                db.session.expunge(draft)
+                return draft
+
+        live.expect("The console's news of the draft", lambda frame: str(conversation_id) in json.dumps(frame))
+        draft = until("A draft", ready)
+        need(draft.state is DraftState.READY, f"The draft is {draft.state}: {draft.failure or draft.policy_reason}")
+        return draft
+
+
+def wait(url: str, app: Flask) -> None:
+    """Wait until the web server answers and the workers have reported for work."""
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"{url}/login", timeout=5) as answer:  # noqa: S310
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def workers() -> int:
+        with app.app_context():
+            return Worker.count(connection=current().redis)
+
+    until("The web server's first answer", answers)
+    until("The first worker", workers)
+
+
+@click.command()
+@click.argument("url")
+@click.option("--wait", "only_wait", is_flag=True, help="Only wait until web server and worker are ready.")
+def main(url: str, only_wait: bool) -> None:
+    """Drive the whole journey against a running demo."""
+    app = create_app()
+    try:
+        wait(url, app)
+        if only_wait:
+            return
+        started = time.monotonic()
+        Journey(url, app).run()
+        click.echo(f"The loop is closed, in {time.monotonic() - started:.1f} seconds.")
+    except Failed as failed:
+        click.echo(f"FAILED  {failed}", err=True)
+        raise SystemExit(1) from failed
+    except SocketError as refused:
+        click.echo(f"FAILED  A WebSocket was refused: {refused}.", err=True)
+        raise SystemExit(1) from refused
+    except urllib.error.HTTPError as refused:
+        click.echo(f"FAILED  {refused.url} answered {refused.code}.", err=True)
+        raise SystemExit(1) from refused
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The demo's history: made by the product, complete, and played once only."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from flask import Flask
+from sqlalchemy import func, inspect, select, text
+
+from example_app import story
+from example_app.models import db
+from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.knowledge.models import Article, Audience, Revision, RevisionState
+from flask_cairnloop.retrieval.types import Strength
+from tests.example.conftest import seed
+
+
+def rows(app: Flask) -> dict[str, int]:
+    """How many rows each table of the database has."""
+    with app.app_context():
+        tables = [
+            (schema, table)
+            for schema in ("public", "cairnloop")
+            for table in inspect(db.engine).get_table_names(schema)
+        ]
+        return {
+            f"{schema}.{table}": db.session.execute(text(f'SELECT count(*) FROM "{schema}"."{table}"')).scalar_one()
+            for schema, table in tables
+        }
+
+
+def only_draft(slug: str) -> Draft:
+    """The newest draft of a conversation of the story."""
+    number = story.conversation_id(db.session(), slug)
+    return db.session.scalars(select(Draft).filter_by(conversation_id=number).order_by(Draft.id.desc()).limit(1)).one()
+
+
+def test_a_second_run_changes_nothing(example: Flask) -> None:
+    before = rows(example)
+    said = seed(example)
+    assert "0 shops and colleagues, 0 articles and 0 steps" in said
+    assert rows(example) == before
+
+
+def test_the_conversations_cover_the_states_of_the_desk(example: Flask) -> None:
+    with example.app_context():
+        numbers = {story.conversation_id(db.session(), talk.slug) for talk in story.TALKS}
+        conversations = db.session.scalars(select(Conversation).where(Conversation.id.in_(numbers))).all()
+        drafts = db.session.scalars(select(Draft).where(Draft.conversation_id.in_(numbers))).all()
+        replies = db.session.scalars(select(Message).filter_by(kind=MessageKind.REPLY)).all()
+    assert len(conversations) == len(story.TALKS)
+    told = Counter(
+        "resolved" if found.resolved_at else "our turn" if found.waiting_since else "their turn"
+        for found in conversations
+    )
+    assert min(told["resolved"], told["our turn"], told["their turn"]) >= 4
+    rated = [found.rating for found in conversations if found.resolved_at]
+    assert None in rated
+    assert {2, 5} <= set(rated)
+    assert {found.assignee_id is None for found in conversations} == {True, False}
+    assert {draft.state for draft in drafts} >= {
+        DraftState.READY,
+        DraftState.FAILED,
+        DraftState.APPROVED,
+        DraftState.EDITED,
+        DraftState.DISCARDED,
+        DraftState.SUPERSEDED,
+        DraftState.WITHHELD,
+    }
+    assert {draft.kind for draft in drafts if draft.kind} == {*DraftKind}
+    assert {draft.policy for draft in drafts if draft.policy} == {*PolicyDecision}
+    assert any(reply.automatic for reply in replies)
+
+
+def test_the_drafts_that_the_start_page_shows_are_what_it_says(example: Flask) -> None:
+    with example.app_context():
+        for slug in ("blocked-deposit", "winter", "container"):
+            draft = only_draft(slug)
+            assert (draft.state, draft.kind, draft.grounding) == (DraftState.READY, DraftKind.REPLY, Strength.STRONG), (
+                slug
+            )
+            assert draft.citations, slug
+        assert only_draft("vague").kind is DraftKind.CLARIFICATION
+        assert only_draft("maps").kind is DraftKind.ESCALATION
+        assert only_draft("read-only").policy is PolicyDecision.DRAFT_ONLY
+        assert only_draft("crash").state is DraftState.WITHHELD
+        assert only_draft("trial-turnaround").decided_by == "policy:house_rules"
+
+
+def test_time_runs_forward_and_ends_today(example: Flask) -> None:
+    with example.app_context():
+        messages = db.session.scalars(select(Message).order_by(Message.conversation_id, Message.sequence)).all()
+    for before, after in itertools.pairwise(messages):
+        if before.conversation_id == after.conversation_id:
+            assert before.created_at <= after.created_at
+    times = [message.created_at for message in messages]
+    assert max(times) < datetime.now(UTC)
+    assert max(times) - min(times) > timedelta(days=100)
+
+
+def test_no_work_is_left_and_one_draft_failed_on_purpose(example: Flask) -> None:
+    with example.app_context():
+        states = Counter(db.session.scalars(select(Job.state)))
+        assert set(states) == {JobState.SUCCEEDED, JobState.DEAD}
+        assert states[JobState.DEAD] == 1
+        failed = only_draft("weekend-price")
+        assert failed.state is DraftState.FAILED
+        assert failed.failure is not None
+        assert "DRAFT_GENERATOR" in failed.failure
+
+
+def test_articles_are_published_one_is_internal_and_some_have_a_past(example: Flask) -> None:
+    with example.app_context():
+        audiences = Counter(db.session.scalars(select(Article.audience)))
+        superseded = db.session.scalar(
+            select(func.count()).select_from(Revision).filter_by(state=RevisionState.SUPERSEDED)
+        )
+    assert audiences[Audience.PUBLIC] >= 12
+    assert audiences[Audience.INTERNAL] == 1
+    assert superseded == 2
