@@ -176,7 +176,10 @@ def operator_client(app: Flask, operator: Operator) -> FlaskClient:
 
 @pytest.fixture
 def sign_in(app: Flask) -> Callable[[str], FlaskClient]:
-    """``sign_in("omar")`` is another operator's client: mina, omar, reader (may only read), outsider (may nothing)."""
+    """``sign_in("omar")`` is another operator's client.
+
+    There are mina, omar, reader (may only read), editor (knowledge only) and outsider (may nothing).
+    """
     return lambda operator_id: _client(app, operator_id)
 
 

@@ -26,6 +26,8 @@ def inbox() -> Response:
     """The inbox page, or the part of it that was asked for: views, list, further rows, or the empty thread."""
     view = View.parse(request.args.get("view"), default=View.WAITING)
     match wanted():
+        case "rail-count":
+            return page("_rail_count.html", **counts())
         case "views":
             return page("_views.html", **counts(), view=view, alone=True)
         case "list":

@@ -31,7 +31,7 @@ def register(blueprint: Blueprint) -> None:
 
 @requires(Permission.KNOWLEDGE_READ)
 def knowledge() -> Response:
-    """The articles, newest change first. One query."""
+    """The articles, newest change first."""
     state = request.args.get("state", "")
     state = state if state in STATES else ""
     statement = select(Article).order_by(Article.updated_at.desc(), Article.id.desc()).limit(PAGE_SIZE + 1)

@@ -1,7 +1,8 @@
 """The operators' live socket: tells open pages what to fetch again. No text of a customer passes through it.
 
-Server → client: ``{"type": …, "conversation_id": …, …}`` as services published it, and ``{"type": "refetch"}`` when
-something may have been missed. Client → server: ``watch`` (a conversation, for its typing) and ``typing`` (in it).
+Server → client: ``{"type": …, "conversation_id": …, …}`` as services published it, and ``{"type": "refetch"}`` at the
+start and whenever something may have been missed: nothing is replayed, what is shown is read again. Client → server:
+``watch`` (a conversation, for its typing) and ``typing`` (in it).
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def live(socket: Socket) -> None:
     session = _Live(app, g.cairnloop_operator)
     checked = time.monotonic()
     with current().hub.subscribe([CONSOLE], wake=socket.wake) as subscription:
+        # What came between the reading of the page, or the cut of an earlier socket, and this moment was not heard.
+        socket.send(json.dumps(session.outgoing(Refetch())))
         while True:
             item = socket.next(subscription, max(0.05, RECHECK_SECONDS - (time.monotonic() - checked)))
             if time.monotonic() - checked >= RECHECK_SECONDS:

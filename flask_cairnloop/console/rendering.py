@@ -11,12 +11,14 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, g, make_response, render_template, request, url_for
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response
 
 from flask_cairnloop import clock
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.presenters import Times
 from flask_cairnloop.context import current
+from flask_cairnloop.conversations import queries
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.resources import folder
@@ -106,6 +108,17 @@ def theme() -> str:
     return chosen if chosen in THEMES else "system"
 
 
+def waiting_count() -> int | None:
+    """How many customers wait for us; ``None`` where it cannot be said just now. One query."""
+    session = current().session()
+    try:
+        with session.begin_nested():
+            return queries.view_counts(session)[View.WAITING]
+    except SQLAlchemyError:  # a page that has nothing to do with it must not fail for it
+        current().app.logger.exception("the number of waiting customers could not be read")
+        return None
+
+
 def asset(name: str) -> str:
     """Address of a static file, with a mark of its content so that a new one is fetched."""
     return url_for("cairnloop.static", filename=name, v=_mark(name))
@@ -133,6 +146,7 @@ def register(blueprint: Blueprint) -> None:
             "View": View,
             "Permission": Permission,
             "may": may,
+            "waiting_count": waiting_count,
             "operator": g.get("cairnloop_operator"),
             "settings": current().settings,
         }

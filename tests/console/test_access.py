@@ -67,6 +67,16 @@ def test_reading_alone_does_not_let_one_write(app: Flask, desk: Desk, sign_in: C
     assert reader.get("/support/knowledge").status_code == 403
 
 
+def test_the_rail_offers_only_what_the_operator_may_open(sign_in: Callable[[str], FlaskClient]) -> None:
+    def offered(operator_id: str, path: str) -> set[str]:
+        rail = sign_in(operator_id).get(path).get_data(as_text=True).partition('class="rail"')[2].partition("</nav>")[0]
+        return set(re.findall(r'<li><a href="([^"]+)"', rail))
+
+    assert offered("mina", "/support/knowledge") == {"/support/", "/support/inbox", "/support/knowledge"}
+    assert offered("reader", "/support/inbox") == {"/support/", "/support/inbox"}
+    assert offered("editor", "/support/knowledge") == {"/support/knowledge"}
+
+
 def test_pages_open_for_an_operator(app: Flask, desk: Desk, operator_client: FlaskClient) -> None:
     conversation_id = desk.ask()
     for path in ("/", "/inbox", f"/conversations/{conversation_id}", f"/conversations/{conversation_id}/context"):

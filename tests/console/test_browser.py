@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -92,6 +93,17 @@ def go_by_history(console: Console) -> None:
 
 
 WAYS = pytest.mark.parametrize("come", [go_by_row, go_by_history])
+
+
+@pytest.mark.parametrize("path", ["/", "/knowledge", "/inbox"])
+def test_the_number_of_waiting_customers_follows_on_every_page(console: Console, path: str) -> None:
+    page = console.page
+    with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true"):
+        page.goto(console.url + path)  # it reads again once its socket hears: what comes from now on is not missed
+    waiting = int(page.locator("#rail-count").get_attribute("data-waiting") or 0)
+    console.desk.ask("Is anybody there?")
+    expect(page.locator("#rail-count")).to_have_attribute("data-waiting", str(waiting + 1))
+    expect(page).to_have_title(re.compile(rf"^\({waiting + 1}\) "))
 
 
 def leave(console: Console, come: Callable[[Console], None]) -> None:

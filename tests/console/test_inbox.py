@@ -40,6 +40,23 @@ def test_a_row_says_who_what_how_long_and_what_is_ready(desk: Desk, operator_cli
         assert words in row[0], words
 
 
+def test_how_many_wait_stands_on_every_page_and_can_be_asked_for_alone(
+    desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    def shown(page: str) -> str:
+        found = re.search(r'id="rail-count"[^>]*data-waiting="(\d+)"', page)
+        assert found is not None
+        return found[1]
+
+    conversation_id = desk.ask()
+    pages = ["", "inbox", "knowledge", f"conversations/{conversation_id}", "conversations/999999"]
+    numbers = {shown(operator_client.get(f"/support/{path}").get_data(as_text=True)) for path in pages}
+    alone = fragment("GET", "/support/inbox", "span#rail-count").get_data(as_text=True)
+    assert numbers == {shown(alone)}
+    assert int(shown(alone)) >= 1
+    assert alone.count("<span") == 1
+
+
 def test_each_view_shows_what_its_name_says(app: Flask, desk: Desk, operator_client: FlaskClient) -> None:
     waiting, answered, resolved = desk.ask(), desk.ask(), desk.ask()
     desk.draft(waiting)

@@ -24,6 +24,7 @@ OPERATORS = {
     "mina": Operator("mina", "Mina Keller", "mina@host.example"),
     "omar": Operator("omar", "Omar Reyes", "omar@host.example"),
     "reader": Operator("reader", "Rita Reader", permissions=frozenset({"conversations.read"})),
+    "editor": Operator("editor", "Eda Editor", permissions=frozenset({"knowledge.read"})),
     "outsider": Operator("outsider", "Otto Outsider", permissions=frozenset()),
 }
 verifier = SignedCustomerVerifier()

@@ -183,9 +183,12 @@
     }, wait));
   }
 
+  /* What tells how many wait: the inbox's views bring the rail's number with them, elsewhere it is asked for alone. */
+  const counted = () => $("#views") || $("#rail-count");
+
   function refetchAll() {
     refetch($("#timeline"), 0);
-    refetch($("#views"), 0);
+    refetch(counted(), 0);
     refetch($("#home"), 0);
     if (list()) refetch(list(), 0);
   }
@@ -294,13 +297,12 @@
       if (event.type === "message" && $("#typing")) $("#typing").hidden = true;
     }
     checkRow(event.conversation_id);
-    refetch($("#views"), 500);
+    refetch(counted(), 500);
     refetch($("#home"), 500);
   }
 
   let socket = null;
   let lost = 0;
-  let connectedBefore = false;
 
   function say(frame) {
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(frame));
@@ -324,8 +326,6 @@
     lost = 0;
     banner("");
     watch();
-    if (connectedBefore) refetchAll(); // nothing is replayed: what is shown is read again
-    connectedBefore = true;
   });
   document.addEventListener("htmx:ws:close", (event) => {
     socket = null;
