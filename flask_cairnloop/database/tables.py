@@ -4,7 +4,7 @@ from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.conversations.models import Conversation, ConversationRead, CustomerRecord, Message
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
-from flask_cairnloop.jobs.models import Job
+from flask_cairnloop.jobs.models import Job, WorkerProcess
 from flask_cairnloop.knowledge.models import Article, Revision
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
 
@@ -22,5 +22,6 @@ __all__ = [
     "Job",
     "Message",
     "Revision",
+    "WorkerProcess",
     "metadata",
 ]

@@ -29,6 +29,13 @@ class QueueName(StrEnum):
     BULK = "bulk"
 
 
+class WorkerKind(StrEnum):
+    RELAY = "relay"
+    INTERACTIVE = "interactive"
+    DEFAULT = "default"
+    BULK = "bulk"
+
+
 UNCLAIMED = "state IN ('scheduled', 'queued', 'retrying')"
 
 
@@ -58,3 +65,17 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    # W3C traceparent of whoever asked for the job, so that its span stands in the same trace.
+    trace: Mapped[str | None] = mapped_column(String(60))
+
+
+class WorkerProcess(Base):
+    """A process of ``flask cairnloop worker`` that is, or was a moment ago, alive."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    kind: Mapped[WorkerKind] = mapped_column(choice(WorkerKind, "kind"))
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
