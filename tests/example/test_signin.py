@@ -56,6 +56,7 @@ def test_a_customer_is_not_let_into_the_desk(browse: Browse) -> None:
         {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "https://evil.example"},
+        {"Origin": "http://["},
     ],
 )
 @pytest.mark.parametrize("path", ["/login", "/logout"])
