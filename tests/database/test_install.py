@@ -12,6 +12,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from example_app.servers import Servers
+from tests.support import databases
+
 APP = """
 import os
 
@@ -39,6 +42,8 @@ class Invoice(db.Model):
 app = Flask(__name__)
 app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["HOST_DATABASE_URL"]
 app.config["CAIRNLOOP_SCHEMA"] = os.environ.get("HOST_SCHEMA", "cairnloop")
+if "HOST_SECOND_DATABASE_URL" in os.environ:
+    app.config["SQLALCHEMY_BINDS"] = {"reports": os.environ["HOST_SECOND_DATABASE_URL"]}
 db.init_app(app)
 Cairnloop(app)
 # After Cairnloop on purpose: the order must not matter.
@@ -178,6 +183,30 @@ def test_two_heads_are_refused_and_nothing_is_written(host: Host) -> None:
 
     assert "flask db merge heads" in host.flask("cairnloop", "install", fails=True)
     assert host.revisions() == before
+
+
+def test_a_host_with_several_databases_gets_the_tables_in_its_default_one(
+    host: Host, servers: Servers, worker_number: int
+) -> None:
+    with databases.database(servers.database_url, f"second{worker_number}", of_template=False) as second_url:
+        host.env["HOST_SECOND_DATABASE_URL"] = second_url
+        host.flask("db", "init", "--multidb")
+        host.flask("cairnloop", "install")
+
+        host.flask("db", "upgrade", "--sql")
+        assert "articles" in (host.folder / ".sql").read_text()
+        assert "articles" not in (host.folder / "reports.sql").read_text()
+
+        host.flask("db", "upgrade")
+
+        second = Host(host.folder, second_url)
+        assert host.tables("cairnloop") >= OURS
+        assert second.tables("cairnloop") == set()
+        assert second.tables("public") == {"alembic_version"}
+
+        host.flask("db", "downgrade", "base")
+
+        assert host.tables("cairnloop") == set()
 
 
 def test_offline_sql_is_complete(host: Host) -> None:
