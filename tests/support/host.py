@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from flask import Blueprint, Flask, Response, redirect, render_template_string, request, session
+from flask import Blueprint, Flask, Response, current_app, redirect, render_template_string, request, session
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from flask_cairnloop import Cairnloop, Customer, Operator, SignedCustomerVerifier
 from flask_cairnloop.database import migrations
+from flask_cairnloop.hooks import ResolvedEvent
 
 SECRET_KEY = "a secret for tests only"
 OPERATORS = {
@@ -47,6 +50,16 @@ class HostNote(Base):
 def load_operator() -> Operator | None:
     """The operator named by the ``X-Operator`` header, or signed in by ``/host/sign-in/<id>``."""
     return OPERATORS.get(request.headers.get("X-Operator") or session.get("operator", ""))
+
+
+def wait_for_a_word(event: ResolvedEvent) -> None:
+    """An ``ON_CONVERSATION_RESOLVED`` that leaves a note when it begins and ends when it finds one to go on."""
+    notes = current_app.extensions["sqlalchemy"].session
+    notes.add(HostNote(body=f"begun {event.conversation_id}"))
+    notes.commit()
+    while notes.scalar(select(HostNote.id).where(HostNote.body == f"go on {event.conversation_id}")) is None:
+        notes.rollback()
+        time.sleep(0.05)
 
 
 def make_host(database_url: str, redis_url: str = "redis://localhost:6379/0", **config: Any) -> Flask:
