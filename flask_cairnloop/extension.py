@@ -22,6 +22,7 @@ from flask_cairnloop.jobs.breaker import Breaker
 from flask_cairnloop.jobs.models import QueueName
 from flask_cairnloop.jobs.outbox import queue_key
 from flask_cairnloop.realtime.hub import Hub
+from flask_cairnloop.realtime.publish import Publisher
 from flask_cairnloop.realtime.sockets import Sockets
 from flask_cairnloop.resources import folder
 
@@ -50,6 +51,7 @@ class Cairnloop:
         self._queues: dict[QueueName, Queue] = {}
         self._lock = threading.Lock()
         self.breaker = Breaker()
+        self.publisher = Publisher(self)
         if app is not None:
             self.init_app(app, db)
 
