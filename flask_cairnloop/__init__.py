@@ -11,6 +11,7 @@ from flask_cairnloop.conversations.service import (
 )
 from flask_cairnloop.extension import Cairnloop
 from flask_cairnloop.hooks import Customer, Operator, Permission, SignedCustomerVerifier, Subject
+from flask_cairnloop.realtime.publish import disconnect, disconnect_operator
 from flask_cairnloop.retrieval.search import search
 
 __version__ = "0.1.0"
@@ -23,6 +24,8 @@ __all__ = [
     "Subject",
     "add_note",
     "assign",
+    "disconnect",
+    "disconnect_operator",
     "open_conversation",
     "receive",
     "reopen",
