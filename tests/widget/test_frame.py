@@ -225,11 +225,12 @@ def test_refused_tokens_are_renewed_ever_more_slowly_and_not_for_ever(site: Site
 
     site.page.route("**/chat-token", answer)
     site.page.on("websocket", lambda _: sockets.append(time.monotonic()))
+    site.page.clock.install()
     site.visit(token="long gone", token_url="/chat-token", open="")
     alert = site.chat.get_by_role("alert")
     expect(alert).to_have_text("We could not sign you in. Send a message, or reload the page, to try again.")
     site.state("Offline")
-    site.page.wait_for_timeout(2_000)
+    site.page.clock.run_for(120_000)
     assert (len(asked), len(sockets)) == (4, 5)
     waits = [round(after - before, 2) for before, after in pairwise(sockets)]
     assert waits[1] >= 0.2, waits  # the first fresh token goes out at once
@@ -366,7 +367,7 @@ def test_accessible_in_every_state(
 def fine(page: Page) -> None:
     """No violation inside the frame, nothing to scroll sideways, nothing to press that is too small."""
     frame = next(frame for frame in page.frames if frame.url.endswith("/support/widget"))
-    page.wait_for_timeout(250)  # colours change over 120 ms
+    frame.evaluate("() => Promise.all(document.getAnimations().map(one => one.finished.catch(() => {})))")
     found = Axe().run(frame)  # type: ignore[arg-type]  # a frame runs axe as a page does
     told = [
         (violation["id"], [node["html"] for node in violation["nodes"]]) for violation in found.response["violations"]
