@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from simple_websocket import ConnectionClosed
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer
@@ -34,9 +35,9 @@ class Chat:
         self.client.send(json.dumps({"type": type_, **fields}))
 
     def receive(self, seconds: float = SECONDS) -> Frame:
-        text = self.client.receive(timeout=seconds)
-        assert text is not None, f"Nothing came within {seconds} seconds."
-        return dict(json.loads(text))
+        received = self.client.receive(timeout=seconds)
+        assert received is not None, f"Nothing came within {seconds} seconds."
+        return dict(json.loads(received))
 
     def expect(self, type_: str, **fields: Any) -> Frame:
         """The next frame of this type, with these values; frames of other types are passed over."""
@@ -135,3 +136,22 @@ def at_the_desk(app: Flask) -> Callable[[Callable[[Session], Any]], Any]:
             return result
 
     return run
+
+
+@pytest.fixture
+def cut_the_database(make_app: Callable[..., Flask]) -> Callable[[], None]:
+    """Ends every connection to the module's database, as its restart would; new ones are made at once."""
+
+    def cut() -> None:
+        other = make_app()  # its own connection is the one that lives
+        with other.app_context():
+            session = other.extensions["sqlalchemy"].session
+            session.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+            session.remove()
+
+    return cut
