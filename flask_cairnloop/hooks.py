@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from flask import Flask, current_app
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+MODEL_LENGTH = 200  # characters of an embedding model's fingerprint, as its column holds them
 
 
 class Permission(StrEnum):
@@ -248,15 +251,16 @@ class Hooks:
         hook = self._resolved["CONTEXT_PROVIDER"]
         if hook is None:
             return ContextView("not_configured")
+
+        def view() -> ContextView:
+            # The words of the host's values are made by the host's code as well: rows that load late, lazy texts.
+            return _context_view(hook(customer, conversation_id))
+
         try:
-            answer = self._call("CONTEXT_PROVIDER", hook, customer, conversation_id)
-            if answer is None:
-                return ContextView("empty")
-            if not isinstance(answer, Mapping):
-                raise HookFailed(f"{PREFIX}CONTEXT_PROVIDER", "invalid", type(answer).__name__)
+            found: ContextView = self._call("CONTEXT_PROVIDER", view)
         except HookFailed:
             return ContextView("failed")
-        return _context_view(answer)
+        return found
 
     def embedder(self) -> Embedder | None:
         """The configured embedder under a time limit, or the offline model of the ``local`` extra, or ``None``."""
@@ -375,7 +379,7 @@ class _TimedEmbedder:
         limit = self.hooks.settings.hook_timeout
         seconds = limit if kind == "query" else max(60.0, limit)
         answer: Sequence[Sequence[float]] = self.hooks._call(
-            "EMBEDDER", self.embedder.embed, texts, kind, seconds=seconds
+            "EMBEDDER", partial(self.embedder.embed, kind=kind), texts, seconds=seconds
         )
         return answer
 
@@ -395,6 +399,9 @@ _HOOK_KEYS = (
 def _guarded(key: str, hook: Callable[..., T], *arguments: object) -> T:
     try:
         return hook(*arguments)
+    except HookFailed as failure:  # an answer of the wrong kind, found while the hook ran
+        log.error("%s%s answered %s", PREFIX, key, failure.detail)
+        raise
     except Exception as error:
         # Host code may put customer text into its message: only the class goes further, the rest to the host's log.
         log.exception("%s%s raised", PREFIX, key)
@@ -413,16 +420,25 @@ def _import(key: str, path: str) -> Any:
 
 
 def _check_embedder(embedder: Any) -> None:
+    model = getattr(embedder, "model", None)
     if (
-        not isinstance(getattr(embedder, "model", None), str)
+        not isinstance(model, str)
         or not isinstance(getattr(embedder, "dimensions", None), int)
         or not callable(getattr(embedder, "embed", None))
     ):
-        raise ConfigurationError(f"{PREFIX}EMBEDDER needs `model` (str), `dimensions` (int) and `embed(texts, kind)`.")
+        raise ConfigurationError(
+            f"{PREFIX}EMBEDDER needs `model` (str), `dimensions` (int) and `embed(texts, kind=…)`."
+        )
+    if not 0 < len(model) <= MODEL_LENGTH:
+        raise ConfigurationError(f"{PREFIX}EMBEDDER has a `model` of {len(model)} characters; 1 to {MODEL_LENGTH} fit.")
 
 
 def _operator_fits(operator: Operator) -> bool:
-    return all(isinstance(value, str) and 0 < len(value.strip()) <= 200 for value in (operator.id, operator.name))
+    return (
+        all(isinstance(value, str) and 0 < len(value.strip()) <= 200 for value in (operator.id, operator.name))
+        and isinstance(operator.permissions, (set, frozenset))
+        and all(isinstance(permission, str) for permission in operator.permissions)
+    )
 
 
 def _customer_fits(customer: Customer) -> bool:
@@ -434,7 +450,12 @@ def _customer_fits(customer: Customer) -> bool:
     )
 
 
-def _context_view(answer: Mapping[Any, Any]) -> ContextView:
+def _context_view(answer: object) -> ContextView:
+    if answer is None:
+        return ContextView("empty")
+    if not isinstance(answer, Mapping):
+        raise HookFailed(f"{PREFIX}CONTEXT_PROVIDER", "invalid", type(answer).__name__)
+
     def pairs(values: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
         return tuple((str(label), str(value)) for label, value in list(values.items())[:50] if value is not None)
 

@@ -29,6 +29,21 @@ def hanging(*_: object) -> Any:
     time.sleep(3)
 
 
+class Late:
+    """A value of the host whose words are only made when somebody reads them."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+    def __str__(self) -> str:
+        return str(self.make())
+
+
+class LateRows(dict[str, object]):
+    def items(self) -> Any:
+        return raising()
+
+
 def hooks(app: Flask) -> Hooks:
     return app.extensions["cairnloop"].hooks
 
@@ -70,6 +85,10 @@ def test_a_verifier_that_fails_lets_nobody_in_and_refuses_nobody(
         (raising, "failed"),
         (hanging, "failed"),
         (lambda customer, conversation_id: ["a", "b"], "failed"),
+        (lambda customer, conversation_id: {"Plan": Late(raising)}, "failed"),
+        (lambda customer, conversation_id: {"Usage": {Late(raising): 3}}, "failed"),
+        (lambda customer, conversation_id: {"Plan": Late(hanging)}, "failed"),
+        (lambda customer, conversation_id: LateRows(Plan="Team"), "failed"),
         (lambda customer, conversation_id: None, "empty"),
         (lambda customer, conversation_id: {}, "empty"),
         (lambda customer, conversation_id: {"Plan": "Team", "Usage": {"Seats": 3}}, "loaded"),
@@ -115,10 +134,33 @@ def test_authorize_says_yes_only_by_saying_true(make_app: Callable[..., Flask], 
         assert hooks(app).authorize(Operator("o", "O"), Permission.CONVERSATIONS_REPLY) is allowed
 
 
-@pytest.mark.parametrize("answer", [Operator("", "Nobody"), Operator(7, "Seven"), Operator("o", ""), "omar"])  # type: ignore[arg-type]
-def test_an_operator_is_an_operator_with_words_for_id_and_name(make_app: Callable[..., Flask], answer: Any) -> None:
+def permitted(permissions: Any) -> Operator:
+    return Operator("o", "Omar", permissions=permissions)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Operator("", "Nobody"),
+        Operator(7, "Seven"),  # type: ignore[arg-type]
+        Operator("o", ""),
+        "omar",
+        permitted(None),
+        permitted("conversations.read"),
+        permitted(["conversations.read"]),
+        permitted(frozenset({1})),
+    ],
+)
+def test_an_operator_is_an_operator_with_words_for_id_name_and_permissions(
+    make_app: Callable[..., Flask], answer: Any
+) -> None:
     app = make_app(OPERATOR_LOADER=lambda: answer)
     assert app.test_client().get("/support/inbox").status_code == 503
+
+
+def test_permissions_may_be_a_plain_set(make_app: Callable[..., Flask]) -> None:
+    app = make_app(OPERATOR_LOADER=lambda: permitted({"conversations.read"}))
+    assert app.test_client().get("/support/inbox").status_code == 200
 
 
 def test_authorize_is_told_which_conversation_is_meant(make_app: Callable[..., Flask], customer: Customer) -> None:

@@ -21,7 +21,7 @@ Publish = Callable[..., Article]
 
 
 class Failing:
-    """An embedder that can be switched off."""
+    """An embedder that can be switched off. It takes the kind of its texts by name, as the guide says it."""
 
     model = "switchable"
     dimensions = 2
@@ -29,9 +29,10 @@ class Failing:
     def __init__(self) -> None:
         self.works = False
 
-    def embed(self, texts: Sequence[str], kind: object = None) -> Sequence[Sequence[float]]:  # noqa: ARG002
+    def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:
         if not self.works:
             raise OSError("no network")
+        assert kind in ("query", "passage")
         return [(1.0, float(len(words))) for words in texts]
 
 
