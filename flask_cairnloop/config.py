@@ -127,7 +127,7 @@ KEYS: tuple[Key, ...] = (
         "CONTEXT_PROVIDER",
         "hook",
         None,
-        "`(customer, conversation_id) -> Mapping`: what the operator sees about the customer; nested mappings become "
+        "`(customer, conversation) -> Mapping`: what the operator sees about the customer; nested mappings become "
         "titled sections.",
     ),
     Key(

@@ -87,6 +87,25 @@ class Customer:
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationInfo:
+    """The conversation that ``CONTEXT_PROVIDER`` is asked about.
+
+    Args:
+        status: ``"open"`` or ``"resolved"``.
+        channel: how it came in, e.g. ``"widget"``.
+        assignee_id: id of the operator who has it, if somebody does.
+    """
+
+    id: int
+    subject: str
+    status: str
+    channel: str
+    opened_at: datetime
+    resolved_at: datetime | None = None
+    assignee_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DraftInfo:
     """What ``AUTOMATION_POLICY`` decides on."""
 
@@ -246,7 +265,7 @@ class Hooks:
 
     # --- what is known ----------------------------------------------------------------------------
 
-    def load_context(self, customer: Customer, conversation_id: int) -> ContextView:
+    def load_context(self, customer: Customer, conversation: ConversationInfo) -> ContextView:
         """What the host knows about a customer. Never raises: failure is a state of the view."""
         hook = self._resolved["CONTEXT_PROVIDER"]
         if hook is None:
@@ -254,7 +273,7 @@ class Hooks:
 
         def view() -> ContextView:
             # The words of the host's values are made by the host's code as well: rows that load late, lazy texts.
-            return _context_view(hook(customer, conversation_id))
+            return _context_view(hook(customer, conversation))
 
         try:
             found: ContextView = self._call("CONTEXT_PROVIDER", view)

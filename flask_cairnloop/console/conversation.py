@@ -19,7 +19,7 @@ from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
-from flask_cairnloop.hooks import Customer, Permission
+from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 
 BIGINT_MAX = 2**63 - 1
 ID = "<int(max=9223372036854775807):{}>"
@@ -62,14 +62,16 @@ def conversation(conversation_id: int) -> Response:
 
 @requires(Permission.CONVERSATIONS_READ)
 def context(conversation_id: int) -> Response:
-    """What the host says about the customer, and their other conversations. Host code runs outside a transaction."""
-    session = current().session()
-    found, record = queries.conversation_with_customer(session, conversation_id)
-    past = queries.past_conversations(session, record.id, besides=found.id)
+    """What the host says about the customer, and their other conversations.
+
+    Read in a session of our own that is closed before the host is asked: a slow hook holds no transaction of ours open,
+    and what the host has in its own session on this request stays there.
+    """
+    with Session(current().engine) as session:
+        found, record = queries.conversation_with_customer(session, conversation_id)
+        past = queries.past_conversations(session, record.id, besides=found.id)
     customer = Customer(record.ref, record.name, record.email, record.organization)
-    session.expunge_all()
-    session.rollback()  # ends the read: a slow hook must not hold a transaction open
-    known = current().hooks.load_context(customer, conversation_id)
+    known = current().hooks.load_context(customer, _info(found))
     return page(
         "_context.html" if is_fragment() else "context.html",
         conversation=found,
@@ -255,6 +257,18 @@ def _held(
     answer.headers["HX-Retarget"] = "#held"
     answer.headers["HX-Reswap"] = "innerHTML"
     return tell(answer, {"cairnloop:held": {"conversation": conversation_id}})
+
+
+def _info(found: Conversation) -> ConversationInfo:
+    return ConversationInfo(
+        id=found.id,
+        subject=found.subject,
+        status=found.status.value,
+        channel=found.channel,
+        opened_at=found.created_at,
+        resolved_at=found.resolved_at,
+        assignee_id=found.assignee_id,
+    )
 
 
 def _usual_view(found: Conversation) -> View:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response, g
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from flask_cairnloop import Customer, add_note, receive, reply
+from flask_cairnloop import ConversationInfo, Customer, add_note, receive, reply
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations.models import (
     Conversation,
@@ -26,7 +26,7 @@ from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.retrieval.types import Strength
 from tests.console.conftest import Desk
-from tests.support.host import OPERATORS
+from tests.support.host import OPERATORS, HostNote
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)>"\'><hx-partial hx-target="body">{{ 7*7 }}'
 CLEO = Customer("cleo-conversation", "Cleo Marsh", "cleo@customer.example", "Marsh Bakery")
@@ -236,6 +236,52 @@ def test_the_customer_panel_tells_its_states_apart(make_app: Callable[..., Flask
     assert not [other for other in others if other in page]
     assert "ZeroDivision" not in page
     assert "cleo@customer.example" in page
+
+
+def test_the_host_is_told_which_conversation_and_no_transaction_waits_for_it(
+    make_app: Callable[..., Flask], waiting_transactions: Callable[[], int]
+) -> None:
+    told: list[tuple[Customer, ConversationInfo, int]] = []
+
+    def provider(customer: Customer, conversation: ConversationInfo) -> dict[str, str]:
+        told.append((customer, conversation, waiting_transactions()))
+        return {}
+
+    app = make_app(CONTEXT_PROVIDER=provider)
+    conversation_id = Desk(app).ask("My key does not turn", customer=CLEO)
+    found = Desk(app).get(Conversation, conversation_id)
+    app.test_client().get(f"/support/conversations/{conversation_id}/context", headers={"X-Operator": "mina"})
+    info = ConversationInfo(conversation_id, "My key does not turn", "open", "widget", found.created_at)
+    assert told == [(CLEO, info, 0)]
+
+
+def test_the_panel_leaves_what_the_host_has_on_this_request_alone(make_app: Callable[..., Flask]) -> None:
+    """As with Flask-Login, which keeps the user's row in ``g``; and a row the host means to commit at the end."""
+    app = make_app(CONTEXT_PROVIDER=lambda *_: {"Plan": "Bakery"})
+    conversation_id = Desk(app).ask(customer=CLEO)
+    db = app.extensions["sqlalchemy"]
+    with app.app_context():
+        user = HostNote(body="never seen")
+        db.session.add(user)
+        db.session.commit()
+        user_id = user.id
+
+    @app.before_request
+    def load() -> None:
+        g.user = db.session.get(HostNote, user_id)
+        db.session.add(HostNote(body=f"request of {user_id}"))
+
+    @app.after_request
+    def remember(answer: Response) -> Response:
+        g.user.body = "seen"
+        db.session.commit()
+        return answer
+
+    answer = app.test_client().get(f"/support/conversations/{conversation_id}/context", headers={"X-Operator": "mina"})
+    assert b"Bakery" in answer.data
+    with app.app_context():
+        assert db.session.get(HostNote, user_id).body == "seen"
+        assert db.session.scalars(select(HostNote).where(HostNote.body == f"request of {user_id}")).one()
 
 
 # --- deciding ---
