@@ -11,10 +11,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from example_app import signin
 from example_app.models import Account, Activity, Charge, ChargeState, Role, Standing, Tracker, User, db
-from flask_cairnloop import ConversationInfo, Customer, Operator, SignedCustomerVerifier
-from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
-from flask_cairnloop.hooks import DraftInfo, ResolvedEvent
-from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop import (
+    ConversationInfo,
+    Customer,
+    DraftInfo,
+    DraftKind,
+    Operator,
+    PolicyDecision,
+    ResolvedEvent,
+    SignedCustomerVerifier,
+    Strength,
+)
 
 verify_customer = SignedCustomerVerifier()
 """CAIRNLOOP_CUSTOMER_VERIFIER: the page that carries the widget asked us for a token, and this reads it again."""

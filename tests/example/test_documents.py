@@ -60,6 +60,14 @@ def test_the_guide_shows_every_hook_and_every_permission() -> None:
     ]
 
 
+def test_the_guides_import_from_the_front_door_only() -> None:
+    imported = re.findall(
+        r"^from (flask_cairnloop\S*) import", "\n".join(python(HOOKS) + python(QUICKSTART)), re.MULTILINE
+    )
+    assert len(imported) > 8
+    assert set(imported) == {"flask_cairnloop"}
+
+
 def test_the_hooks_of_the_guide_work(guide: Any, make_app: Any) -> None:
     app: Flask = make_app(
         OPERATOR_LOADER=guide.signed_in_operator,
