@@ -21,7 +21,7 @@ from flask import Flask, current_app
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.config import PREFIX, Settings
+from flask_cairnloop.config import LONGEST_HOOK, PREFIX, Settings
 from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import ConfigurationError, HookFailed
 from flask_cairnloop.retrieval.types import Embedder, Strength
@@ -304,7 +304,7 @@ class Hooks:
         hook = self._resolved["DRAFT_GENERATOR"]
         if hook is None:
             return None
-        proposal = self._call("DRAFT_GENERATOR", hook, grounding, seconds=max(60.0, self.settings.hook_timeout))
+        proposal = self._call("DRAFT_GENERATOR", hook, grounding, seconds=LONGEST_HOOK)
         if not isinstance(proposal, Proposal):
             raise HookFailed(f"{PREFIX}DRAFT_GENERATOR", "invalid", type(proposal).__name__)
         return proposal
@@ -395,8 +395,7 @@ class _TimedEmbedder:
         return self.embedder.dimensions
 
     def embed(self, texts: Sequence[str], kind: Literal["query", "passage"] = "passage") -> Sequence[Sequence[float]]:
-        limit = self.hooks.settings.hook_timeout
-        seconds = limit if kind == "query" else max(60.0, limit)
+        seconds = self.hooks.settings.hook_timeout if kind == "query" else LONGEST_HOOK
         answer: Sequence[Sequence[float]] = self.hooks._call(
             "EMBEDDER", partial(self.embedder.embed, kind=kind), texts, seconds=seconds
         )

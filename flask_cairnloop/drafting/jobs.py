@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop.clock import now
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus
 from flask_cairnloop.drafting import engine, lifecycle, marks, question
@@ -24,6 +25,9 @@ from flask_cairnloop.retrieval.grounding import assess
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import SearchResults, Strength
 
+# Seconds. Host code is asked four times at most: the question's vector, the generator or (for our own engine) two more
+# vectors, the policy. Each may use its whole time; the rest is ours.
+TIMEOUT = 4 * LONGEST_HOOK + 60
 EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
 
 
@@ -57,7 +61,7 @@ def give_up(context: JobContext, *, conversation_id: int) -> None:
         lifecycle.step(context.session, draft, "fail", lifecycle.SYSTEM)
 
 
-@job(lifecycle.JOB, queue=QueueName.INTERACTIVE, max_attempts=3, timeout=90, on_dead=give_up)
+@job(lifecycle.JOB, queue=QueueName.INTERACTIVE, max_attempts=3, timeout=TIMEOUT, on_dead=give_up)
 def draft(context: JobContext, *, conversation_id: int) -> None:
     """Make the draft a conversation waits for, if it still waits for one."""
     _begin_again(context.session, conversation_id)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from flask import Flask
@@ -13,15 +14,19 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator, receive, reply, resolve
 from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting import service
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
+from flask_cairnloop.hooks import DraftInfo
 from flask_cairnloop.jobs import Job, JobState
 from flask_cairnloop.jobs import service as job_service
+from flask_cairnloop.jobs.registry import definition
 from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.knowledge.service import publish, save_article
+from flask_cairnloop.retrieval.local import default_embedder
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
 
@@ -390,6 +395,32 @@ def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can
             DraftState.GENERATING,
         ]
         session.remove()
+
+
+def test_hooks_that_use_their_whole_time_leave_the_job_its_own(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    local = default_embedder()
+    assert local is not None
+    asked: list[str] = []
+
+    class Counting:
+        model = local.model
+        dimensions = local.dimensions
+
+        def embed(self, texts: Sequence[str], *, kind: Literal["query", "passage"]) -> Sequence[Sequence[float]]:
+            asked.append(kind)
+            return local.embed(texts, kind)
+
+    def policy(draft: DraftInfo) -> str:
+        asked.append("policy")
+        return "require_approval"
+
+    app = make_app(EMBEDDER=Counting(), AUTOMATION_POLICY=policy)
+    ask(app, customer)
+    run_jobs(app)
+    assert asked == ["query", "query", "passage", "policy"]
+    assert definition("drafting.draft").timeout >= len(asked) * LONGEST_HOOK + 30
 
 
 def test_the_answer_to_our_question_is_searched_with_what_was_asked_before(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ class Embedder:
         ("CAIRNLOOP_EMBEDDER", Embedder(model="m" * 201), "a `model` of 201 characters"),
         ("CAIRNLOOP_EMBEDDER", Embedder(model=""), "a `model` of 0 characters"),
         ("CAIRNLOOP_GROUNDING_STRONG", 1.5, "between 0 and 1"),
+        ("CAIRNLOOP_GROUNDING_STRONG", math.nan, "between 0 and 1"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 0, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 61.0, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", math.inf, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 10**400, "between 0.05 and 60"),
+        ("CAIRNLOOP_DRAFT_DELAY", -0.5, "between 0 and 3600"),
+        ("CAIRNLOOP_DRAFT_DELAY", math.inf, "between 0 and 3600"),
+        ("CAIRNLOOP_DRAFT_DELAY", math.nan, "between 0 and 3600"),
+        ("CAIRNLOOP_REOPEN_WINDOW", 10**15, "between 0 and 315360000"),
         ("CAIRNLOOP_GROUNDING_PARTIAL", 0.99, "must not be above"),
     ],
 )
