@@ -317,7 +317,8 @@ class Hooks:
         try:
             answer = self._call("AUTOMATION_POLICY", hook, draft)
         except HookFailed as failure:
-            return PolicyDecision.REQUIRE_APPROVAL, f"The policy could not be asked ({failure.reason})."
+            how = "did not answer in time" if failure.reason == "timeout" else "failed"
+            return PolicyDecision.REQUIRE_APPROVAL, f"Your app’s policy {how}, so a person decides."
         try:
             return PolicyDecision(answer), None
         except ValueError:

@@ -28,7 +28,7 @@ from flask_cairnloop.conversations.models import (
 from flask_cairnloop.conversations.queries import COUNT_LIMIT, InboxRow, Timeline, View
 from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
-from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.hooks import Operator
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
 from flask_cairnloop.retrieval.types import Strength
@@ -433,6 +433,13 @@ GROUNDING_REASONS: Mapping[str, str] = {
     "too_little_said": "The question is too short to tell which article is meant.",
     "search_degraded": "Search was not complete, so nothing is claimed.",
 }
+# Why no draft was made, by the reason that was kept.
+FAILURES: Mapping[str, str] = {
+    DraftFailure.HOOK_RAISED: "Your app’s draft engine failed.",
+    DraftFailure.HOOK_TIMEOUT: "Your app’s draft engine did not answer in time.",
+    DraftFailure.HOOK_INVALID: "Your app’s draft engine wrote something that does not fit what was found.",
+    DraftFailure.WORKER_LOST: "The work was cut off before the draft was done.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,11 +537,9 @@ def _policy_line(draft: Draft, look: str) -> str:
 
 
 def _failure(reason: str | None) -> str:
-    """A stored failure as a sentence; anything that looks like a machine wrote it is kept from the page."""
-    text = " ".join((reason or "").split())
-    if not text or re.search(r"[{}<>\\]|Error\b|Exception|Traceback|\w+\.\w+\(", text):
-        return "The draft could not be written. Nothing was sent, and the conversation is as it was."
-    return text if text.endswith((".", "?")) else f"{text}."
+    """A stored reason as a sentence; one that we do not know says no more than that it failed."""
+    what = FAILURES.get(reason or "", "The draft could not be written.")
+    return f"{what} Nothing was sent, and the conversation is as it was."
 
 
 def grounding(draft: Draft) -> tuple[str, str, str]:

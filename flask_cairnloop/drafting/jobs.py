@@ -16,7 +16,7 @@ from flask_cairnloop.conversations.models import Conversation, ConversationStatu
 from flask_cairnloop.drafting import engine, lifecycle, marks, question
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
-from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
@@ -57,7 +57,7 @@ def give_up(context: JobContext, *, conversation_id: int) -> None:
     conversation = conversations.lock(context.session, conversation_id)
     draft = lifecycle.find_open(context.session, conversation.id)
     if draft is not None and draft.state is DraftState.GENERATING:
-        draft.failure = (context.error or "The worker was lost.")[:500]
+        draft.failure = DraftFailure.of(context.error).value
         lifecycle.step(context.session, draft, "fail", lifecycle.SYSTEM)
 
 

@@ -23,7 +23,7 @@ from flask_cairnloop.conversations.models import (
     MessageKind,
 )
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.retrieval.types import Strength
 from tests.console.conftest import Desk
 from tests.support.host import OPERATORS, HostNote
@@ -137,7 +137,7 @@ FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ),
     (
         {"state": DraftState.FAILED, "kind": None, "failure": "KeyError: {'body'}"},
-        ["No draft this time", "Try again", "Nothing was sent"],
+        ["No draft this time", "Try again", "The draft could not be written. Nothing was sent"],
         ["KeyError", "Approve and send"],
     ),
     (
@@ -146,6 +146,28 @@ FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
         [],
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (DraftFailure.HOOK_RAISED, "Your app’s draft engine failed."),
+        (DraftFailure.HOOK_TIMEOUT, "Your app’s draft engine did not answer in time."),
+        (DraftFailure.HOOK_INVALID, "Your app’s draft engine wrote something that does not fit what was found."),
+        (DraftFailure.WORKER_LOST, "The work was cut off before the draft was done."),
+        (DraftFailure.OTHER, "The draft could not be written."),
+        ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", "The draft could not be written."),
+        (None, "The draft could not be written."),
+    ],
+)
+def test_why_there_is_no_draft_is_said_in_a_sentence_of_ours(
+    desk: Desk, operator_client: FlaskClient, stored: str | None, words: str
+) -> None:
+    conversation_id = desk.ask()
+    desk.draft(conversation_id, state=DraftState.FAILED, kind=None, failure=stored)
+    page = page_of(operator_client, conversation_id)
+    assert f'<p class="dsay">{words} Nothing was sent, and the conversation is as it was.</p>' in page
+    assert "HookFailed" not in page
 
 
 @pytest.mark.parametrize(("changes", "there", "absent"), FACES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -18,7 +19,7 @@ from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting import service
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import Citation, DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
 from flask_cairnloop.hooks import DraftInfo
 from flask_cairnloop.jobs import Job, JobState
@@ -377,17 +378,34 @@ def raising_engine(grounding: Grounding) -> Proposal:
     raise RuntimeError("model is asleep")
 
 
-@pytest.mark.parametrize("engine", [bad_engine, raising_engine, lambda grounding: "text"])
+def hanging_engine(grounding: Grounding) -> Proposal:
+    time.sleep(1)
+    return Proposal(DraftKind.ESCALATION, "", "Nobody hears this any more.", (), "late")
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [
+        (bad_engine, DraftFailure.HOOK_INVALID),
+        (lambda grounding: "text", DraftFailure.HOOK_INVALID),
+        (raising_engine, DraftFailure.HOOK_RAISED),
+        (hanging_engine, DraftFailure.HOOK_TIMEOUT),
+    ],
+)
 def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can_be_made_again(
-    make_app: Callable[..., Flask], customer: Customer, engine: Callable[[Grounding], object]
+    make_app: Callable[..., Flask],
+    customer: Customer,
+    engine: Callable[[Grounding], object],
+    reason: DraftFailure,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("flask_cairnloop.hooks.LONGEST_HOOK", 0.2)
     app = make_app(DRAFT_GENERATOR=engine)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         draft = ready(app, session, customer)
         assert draft.state is DraftState.FAILED
-        assert draft.failure
-        assert "asleep" not in draft.failure
+        assert draft.failure == reason
         service.regenerate(session, draft.conversation_id, actor=MINA)
         session.commit()
         assert [d.state for d in drafts(session, draft.conversation_id)] == [
@@ -395,6 +413,21 @@ def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can
             DraftState.GENERATING,
         ]
         session.remove()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", DraftFailure.HOOK_TIMEOUT),
+        ("The worker was lost while it ran.", DraftFailure.WORKER_LOST),
+        (None, DraftFailure.WORKER_LOST),
+        ("OperationalError: server closed the connection", DraftFailure.OTHER),
+        ("HookFailed: cleo wrote invalid: things", DraftFailure.OTHER),
+        ("", DraftFailure.OTHER),
+    ],
+)
+def test_the_last_error_of_a_job_is_kept_as_one_of_few_reasons(error: str | None, reason: DraftFailure) -> None:
+    assert DraftFailure.of(error) is reason
 
 
 def test_hooks_that_use_their_whole_time_leave_the_job_its_own(
@@ -417,6 +450,8 @@ def test_hooks_that_use_their_whole_time_leave_the_job_its_own(
         return "require_approval"
 
     app = make_app(EMBEDDER=Counting(), AUTOMATION_POLICY=policy)
+    run_jobs(app)  # what other tests have left
+    asked.clear()
     ask(app, customer)
     run_jobs(app)
     assert asked == ["query", "query", "passage", "policy"]
