@@ -12,8 +12,9 @@ from flask_cairnloop.console.access import operator, requires
 from flask_cairnloop.console.rendering import page, times, wanted
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries
-from flask_cairnloop.conversations.queries import Cursor, View
+from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.hooks import Permission
+from flask_cairnloop.paging import Cursor
 
 
 def register(blueprint: Blueprint) -> None:

@@ -113,7 +113,7 @@ def waiting_count() -> int | None:
     session = current().session()
     try:
         with session.begin_nested():
-            return queries.view_counts(session)[View.WAITING]
+            return queries.waiting(session)
     except SQLAlchemyError:  # a page that has nothing to do with it must not fail for it
         current().app.logger.exception("the number of waiting customers could not be read")
         return None

@@ -5,10 +5,9 @@ Every function takes a fixed number of queries, however much there is, and walks
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -27,14 +26,13 @@ from flask_cairnloop.conversations.models import (
 from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.errors import NotFound
+from flask_cairnloop.paging import Cursor
 
 PAGE_SIZE = 50
 TIMELINE_SIZE = 100
 DRAFT_HISTORY = 50
 # Counts stop here: the row says "999+", and a million rows cost no more than a thousand.
 COUNT_LIMIT = 999
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BIGINT_MAX = 2**63 - 1
 
 
 class View(StrEnum):
@@ -56,25 +54,6 @@ class View(StrEnum):
             return cls(value)
         except ValueError:
             return cls.ALL
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where a page ends: the sort time and id of its last row."""
-
-    at: datetime
-    id: int
-
-    def __str__(self) -> str:
-        return f"{(self.at - _EPOCH) // timedelta(microseconds=1)}-{self.id}"
-
-    @classmethod
-    def parse(cls, value: str | None) -> Cursor | None:
-        """A cursor from a query value; ``None``, which means the first page, for anything that is not one."""
-        match = re.fullmatch(r"(\d{1,17})-(\d{1,19})", value or "", re.ASCII)
-        if match is None or int(match[2]) > _BIGINT_MAX:
-            return None
-        return cls(_EPOCH + timedelta(microseconds=int(match[1])), int(match[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,15 +180,21 @@ def inbox_row(session: Session, conversation_id: int, operator_id: str) -> Inbox
 def view_counts(session: Session) -> Mapping[View, int]:
     """How many conversations stand in each view that is work; at most ``COUNT_LIMIT + 1``. One query."""
     counted = (View.WAITING, View.DRAFT_READY, View.WAITING_ON_THEM, View.OPEN)
-
-    def capped(view: View) -> Any:
-        rows = select(Conversation.id).where(*_conditions(view)).limit(COUNT_LIMIT + 1)
-        if view is View.DRAFT_READY:
-            rows = select(Draft.id).where(_ready_draft()).limit(COUNT_LIMIT + 1)
-        return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(view.value)
-
-    found = session.execute(select(*(capped(view) for view in counted))).one()
+    found = session.execute(select(*(_capped(view) for view in counted))).one()
     return dict(zip(counted, found, strict=True))
+
+
+def waiting(session: Session) -> int:
+    """How many conversations wait for us; at most ``COUNT_LIMIT + 1``. One count."""
+    return session.scalar(select(_capped(View.WAITING))) or 0
+
+
+def _capped(view: View) -> Any:
+    """The count of a view that stops at its limit."""
+    rows = select(Conversation.id).where(*_conditions(view)).limit(COUNT_LIMIT + 1)
+    if view is View.DRAFT_READY:
+        rows = select(Draft.id).where(_ready_draft()).limit(COUNT_LIMIT + 1)
+    return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(view.value)
 
 
 def resolved_since(session: Session, since: datetime) -> int:
