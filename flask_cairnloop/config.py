@@ -105,7 +105,8 @@ KEYS: tuple[Key, ...] = (
         "AUTHORIZE",
         "hook",
         None,
-        "`(operator, permission, subject) -> bool`: finer permissions. Unset: the operator's own set decides.",
+        "`(operator, permission, subject) -> bool`: finer permissions, also for each row of a list. Unset: the "
+        "operator's own set decides.",
     ),
     Key("LOGIN_URL", "str", "", "Where an operator who is not signed in is sent, with `?next=`. Empty: 401."),
     Key(

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import requires
+from flask_cairnloop.console.access import reading, requires, visible
 from flask_cairnloop.console.rendering import page
 from flask_cairnloop.context import current
 from flask_cairnloop.hooks import Permission
@@ -33,10 +33,13 @@ def knowledge() -> Response:
     chosen = request.args.get("state", "")
     state = ArticleState(chosen) if chosen in STATES else None
     after = Cursor.parse(request.args.get("after"))
-    found = queries.article_page(current().session(), state, after=after)
+    with reading() as session:
+        found = queries.article_page(session, state, after=after)
+    articles = list(visible(found.articles, Permission.KNOWLEDGE_READ, "article", lambda article: article.id))
     return page(
         "knowledge.html",
-        articles=found.articles,
+        articles=articles,
+        left_out=len(articles) < len(found.articles),
         more=found.after,
         state=state.value if state else "",
         states=STATES,

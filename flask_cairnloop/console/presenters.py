@@ -172,6 +172,10 @@ VIEW_EMPTY: Mapping[View, tuple[str, str]] = {
 }
 
 
+# Where there is something, and nothing of it is for this operator.
+LEFT_OUT = ("Nothing here is for you", "What your account may not open is left out.")
+
+
 @dataclass(frozen=True, slots=True)
 class RowView:
     """One inbox row in words."""

@@ -135,7 +135,7 @@ def register(blueprint: Blueprint) -> None:
 
     @blueprint.context_processor
     def helpers() -> dict[str, Any]:
-        from flask_cairnloop.console.access import may
+        from flask_cairnloop.console.access import may, may_open
 
         return {
             "asset": asset,
@@ -146,6 +146,7 @@ def register(blueprint: Blueprint) -> None:
             "View": View,
             "Permission": Permission,
             "may": may,
+            "may_open": may_open,
             "waiting_count": waiting_count,
             "operator": g.get("cairnloop_operator"),
             "settings": current().settings,
