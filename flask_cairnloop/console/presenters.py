@@ -10,7 +10,8 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
+from heapq import merge
 from typing import Any, Literal
 from urllib.parse import quote as urlquote
 
@@ -315,14 +316,22 @@ class Source:
 
 
 def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
-    """A timeline in reading order: messages, one-line events, the history of drafts, days and where the new starts."""
-    items = [_message(message, view, operator) for message in view.messages]
-    first = view.messages[0].created_at if view.messages and view.earlier else None
-    for draft in view.drafts:
-        item = draft_history(draft, operator)
-        if item is not None and (first is None or item.moment >= first):
-            items.append(item)
-    items.sort(key=lambda item: item.moment)
+    """A timeline in reading order: messages, one-line events, the history of drafts, days and where the new starts.
+
+    Messages stand by their number, which is their order for the customer too: the clocks of two hosts may differ. What
+    became of drafts is told in between, by time; each line on one page only.
+    """
+    messages = [_message(message, view, operator) for message in view.messages]
+    since = view.messages[0].created_at if view.messages and view.earlier else None
+    told = (draft_history(draft, operator) for draft in view.drafts)
+    lines = [
+        line
+        for line in told
+        if line is not None
+        and (since is None or since <= line.moment)
+        and (view.until is None or line.moment < view.until)
+    ]
+    items = merge(messages, sorted(lines, key=_moment), key=_moment)
     new = next(
         (
             f"m{message.sequence}"
@@ -334,12 +343,17 @@ def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
     return list(_with_separators(items, new, times))
 
 
+def _moment(item: Entry) -> datetime:
+    return item.moment
+
+
 def _with_separators(items: Iterable[Entry], new: str | None, times: Times) -> Iterable[Entry]:
-    day = ""
+    day: date | None = None
     for item in items:
-        if times.day(item.moment) != day:
-            day = times.day(item.moment)
-            yield Entry("day", f"day-{item.moment.astimezone(times.zone):%Y%m%d}", item.moment, day)
+        here = item.moment.astimezone(times.zone).date()
+        if day is None or here > day:  # never back, where a clock was behind
+            day = here
+            yield Entry("day", f"day-{here:%Y%m%d}", item.moment, times.day(item.moment))
         if item.key == new:
             yield Entry("unread", "unread", item.moment, "New since you last looked")
         yield item

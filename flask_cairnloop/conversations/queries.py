@@ -105,6 +105,7 @@ class Timeline:
     Args:
         messages: oldest first.
         earlier: sequence before which there is more, if there is.
+        until: when the first message after these came; ``None`` where these are the newest.
         drafts: every draft of the conversation, oldest first; the open one, if any, is the last.
         read: sequence up to which this operator had read it before.
     """
@@ -113,6 +114,7 @@ class Timeline:
     customer: CustomerRecord
     messages: tuple[Message, ...]
     earlier: int | None
+    until: datetime | None
     drafts: tuple[Draft, ...]
     read: int
 
@@ -227,9 +229,10 @@ def timeline(
     if head is None:
         raise NotFound
     wanted = select(Message).where(Message.conversation_id == conversation_id)
-    if before is not None:
-        wanted = wanted.where(Message.sequence < before)
-    newest_first = list(session.scalars(wanted.order_by(Message.sequence.desc()).limit(limit + 1)))
+    if before is not None:  # with the message itself, which is on the next page: it says where this one ends
+        wanted = wanted.where(Message.sequence <= before)
+    newest_first = list(session.scalars(wanted.order_by(Message.sequence.desc()).limit(limit + 2)))
+    following = newest_first.pop(0) if newest_first and newest_first[0].sequence == before else None
     messages = newest_first[:limit][::-1]
     drafts = session.scalars(
         select(Draft)
@@ -243,6 +246,7 @@ def timeline(
         customer=head[1],
         messages=tuple(messages),
         earlier=messages[0].sequence if len(newest_first) > limit else None,
+        until=following.created_at if following else None,
         drafts=tuple(list(drafts)[::-1]),
         read=head[2] or 0,
     )

@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy import select
 
 from flask_cairnloop import ConversationInfo, Customer, add_note, receive, reply
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.clock import now
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationRead,
@@ -22,9 +24,12 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
+from flask_cairnloop.conversations.queries import TIMELINE_SIZE
+from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.testing import frozen
 from tests.console.conftest import Desk
 from tests.support.host import OPERATORS, HostNote
 
@@ -232,6 +237,61 @@ def test_long_conversations_are_read_in_parts(app: Flask, desk: Desk, operator_c
     assert 'id="m1"' in earlier
     assert "Back to the newest" in earlier
     assert 'id="composer"' not in earlier, "nobody answers from the middle of a conversation"
+
+
+def note_at(app: Flask, conversation_id: int, body: str, moment: datetime, count: int = 1) -> None:
+    with app.app_context(), frozen(moment):
+        session = app.extensions["sqlalchemy"].session
+        for n in range(count):
+            add_note(session, conversation_id, actor=Actor.operator(OPERATORS["omar"]), body=f"{body} {n}.")
+        session.commit()
+
+
+def test_what_became_of_a_draft_stands_on_one_page_where_it_happened(
+    app: Flask, desk: Desk, operator_client: FlaskClient
+) -> None:
+    start, last = now() - timedelta(hours=6), TIMELINE_SIZE - 1
+    omar = Actor.operator(OPERATORS["omar"])
+    with frozen(start):
+        conversation_id = desk.ask(customer=CLEO)
+    for hour in (0, 2, 4):  # three pages, with something between them
+        note_at(app, conversation_id, f"Hour {hour}", start + timedelta(hours=hour), TIMELINE_SIZE)
+    for hour, reason in ((1, "tone"), (3, "not_needed"), (5, "incomplete")):
+        with app.app_context(), frozen(start + timedelta(hours=hour)):
+            session = app.extensions["sqlalchemy"].session
+            drafting.regenerate(session, conversation_id, actor=omar)
+            session.commit()
+            draft_id = desk.draft(conversation_id)
+            drafting.discard(session, draft_id, actor=omar, reason=reason)
+            session.commit()
+    pages: list[list[str]] = []
+    path: str | None = f"/support/conversations/{conversation_id}"
+    while path:
+        page = operator_client.get(path).get_data(as_text=True)
+        timeline = page.partition('id="timeline"')[2]
+        pages.append(re.findall(rf"Hour \d {last}\.|Omar Reyes discarded a draft: [a-z ]*[a-z]", timeline))
+        earlier = re.search(r'href="([^"]+)">Earlier messages', page)
+        path = earlier[1].replace("&amp;", "&") if earlier else None
+    told = "Omar Reyes discarded a draft:"
+    assert pages == [
+        [f"Hour 4 {last}.", f"{told} something was missing"],
+        [f"Hour 2 {last}.", f"{told} it was not needed"],
+        [f"Hour 0 {last}.", f"{told} the tone was off"],
+        [],
+    ]
+
+
+def test_messages_stand_in_their_order_however_the_clocks_of_their_hosts_differ(
+    app: Flask, desk: Desk, operator_client: FlaskClient
+) -> None:
+    midnight = datetime(2026, 3, 10, tzinfo=UTC)
+    with frozen(midnight + timedelta(seconds=5)):
+        conversation_id = desk.ask("First words")
+    note_at(app, conversation_id, "Second words, from a host whose clock is behind", midnight - timedelta(seconds=20))
+    note_at(app, conversation_id, "Third words", midnight + timedelta(seconds=9))
+    page = page_of(operator_client, conversation_id).partition('id="timeline"')[2]
+    assert page.index("First words") < page.index("Second words") < page.index("Third words")
+    assert re.findall(r'id="(day-\d+)"', page) == ["day-20260310"]
 
 
 # --- what is known about the customer ---
