@@ -12,12 +12,12 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from flask import g, redirect, request
+from flask import g, redirect, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.console.rendering import console_path, is_fragment, problem
+from flask_cairnloop.console.rendering import console_path, is_fragment, own_page, problem
 from flask_cairnloop.context import current
 from flask_cairnloop.errors import Conflict, Forbidden, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Operator, Permission, Subject
@@ -152,14 +152,24 @@ def _sign_in() -> Answer:
     login_url = current().settings.login_url
     if not login_url:
         return problem(401)
-    here = request.script_root + request.full_path.rstrip("?")
-    back = request.headers.get("HX-Current-URL") if is_fragment() else here
-    target = login_url + ("&" if "?" in login_url else "?") + urlencode({"next": _path_of(back or "/")})
+    target = login_url + ("&" if "?" in login_url else "?") + urlencode({"next": _page()})
     if not is_fragment():
         return redirect(target)
     answer = Response(status=204)
     answer.headers["HX-Redirect"] = target
     return answer
+
+
+def _page() -> str:
+    """The page that this request was made on, to come back to. The address of a form's own request answers no GET."""
+    if is_fragment():
+        return _path_of(request.headers.get("HX-Current-URL") or "/")
+    if request.method in ("GET", "HEAD"):
+        return _path_of(request.script_root + request.full_path.rstrip("?"))
+    conversation_id = (request.view_args or {}).get("conversation_id")
+    if conversation_id is not None:
+        return url_for("cairnloop.conversation", conversation_id=conversation_id)
+    return own_page(request.form.get("next", ""), console_path())
 
 
 def _path_of(url: str) -> str:

@@ -102,6 +102,13 @@ def console_path() -> str:
     return request.script_root + current().settings.url_prefix
 
 
+def own_page(address: str, prefix: str) -> str:
+    """An address if it is a page of the console, else its home: never a way to another site."""
+    inside = address == prefix or address.startswith((f"{prefix}/", f"{prefix}?"))
+    clean = "\\" not in address and "//" not in address and address.isprintable()
+    return address if inside and clean else f"{prefix}/"
+
+
 def theme() -> str:
     """The reader's chosen theme, ``system`` unless they chose."""
     chosen = request.cookies.get(THEME_COOKIE, "")

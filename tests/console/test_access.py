@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
@@ -14,7 +15,7 @@ from sqlalchemy import select
 from werkzeug.routing import Rule
 
 from flask_cairnloop import Actor, Customer, Operator, Permission, Subject
-from flask_cairnloop.console.preferences import own_page
+from flask_cairnloop.console.rendering import own_page
 from flask_cairnloop.conversations import queries as reading
 from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.knowledge.models import Article
@@ -134,6 +135,34 @@ def test_whoever_is_not_signed_in_is_sent_to_the_host_and_back(make_app: Callabl
     answer = client.get("/support/inbox", headers=headers)
     assert answer.status_code == 204
     assert answer.headers["HX-Redirect"] == "/login?via=desk&next=%2Fsupport"
+
+
+def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: Callable[..., Flask]) -> None:
+    """Every form of the console, sent without a script: what it leads to after the sign-in is a page that opens."""
+    app = make_app(LOGIN_URL="/login")
+    desk, client = Desk(app), app.test_client()
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id)
+    page = f"/support/conversations/{conversation_id}"
+    for rule in console_rules(app):
+        if "POST" not in (rule.methods or ()):
+            continue
+        answer = client.post(
+            address(rule, conversation_id, draft_id),
+            data={"next": "/support/inbox?view=open"},
+            headers={"Origin": "http://localhost"},
+        )
+        back = parse_qs(urlsplit(answer.location).query)["next"]
+        assert back == ["/support/inbox?view=open" if rule.endpoint == "cairnloop.set_theme" else page]
+        assert signed_in(app).get(back[0]).status_code == 200
+    below = client.post(
+        f"{page}/reply", headers={"Origin": "http://localhost"}, environ_overrides={"SCRIPT_NAME": "/a"}
+    )
+    assert below.location == f"/login?next=%2Fa%2Fsupport%2Fconversations%2F{conversation_id}"
+    astray = client.post(
+        "/support/preferences/theme", data={"next": "https://evil.example/"}, headers={"Origin": "http://localhost"}
+    )
+    assert astray.location == "/login?next=%2Fsupport%2F"
 
 
 def test_what_does_not_exist_is_a_calm_404(operator_client: FlaskClient, fragment: Callable[..., Any]) -> None:
