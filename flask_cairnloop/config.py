@@ -195,6 +195,13 @@ KEYS: tuple[Key, ...] = (
         check=_not_negative,
     ),
     Key(
+        "RETENTION_JOBS",
+        "int",
+        7 * 86_400,
+        "Seconds that jobs are kept after they ended well or were discarded. Dead ones stay until somebody decides.",
+        check=_not_negative,
+    ),
+    Key(
         "HOOK_TIMEOUT",
         "float",
         5.0,
@@ -233,6 +240,7 @@ class Settings:
     grounding_strong: float
     grounding_partial: float
     draft_delay: float
+    retention_jobs: int
     hook_timeout: float
 
     @classmethod

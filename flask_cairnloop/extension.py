@@ -141,7 +141,7 @@ class Cairnloop:
     # --- the blueprint ----------------------------------------------------------------------------
 
     def _blueprint(self) -> Blueprint:
-        from flask_cairnloop import console
+        from flask_cairnloop import console, operations
         from flask_cairnloop.channels import widget
         from flask_cairnloop.console import live
 
@@ -158,6 +158,7 @@ class Cairnloop:
         console.register(blueprint)
         live.register(blueprint, sock)
         widget.register(blueprint, sock)
+        operations.register(blueprint)
         return blueprint
 
     def _guard_origin(self) -> None:

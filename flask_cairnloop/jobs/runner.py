@@ -48,11 +48,17 @@ class Claim:
     claimer: str
 
 
-def serve(app: Flask) -> None:
-    """Make this process run jobs of ``app``."""
+def serve(app: Flask) -> str:
+    """Make this process run jobs of ``app``. Returns the name it claims them under."""
     global _app, _me
     _app = app
-    _me = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    _me = process_name()
+    return _me
+
+
+def process_name() -> str:
+    """A name for this process that no other has, on any host and at any time."""
+    return f"{socket.gethostname()[:150]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def run(job_id: int) -> None:

@@ -17,9 +17,9 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.errors import IllegalTransition
 from flask_cairnloop.jobs import GiveUp, Job, JobContext, JobState, QueueName, enqueue, job, runner, service
 from flask_cairnloop.jobs.outbox import queue_key
-from flask_cairnloop.jobs.relay import sweep
+from flask_cairnloop.jobs.relay import prune, sweep
 from flask_cairnloop.jobs.runner import run_row
-from flask_cairnloop.testing import run_jobs
+from flask_cairnloop.testing import frozen, run_jobs
 from tests.support.host import HostNote
 
 ONCALL = Actor.system("test")
@@ -293,3 +293,20 @@ def test_the_one_on_call_retries_and_discards(app: Flask, session: Session) -> N
     with pytest.raises(IllegalTransition):
         service.discard(session, job_id, actor=ONCALL)
     session.rollback()
+
+
+def test_jobs_that_ended_well_are_deleted_after_a_while_and_dead_ones_stay(app: Flask, session: Session) -> None:
+    kept = enqueue(session, "test.note", {"body": "kept"})
+    dead = enqueue(session, "test.give_up", {})
+    session.commit()
+    run_jobs(app)
+
+    def left() -> set[int]:
+        session.rollback()
+        return set(session.scalars(select(Job.id).where(Job.id.in_((kept, dead)))))
+
+    prune(app.extensions["cairnloop"])
+    assert left() == {kept, dead}
+    with frozen(clock.now() + timedelta(days=8)):
+        prune(app.extensions["cairnloop"])
+    assert left() == {dead}

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from flask import Flask
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, receive
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.jobs import Job, JobState
+from flask_cairnloop.jobs.queries import worker_states
 from tests.support import processes
 
 
@@ -80,3 +82,24 @@ def test_sigterm_stops_everything_cleanly(database_url: str, redis_url: str, con
 
 def test_no_row_is_left_running(worker: processes.Process, session: Session) -> None:
     assert until(session, lambda: session.scalar(select(Job.id).where(Job.state == JobState.RUNNING)) is None)
+
+
+def test_every_process_beats_and_takes_its_row_away_at_the_end(
+    fresh_database_url: str, redis_url: str, config: dict[str, object], make_app: Callable[..., Flask]
+) -> None:
+    names = {**config, "REDIS_NAMESPACE": f"{config['REDIS_NAMESPACE']}-beats"}
+    app = make_app(database_url=fresh_database_url)
+
+    def alive() -> dict[str, int]:
+        with app.app_context():
+            session = app.extensions["sqlalchemy"].session
+            return {state.kind.value: state.alive for state in worker_states(session)}
+
+    with processes.worker(processes.environment(fresh_database_url, redis_url, **names)) as process:
+        processes.wait_until(lambda: set(alive().values()) == {1}, process)
+        killed = next(iter(children(process.popen.pid)))
+        os.kill(killed, signal.SIGKILL)
+        processes.wait_until(lambda: 2 in alive().values(), process)  # the dead one's row, and its successor's
+        process.popen.terminate()
+        process.popen.wait(30)
+    assert sum(alive().values()) == 1, "only the killed one could not say goodbye"
