@@ -40,6 +40,8 @@ class Permission(StrEnum):
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
     KNOWLEDGE_READ = "knowledge.read"
+    OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
+    OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
 
 
 DEFAULT_PERMISSIONS = frozenset(Permission)

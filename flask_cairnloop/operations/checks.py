@@ -223,12 +223,24 @@ def index(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
         )
     elif status.indexed < status.articles:
         missing = status.articles - status.indexed
-        yield Finding("index", Level.WARNING, f"{missing} of {status.articles} articles are not found yet.", fix)
+        yield Finding(
+            "index",
+            Level.WARNING,
+            f"{_many(missing, 'article is', 'articles are')} not found yet, of {status.articles}.",
+            fix,
+        )
     elif status.model and status.vectors and status.with_vectors < status.articles:
         missing = status.articles - status.with_vectors
-        yield Finding("index", Level.WARNING, f"{missing} of {status.articles} articles are found by words only.", fix)
+        yield Finding(
+            "index",
+            Level.WARNING,
+            f"{_many(missing, 'article is', 'articles are')} found by words only, of {status.articles}.",
+            fix,
+        )
     else:
-        yield Finding("index", Level.OK, f"All {status.articles} published articles are found.")
+        yield Finding(
+            "index", Level.OK, f"{_many(status.articles, 'published article is', 'published articles are')} found."
+        )
 
 
 # --- work ---------------------------------------------------------------------------------------------------------
@@ -246,17 +258,18 @@ def workers(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
         waits = " and ".join("the relay" if kind is WorkerKind.RELAY else f"queue {kind.value}" for kind in missing)
         yield Finding("workers", Level.WARNING, f"Nobody works for {waits}.", fix)
     else:
-        yield Finding("workers", Level.OK, f"{alive} worker processes are alive.")
+        yield Finding("workers", Level.OK, f"{_many(alive, 'worker process is', 'worker processes are')} alive.")
 
 
 def queues(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
     """No due job waits for long."""
     late = [state for state in queue_states(session) if state.oldest > OLD_JOB_SECONDS]
     for state in late:
+        waiting = _many(state.due, "job waits", "jobs wait")
         yield Finding(
             "queues",
             Level.WARNING,
-            f"{state.due} jobs wait in {state.queue.value}, the oldest for {state.oldest:,.0f} seconds.",
+            f"{waiting} in {state.queue.value}, the oldest for {state.oldest:,.0f} seconds.",
             f"Add workers: flask cairnloop worker --{state.queue.value} 2",
         )
     if not late:
@@ -270,7 +283,7 @@ def dead(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
         yield Finding(
             "dead_jobs",
             Level.WARNING,
-            f"{count} jobs have failed for good.",
+            f"{_many(count, 'job has', 'jobs have')} failed for good.",
             f"Look, then retry or discard: flask cairnloop jobs list --state {JobState.DEAD.value}",
         )
     else:
@@ -413,6 +426,10 @@ def embedder(cairnloop: Cairnloop) -> Iterator[Finding]:
 
 def _anonymous_request(app: Flask) -> AbstractContextManager[object]:
     return app.test_request_context("/", headers={"User-Agent": "flask cairnloop doctor"})
+
+
+def _many(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
 
 
 def _guarded(name: str, cairnloop: Cairnloop, check: Check) -> list[Finding]:

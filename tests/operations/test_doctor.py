@@ -112,11 +112,15 @@ BROKEN = {
         sql=("DELETE FROM cairnloop.workers WHERE kind = 'bulk'",),
     ),
     "a job that waits": Broken(
-        "queues", "warning", "1 jobs wait", "--interactive 2", sql=(JOB.format(state="queued"),)
+        "queues", "warning", "1 job waits", "--interactive 2", sql=(JOB.format(state="queued"),)
     ),
-    "a dead job": Broken("dead_jobs", "warning", "1 jobs have failed", "jobs list", sql=(JOB.format(state="dead"),)),
+    "a dead job": Broken("dead_jobs", "warning", "1 job has failed", "jobs list", sql=(JOB.format(state="dead"),)),
     "an article that is not found": Broken(
-        "index", "warning", "1 of 2 articles", "index rebuild", act=lambda app: publish_article(app, "late")
+        "index",
+        "warning",
+        "1 article is not found yet, of 2",
+        "index rebuild",
+        act=lambda app: publish_article(app, "late"),
     ),
     "no article": Broken(
         "index", "warning", "No article", "kb import", sql=("UPDATE cairnloop.articles SET state = 'archived'",)

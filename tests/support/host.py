@@ -25,6 +25,7 @@ OPERATORS = {
     "omar": Operator("omar", "Omar Reyes", "omar@host.example"),
     "reader": Operator("reader", "Rita Reader", permissions=frozenset({"conversations.read"})),
     "editor": Operator("editor", "Eda Editor", permissions=frozenset({"knowledge.read"})),
+    "oncall": Operator("oncall", "Ona Call", permissions=frozenset({"operations.read", "conversations.read"})),
     "outsider": Operator("outsider", "Otto Outsider", permissions=frozenset()),
 }
 verifier = SignedCustomerVerifier()
