@@ -83,7 +83,7 @@ class Conversation(Base):
             text("id DESC"),
             postgresql_where=text("status = 'open' AND waiting_since IS NULL"),
         ),
-        Index("ix_conversations_customer", "customer_id", text("last_message_at DESC"), text("id DESC")),
+        Index("ix_conversations_customer", "customer_id", text("last_spoken_at DESC"), text("id DESC")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -102,6 +102,8 @@ class Conversation(Base):
     last_message_kind: Mapped[MessageKind | None] = mapped_column(choice(MessageKind, "last_message_kind"))
     last_author_name: Mapped[str | None] = mapped_column(String(200))
     preview: Mapped[str] = mapped_column(String(PREVIEW_LENGTH), default="")
+    # The newest words between the customer and us: notes are none, they are not the customer's to notice.
+    last_spoken_at: Mapped[datetime] = mapped_column(default=now)
     # Sequence of the customer's newest words: what a reply must have seen.
     last_customer_sequence: Mapped[int] = mapped_column(default=0)
     # Since when the customer waits for us; null when nobody waits.

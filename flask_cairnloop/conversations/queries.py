@@ -310,12 +310,12 @@ def conversation_with_customer(session: Session, conversation_id: int) -> tuple[
 
 
 def past_conversations(session: Session, customer_id: int, *, besides: int, limit: int = 6) -> tuple[Conversation, ...]:
-    """The customer's other conversations, newest first."""
+    """The customer's other conversations, those spoken in last first."""
     return tuple(
         session.scalars(
             select(Conversation)
             .where(Conversation.customer_id == customer_id, Conversation.id != besides)
-            .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+            .order_by(Conversation.last_spoken_at.desc(), Conversation.id.desc())
             .limit(limit)
         )
     )

@@ -125,7 +125,7 @@ def _resumable(conversation: Conversation) -> bool:
     if conversation.status is ConversationStatus.OPEN:
         return True
     window = timedelta(seconds=current().settings.reopen_window)
-    return now() - conversation.last_message_at <= window
+    return now() - conversation.last_spoken_at <= window
 
 
 def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: str, channel: str) -> Conversation:
@@ -362,7 +362,7 @@ def resumable(session: Session, customer_ref: str) -> Conversation | None:
         select(Conversation)
         .join(Conversation.customer)
         .where(CustomerRecord.ref == customer_ref)
-        .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+        .order_by(Conversation.last_spoken_at.desc(), Conversation.id.desc())
         .limit(1)
     ).one_or_none()
     return conversation if conversation is not None and _resumable(conversation) else None
@@ -537,6 +537,8 @@ def _append(
         conversation.last_message_kind = kind
         conversation.last_author_name = message.author_name
         conversation.preview = " ".join(body.split())[:PREVIEW_LENGTH]
+    if kind in (MessageKind.CUSTOMER, MessageKind.REPLY):
+        conversation.last_spoken_at = message.created_at
     session.flush()
     publish_conversation(session, conversation.id, "message", sequence=message.sequence, kind=kind.value)
     return message

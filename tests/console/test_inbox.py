@@ -194,10 +194,11 @@ MANY = """
         INSERT INTO cairnloop.customers (ref, created_at, last_seen_at) VALUES ('many', now(), now()) RETURNING id
     ), asked AS (
         INSERT INTO cairnloop.conversations (
-            customer_id, channel, subject, status, last_sequence, last_message_at, preview, last_customer_sequence,
-            customer_seen, created_at
+            customer_id, channel, subject, status, last_sequence, last_message_at, preview, last_spoken_at,
+            last_customer_sequence, customer_seen, created_at
         )
-        SELECT person.id, 'widget', 'Question', 'open', 0, now(), '', 0, 0, now() FROM person, generate_series(1, 4000)
+        SELECT person.id, 'widget', 'Question', 'open', 0, now(), '', now(), 0, 0, now()
+        FROM person, generate_series(1, 4000)
         RETURNING id
     ), drafted AS (
         INSERT INTO cairnloop.drafts (

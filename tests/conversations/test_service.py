@@ -213,6 +213,48 @@ def test_the_customer_reopens_inside_the_window_and_starts_anew_after_it(session
     assert later.id != conversation.id
 
 
+def test_a_note_does_not_move_the_customer_to_another_conversation(session: Session, customer: Customer) -> None:
+    old = ask(session, customer, "The old matter")
+    resolve(session, old.id, actor=MINA)
+    session.commit()
+    start = clock.now()
+    with frozen(start + timedelta(hours=1)):
+        new = ask(session, customer, "A new matter")
+    with frozen(start + timedelta(hours=2)):
+        add_note(session, old.id, actor=MINA, body="Only for us")
+        session.commit()
+        found = service.resumable(session, customer.ref)
+        assert found is not None
+        assert found.id == new.id
+    assert old.last_message_at == start + timedelta(hours=2)  # in the inbox it is the newest
+
+
+def test_a_note_does_not_lengthen_the_window_in_which_a_conversation_is_resumed(
+    session: Session, customer: Customer
+) -> None:
+    conversation = ask(session, customer)
+    resolve(session, conversation.id, actor=MINA)
+    session.commit()
+    start = clock.now()
+    with frozen(start + timedelta(days=13)):
+        add_note(session, conversation.id, actor=MINA, body="Only for us")
+        session.commit()
+    with frozen(start + timedelta(days=15)):
+        assert service.resumable(session, customer.ref) is None
+        assert ask(session, customer, "Hello again", conversation_id=conversation.id).id != conversation.id
+
+
+def test_a_reply_lengthens_the_window_in_which_a_conversation_is_resumed(session: Session, customer: Customer) -> None:
+    conversation = ask(session, customer)
+    start = clock.now()
+    with frozen(start + timedelta(days=13)):
+        reply(session, conversation.id, actor=MINA, body="Here is how")
+        resolve(session, conversation.id, actor=MINA)
+        session.commit()
+    with frozen(start + timedelta(days=20)):
+        assert service.resumable(session, customer.ref) is not None
+
+
 def test_a_reply_to_a_resolved_conversation_reopens_it(session: Session, customer: Customer) -> None:
     conversation = ask(session, customer)
     resolve(session, conversation.id, actor=MINA)

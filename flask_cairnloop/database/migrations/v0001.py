@@ -116,6 +116,7 @@ TABLES = (
         last_message_kind VARCHAR(32),
         last_author_name VARCHAR(200),
         preview VARCHAR(160) NOT NULL,
+        last_spoken_at TIMESTAMP WITH TIME ZONE NOT NULL,
         last_customer_sequence BIGINT NOT NULL,
         waiting_since TIMESTAMP WITH TIME ZONE,
         customer_seen BIGINT NOT NULL,
@@ -137,7 +138,7 @@ TABLES = (
     CREATE INDEX ix_conversations_activity ON {schema}.conversations (last_message_at DESC, id DESC)
     """,
     """
-    CREATE INDEX ix_conversations_customer ON {schema}.conversations (customer_id, last_message_at DESC, id DESC)
+    CREATE INDEX ix_conversations_customer ON {schema}.conversations (customer_id, last_spoken_at DESC, id DESC)
     """,
     """
     CREATE INDEX ix_conversations_status_activity ON {schema}.conversations (status, last_message_at DESC, id DESC)
