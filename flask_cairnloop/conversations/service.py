@@ -64,6 +64,7 @@ def receive(
     body: str,
     channel: str,
     conversation_id: int | None = None,
+    resume: bool = False,
     client_id: uuid.UUID | None = None,
     subject: str | None = None,
 ) -> Message:
@@ -73,6 +74,8 @@ def receive(
     it, withdraws a draft that no longer answers the newest words, and asks for a new one.
 
     Args:
+        resume: before a new conversation is opened, continue the customer's latest one if that is still possible. Of
+            two first messages at once the second then follows the first.
         client_id: the client's own id of this message; a resend returns the first one and changes nothing.
         subject: for a new conversation; its first line when left out.
 
@@ -81,18 +84,18 @@ def receive(
         NotFound: the conversation is not this customer's.
     """
     body = _body(body)
-    person = _customer(session, customer)
+    person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
     key = None if client_id is None else f"customer:{person.id}:{client_id}"
     if key is not None and (first := _sent_before(session, key)):
         return first
     actor = Actor.customer(customer)
-    conversation = _conversation_to_continue(session, person, conversation_id)
+    conversation = _named(session, person, conversation_id)
+    if conversation is None and resume:
+        conversation = _latest(session, person)
     if conversation is None:
         conversation = _open(
             session, person, actor=actor, subject=(subject or first_line(body))[:SUBJECT_LENGTH], channel=channel
         )
-    if key is not None and (first := _sent_before(session, key)):  # it came while we waited for the lock
-        return first
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
     message = _append(session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key)
@@ -110,15 +113,20 @@ def receive(
     return message
 
 
-def _conversation_to_continue(
-    session: Session, person: CustomerRecord, conversation_id: int | None
-) -> Conversation | None:
+def _named(session: Session, person: CustomerRecord, conversation_id: int | None) -> Conversation | None:
+    """The conversation that was named, locked, if it can be continued."""
     if conversation_id is None:
         return None
     conversation = lock(session, conversation_id)
     if conversation.customer_id != person.id:
         raise NotFound("There is no such conversation.")
     return conversation if _resumable(conversation) else None
+
+
+def _latest(session: Session, person: CustomerRecord) -> Conversation | None:
+    """The customer's latest conversation, locked, if it can be continued."""
+    latest = resumable(session, person.ref)
+    return None if latest is None else _named(session, person, latest.id)
 
 
 def _resumable(conversation: Conversation) -> bool:

@@ -39,6 +39,8 @@ from flask_cairnloop.conversations.models import (
 )
 from flask_cairnloop.errors import CairnloopError, IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.testing import enqueued, frozen, run_jobs
+from tests.support.databases import blocked
+from tests.support.processes import wait_until
 
 MINA = Actor.operator(Operator("mina", "Mina Keller"))
 
@@ -89,6 +91,51 @@ def test_resends_at_once_make_one_message(app: Flask, session: Session, customer
     for thread in threads:
         thread.join()
     assert len(session.scalars(select(Message.id).where(Message.client_id == client_id)).all()) == 1
+
+
+def follow(app: Flask, database_url: str, session: Session, customer: Customer, **keys: object) -> tuple[int, int]:
+    """Two messages at once: the second comes while the first is not committed. Returns their conversations."""
+    found: list[int] = []
+
+    def second() -> None:
+        with app.app_context():
+            own = app.extensions["sqlalchemy"].session
+            found.append(ask(own, customer, "And me", resume=True, **keys).id)
+
+    first = receive(session, customer=customer, body="Me", channel="widget", resume=True, **keys)  # type: ignore[arg-type]
+    thread = threading.Thread(target=second)
+    thread.start()
+    wait_until(lambda: blocked(database_url))
+    session.commit()
+    thread.join()
+    return first.conversation_id, found[0]
+
+
+def test_two_first_messages_at_once_are_one_conversation(
+    app: Flask, session: Session, customer: Customer, database_url: str
+) -> None:
+    first, second = follow(app, database_url, session, customer)
+    assert first == second
+    assert [body for _, _, body in transcript(session, first)] == ["Me", "And me"]
+
+
+def test_two_messages_at_once_to_a_conversation_past_its_window_open_one_new_one(
+    app: Flask, session: Session, customer: Customer, database_url: str
+) -> None:
+    old = ask(session, customer)
+    resolve(session, old.id, actor=MINA)
+    session.commit()
+    with frozen(clock.now() + timedelta(days=15)):
+        first, second = follow(app, database_url, session, customer, conversation_id=old.id)
+    assert first == second != old.id
+
+
+def test_a_message_resumes_only_where_that_was_asked_for(session: Session, customer: Customer) -> None:
+    first = ask(session, customer)
+    assert ask(session, customer, "Another matter").id != first.id
+    reply(session, first.id, actor=MINA, body="On it")
+    session.commit()
+    assert ask(session, customer, "Thanks", resume=True).id == first.id
 
 
 def test_sequences_have_no_gap_and_no_double_under_concurrency(
