@@ -25,7 +25,9 @@ from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.clock import now
 from flask_cairnloop.database.base import Base, choice
 
+CHANNEL_LENGTH = 20
 PREVIEW_LENGTH = 160
+REF_LENGTH = 200
 SUBJECT_LENGTH = 200
 
 
@@ -54,7 +56,7 @@ class CustomerRecord(Base):
     __tablename__ = "customers"
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    ref: Mapped[str] = mapped_column(String(200), unique=True)
+    ref: Mapped[str] = mapped_column(String(REF_LENGTH), unique=True)
     name: Mapped[str | None] = mapped_column(String(200))
     email: Mapped[str | None] = mapped_column(String(320))
     organization: Mapped[str | None] = mapped_column(String(200))
@@ -88,7 +90,7 @@ class Conversation(Base):
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     customer_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.customers.id"))
-    channel: Mapped[str] = mapped_column(String(20))
+    channel: Mapped[str] = mapped_column(String(CHANNEL_LENGTH))
     subject: Mapped[str] = mapped_column(String(SUBJECT_LENGTH))
     status: Mapped[ConversationStatus] = mapped_column(
         choice(ConversationStatus, "status"), default=ConversationStatus.OPEN

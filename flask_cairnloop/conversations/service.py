@@ -11,12 +11,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop import signals
-from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.actors import NAME_LENGTH, Actor, ActorKind
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import (
+    CHANNEL_LENGTH,
     PREVIEW_LENGTH,
+    REF_LENGTH,
     SUBJECT_LENGTH,
     Conversation,
     ConversationRead,
@@ -48,11 +50,12 @@ def open_conversation(
     """Open a conversation without a message, e.g. for a first word of ours.
 
     Raises:
-        InvalidInput: the subject is empty or too long.
+        InvalidInput: the subject is empty or too long, or the customer's reference or the channel does not fit.
     """
-    subject = subject.strip()
+    subject = _clean(subject)
     if not subject or len(subject) > SUBJECT_LENGTH:
         raise InvalidInput("subject", f"A subject has 1 to {SUBJECT_LENGTH} characters.")
+    _check_origin(customer, channel)
     person = _customer(session, customer)
     return _open(session, person, actor=actor, subject=subject, channel=channel)
 
@@ -80,10 +83,12 @@ def receive(
         subject: for a new conversation; its first line when left out.
 
     Raises:
-        InvalidInput: the body is empty or longer than ``MESSAGE_LIMIT``.
+        InvalidInput: the body is empty or longer than ``MESSAGE_LIMIT``, or the customer's reference or the channel
+            does not fit.
         NotFound: the conversation is not this customer's.
     """
-    body = _body(body)
+    body = clean_body(body)
+    _check_origin(customer, channel)
     person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
     key = None if client_id is None else f"customer:{person.id}:{client_id}"
     if key is not None and (first := _sent_before(session, key)):
@@ -93,9 +98,8 @@ def receive(
     if conversation is None and resume:
         conversation = _latest(session, person)
     if conversation is None:
-        conversation = _open(
-            session, person, actor=actor, subject=(subject or first_line(body))[:SUBJECT_LENGTH], channel=channel
-        )
+        subject = _clean(subject or "") or first_line(body)
+        conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
     message = _append(session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key)
@@ -146,6 +150,15 @@ def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: st
     return conversation
 
 
+def _check_origin(customer: Customer, channel: str) -> None:
+    """Whether a row can hold who writes, and by which way."""
+    ref = customer.ref
+    if not ref.strip() or len(ref) > REF_LENGTH or "\x00" in ref:
+        raise InvalidInput("customer", f"A customer's reference has 1 to {REF_LENGTH} characters, and no NUL.")
+    if not channel.strip() or len(channel) > CHANNEL_LENGTH or "\x00" in channel:
+        raise InvalidInput("channel", f"A channel's name has 1 to {CHANNEL_LENGTH} characters, and no NUL.")
+
+
 def _customer(session: Session, customer: Customer) -> CustomerRecord:
     """The customer's row, brought up to date with what the host says now."""
     moment = now()
@@ -165,7 +178,8 @@ def _customer(session: Session, customer: Customer) -> CustomerRecord:
 
 
 def _fit(value: str | None, length: int) -> str | None:
-    return value.strip()[:length] or None if value else None
+    """What the host says of a customer, cut to what their row holds."""
+    return _clean(value)[:length] or None if value else None
 
 
 # --- answering ------------------------------------------------------------------------------------
@@ -190,7 +204,7 @@ def reply(
         InvalidInput: the body is empty or too long.
         StaleConversation: the customer has written after ``seen``.
     """
-    body = _body(body)
+    body = clean_body(body)
     conversation = lock(session, conversation_id)
     key = _author_key(actor, client_id)
     if key is not None and (first := _sent_before(session, key)):
@@ -259,7 +273,7 @@ def add_note(
     Raises:
         InvalidInput: the body is empty or too long.
     """
-    body = _body(body)
+    body = clean_body(body)
     conversation = lock(session, conversation_id)
     key = _author_key(actor, client_id)
     if key is not None and (first := _sent_before(session, key)):
@@ -353,7 +367,7 @@ def assign(session: Session, conversation_id: int, *, actor: Actor, assignee: Op
     if conversation.assignee_id == new_id:
         return conversation
     conversation.assignee_id = new_id
-    conversation.assignee_name = assignee.name if assignee else None
+    conversation.assignee_name = assignee.name[:NAME_LENGTH] if assignee else None
     data = {"assignee_name": conversation.assignee_name}
     _append(session, conversation, MessageKind.EVENT, actor, event=EventName.ASSIGNED, data=data)
     record(session, actor, "conversation.assign", "conversation", conversation.id, assignee_id=new_id)
@@ -532,7 +546,7 @@ def _append(
         body=body,
         author_kind=actor.kind,
         author_id=actor.id,
-        author_name=actor.name[:200],
+        author_name=actor.name,
         client_id=client_id,
         idempotency_key=key,
         draft_id=draft_id,
@@ -566,14 +580,24 @@ def _author_key(actor: Actor, client_id: uuid.UUID | None) -> str | None:
     return None if client_id is None else f"{actor.kind.value}:{actor.id}:{client_id}"
 
 
-def _body(body: str) -> str:
-    body = body.replace("\r\n", "\n").replace("\x00", "").strip()
+def clean_body(body: str) -> str:
+    """Words as a message holds them.
+
+    Raises:
+        InvalidInput: nothing is left of them, or they are longer than ``MESSAGE_LIMIT``.
+    """
+    body = _clean(body.replace("\r\n", "\n"))
     limit = current().settings.message_limit
     if not body:
         raise InvalidInput("body", "There is nothing to send.")
     if len(body) > limit:
         raise InvalidInput("body", f"A message has at most {limit:,} characters; this one has {len(body):,}.")
     return body
+
+
+def _clean(text: str) -> str:
+    """Text without surrounding space, and without NUL, which PostgreSQL cannot store and no keyboard types."""
+    return text.replace("\x00", "").strip()
 
 
 def first_line(body: str) -> str:

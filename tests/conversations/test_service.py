@@ -181,6 +181,44 @@ def test_bodies_that_do_not_fit_change_nothing(session: Session, customer: Custo
     assert service.resumable(session, customer.ref) is None
 
 
+@pytest.mark.parametrize("ref", ["", "  ", "x" * 201, "a\x00b"])
+def test_a_customer_without_a_fitting_reference_is_refused(session: Session, ref: str) -> None:
+    for begin in (
+        lambda: receive(session, customer=Customer(ref), body="Hi", channel="widget"),
+        lambda: open_conversation(session, customer=Customer(ref), actor=MINA, subject="Your trial ends"),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            begin()
+        assert refused.value.field == "customer"
+
+
+@pytest.mark.parametrize("channel", ["", "c" * 21, "a\x00b"])
+def test_a_channel_without_a_fitting_name_is_refused(session: Session, customer: Customer, channel: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        receive(session, customer=customer, body="Hi", channel=channel)
+    assert refused.value.field == "channel"
+
+
+def test_what_a_row_cannot_hold_of_names_and_subjects_is_left_out(session: Session) -> None:
+    customer = Customer(f"odd-{uuid.uuid4().hex}", "Cl\x00eo" + "o" * 300, "cleo@\x00x.example", "\x00")
+    conversation = ask(session, customer, subject="My\x00 key")
+    person = session.get_one(CustomerRecord, conversation.customer_id)
+    assert conversation.subject == "My key"
+    assert (person.name, person.email, person.organization) == ("Cleo" + "o" * 196, "cleo@x.example", None)
+    assert ask(session, customer, "It is stuck", subject=" \x00 ").subject == "It is stuck"
+    long_named = Actor.operator(Operator("mina", "\x00" + "N" * 201))
+    assert reply(session, conversation.id, actor=long_named, body="Turn it").author_name == "N" * 200
+    assign(session, conversation.id, actor=MINA, assignee=Operator("omar", "O" * 201))
+    session.commit()
+    assert conversation.assignee_name == "O" * 200
+
+
+def test_an_actors_id_has_to_fit() -> None:
+    for unfit in ("", " ", "x" * 201, "a\x00b"):
+        with pytest.raises(ValueError, match="id"):
+            Actor.operator(Operator(unfit, "Mina"))
+
+
 def test_a_reply_ends_the_waiting_and_reaches_the_customer_but_a_note_does_neither(
     session: Session, customer: Customer
 ) -> None:
@@ -328,7 +366,7 @@ def test_assigning_leaves_a_line_and_repeating_it_does_not(session: Session, cus
     for _ in range(2):
         assign(session, conversation.id, actor=MINA, assignee=Operator("omar", "Omar Reyes"))
     session.commit()
-    events = session.scalars(select(Message.event).where(Message.event.is_not(None))).all()
+    events = session.scalars(select(Message.event).where(Message.conversation_id == conversation.id)).all()
     assert events.count(EventName.ASSIGNED) == 1
 
 
