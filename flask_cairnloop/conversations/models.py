@@ -150,7 +150,7 @@ class Message(Base):
     automatic: Mapped[bool] = mapped_column(Boolean, default=False)
     # The client's own id of the message, echoed so that it can replace its optimistic copy.
     client_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
-    # Author and client id together: a resend finds the first one.
+    # Author, client id and, for the team, where it was said: a resend finds the first one.
     idempotency_key: Mapped[str | None] = mapped_column(String(300))
     # The draft this reply was approved from; unique, so a draft is sent at most once.
     draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))

@@ -197,7 +197,7 @@ def reply(
     """Send a reply to the customer. A resolved conversation is reopened by it.
 
     Args:
-        client_id: the client's own id of this message; a resend returns the first one.
+        client_id: the client's own id of this message; a resend to this conversation returns the first one.
         seen: sequence of the newest message the author had before them.
 
     Raises:
@@ -206,7 +206,7 @@ def reply(
     """
     body = clean_body(body)
     conversation = lock(session, conversation_id)
-    key = _author_key(actor, client_id)
+    key = _author_key(actor, conversation, MessageKind.REPLY, client_id)
     if key is not None and (first := _sent_before(session, key)):
         return first
     check_seen(conversation, seen)
@@ -275,7 +275,7 @@ def add_note(
     """
     body = clean_body(body)
     conversation = lock(session, conversation_id)
-    key = _author_key(actor, client_id)
+    key = _author_key(actor, conversation, MessageKind.NOTE, client_id)
     if key is not None and (first := _sent_before(session, key)):
         return first
     message = _append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key)
@@ -576,8 +576,11 @@ def _sent_before(session: Session, key: str) -> Message | None:
     ).one_or_none()
 
 
-def _author_key(actor: Actor, client_id: uuid.UUID | None) -> str | None:
-    return None if client_id is None else f"{actor.kind.value}:{actor.id}:{client_id}"
+def _author_key(actor: Actor, conversation: Conversation, kind: MessageKind, client_id: uuid.UUID | None) -> str | None:
+    """What a resend shares with the first one: the same words of the same author, to the same place."""
+    if client_id is None:
+        return None
+    return f"{actor.kind.value}:{actor.id}:{conversation.id}:{kind.value}:{client_id}"
 
 
 def clean_body(body: str) -> str:

@@ -244,6 +244,29 @@ def test_an_operators_double_click_sends_one_reply(session: Session, customer: C
     assert [body for _, kind, body in transcript(session, conversation.id) if kind is MessageKind.REPLY] == ["Once"]
 
 
+def test_the_same_id_elsewhere_or_on_a_note_is_another_message(session: Session, customer: Customer) -> None:
+    here, there = ask(session, customer), ask(session, Customer(f"other-{customer.ref}"))
+    client_id = uuid.uuid4()
+
+    def say() -> list[tuple[int, MessageKind, str]]:
+        said = (
+            reply(session, here.id, actor=MINA, body="To you", client_id=client_id),
+            reply(session, there.id, actor=MINA, body="To you too", client_id=client_id),
+            add_note(session, here.id, actor=MINA, body="For us", client_id=client_id),
+        )
+        session.commit()
+        return [(message.conversation_id, message.kind, message.body) for message in said]
+
+    first = say()
+    assert first == [
+        (here.id, MessageKind.REPLY, "To you"),
+        (there.id, MessageKind.REPLY, "To you too"),
+        (here.id, MessageKind.NOTE, "For us"),
+    ]
+    assert say() == first
+    assert len(transcript(session, here.id)) == 3
+
+
 def test_a_reply_to_words_that_are_no_longer_the_newest_is_held(session: Session, customer: Customer) -> None:
     conversation = ask(session, customer)
     ask(session, customer, "Oh wait, it works now", conversation_id=conversation.id)
