@@ -28,7 +28,7 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
-from flask_cairnloop.drafting.lifecycle import start, withdraw
+from flask_cairnloop.drafting.lifecycle import SYSTEM, start, withdraw
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
@@ -113,7 +113,7 @@ def receive(
         message_id=message.id,
         channel=conversation.channel,
     )
-    start(session, conversation)
+    start(session, conversation, actor=SYSTEM)
     return message
 
 

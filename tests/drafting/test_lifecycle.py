@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator, receive, reply, resolve
 from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting import service
 from flask_cairnloop.drafting.models import Draft, DraftState
@@ -379,6 +380,19 @@ def test_retrying_the_dead_job_makes_its_failed_draft_again(make_app: Callable[.
         (again,) = drafts(session, draft.conversation_id)
         assert (again.id, again.state, again.failure) == (draft.id, DraftState.READY, None)
         session.remove()
+
+
+def test_a_draft_that_was_asked_for_names_who_asked(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+
+    def started_by(draft_id: int) -> str | None:
+        wanted = (AuditEntry.subject_type == "draft", AuditEntry.subject_id == draft_id)
+        return session.scalar(select(AuditEntry.actor_id).where(*wanted, AuditEntry.action == "draft.generating"))
+
+    service.discard(session, draft.id, actor=MINA, reason="wrong")
+    again = service.regenerate(session, draft.conversation_id, actor=Actor.operator(Operator("omar", "Omar Reyes")))
+    session.commit()
+    assert (started_by(draft.id), started_by(again.id)) == ("system:drafting", "omar")
 
 
 def test_a_refused_discard_leaves_who_decided_as_it_was(app: Flask, session: Session, customer: Customer) -> None:
