@@ -432,6 +432,7 @@ def _customer_fits(customer: Customer) -> bool:
     return (
         isinstance(customer.ref, str)
         and 0 < len(customer.ref.strip()) <= 200
+        and "\x00" not in customer.ref
         and all(value is None or isinstance(value, str) for value in optional)
     )
 

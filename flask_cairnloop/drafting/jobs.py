@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -129,7 +129,7 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
             grounding.assessment.strength,
             grounding.assessment.score,
             task.asked.question,
-            marks.without(proposal.body, {citation.number for citation in proposal.citations}),
+            _sent(proposal),
             proposal.engine,
         )
     )
@@ -151,7 +151,8 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
     """Hold a host engine's proposal to what was found.
 
     Raises:
-        HookFailed: it answers without strong grounding, cites what is not public evidence, or has no fitting text.
+        HookFailed: it answers without strong grounding, cites what is not public evidence, has no text that can be
+            sent, or holds what no row can.
     """
 
     def refuse(detail: str) -> HookFailed:
@@ -159,7 +160,9 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
 
     if not isinstance(proposal.kind, DraftKind):
         raise refuse("kind is no DraftKind")
-    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(proposal.body.strip()) <= limit:
+    if not all(map(_storable, _texts(proposal))):
+        raise refuse("a text is no text, or holds NUL")
+    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(_sent(proposal)) <= limit:
         raise refuse("the text is empty or too long")
     if proposal.kind is DraftKind.REPLY and grounding.assessment.strength is not Strength.STRONG:
         raise refuse("a reply needs strong grounding")
@@ -168,6 +171,23 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
         raise refuse("a citation names no public passage of the evidence")
     if proposal.kind is DraftKind.REPLY and not proposal.citations:
         raise refuse("a reply needs a citation")
+
+
+def _texts(proposal: Proposal) -> Iterator[str]:
+    """Everything in a proposal that is somebody's own text, and is stored as it is."""
+    yield from (proposal.body, proposal.summary, proposal.engine)
+    for citation in proposal.citations:
+        yield from (citation.title, citation.heading, citation.quote)
+
+
+def _storable(text: object) -> bool:
+    """Whether PostgreSQL can hold it: it refuses NUL, and a lone surrogate, which is no character."""
+    return isinstance(text, str) and "\x00" not in text and text.encode(errors="ignore").decode() == text
+
+
+def _sent(proposal: Proposal) -> str:
+    """A proposal's text as the customer would read it."""
+    return marks.without(proposal.body, {citation.number for citation in proposal.citations})
 
 
 def _likeness(hooks: Hooks) -> engine.Likeness:

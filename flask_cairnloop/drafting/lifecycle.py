@@ -96,17 +96,20 @@ def tell(session: Session, draft: Draft) -> None:
     publish_conversation(session, draft.conversation_id, "draft", draft_id=draft.id, state=draft.state.value)
 
 
-def start(session: Session, conversation: Conversation) -> Draft:
+def start(session: Session, conversation: Conversation, *, actor: Actor) -> Draft:
     """Begin a draft for the customer's newest words; an older open one no longer answers them and is superseded.
 
     The job waits for ``DRAFT_DELAY`` seconds of quiet: a further message moves it.
+
+    Args:
+        actor: who wants it: an operator who asked, or ourselves.
     """
-    withdraw(session, conversation, because="customer", actor=SYSTEM)
+    withdraw(session, conversation, because="customer", actor=actor)
     draft = Draft(conversation_id=conversation.id, answers_sequence=conversation.last_customer_sequence)
     draft.state = DraftState.GENERATING
     session.add(draft)
     session.flush()
-    record(session, SYSTEM, "draft.generating", "draft", draft.id, conversation_id=conversation.id)
+    record(session, actor, "draft.generating", "draft", draft.id, conversation_id=conversation.id)
     tell(session, draft)
     delay = current().settings.draft_delay
     enqueue(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator, receive, reply, resolve
 from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting import service
 from flask_cairnloop.drafting.models import Draft, DraftState
@@ -159,8 +159,37 @@ def test_an_operators_changes_are_sent_and_named(app: Flask, session: Session, c
     assert message.body == "Hold it for ten seconds, please."
     assert draft.state is DraftState.EDITED
     assert draft.body == proposed  # what the machine wrote stays as it was
+
+
+def test_what_cannot_be_stored_is_left_out_of_an_operators_changes(
+    app: Flask, session: Session, customer: Customer
+) -> None:
+    draft = ready(app, session, customer)
+    message = service.approve(session, draft.id, actor=MINA, seen=1, body="Hold\x00 it.\r\nWait.\x00")
+    assert message.body == "Hold it.\nWait."
+    session.rollback()
+    message = service.approve(session, draft.id, actor=MINA, seen=1, body=f"\x00{draft.body}")
+    session.commit()
+    assert draft.state is DraftState.APPROVED  # nothing was changed that anybody could see
+    assert message.body == service.without_marks(draft)
+
+
+@pytest.mark.parametrize("body", ["", "\x00", " [1] ", "x" * 10_001])
+def test_an_operators_changes_that_cannot_be_sent_leave_the_draft_as_it_was(
+    app: Flask, session: Session, customer: Customer, body: str
+) -> None:
+    draft = ready(app, session, customer)
     with pytest.raises(InvalidInput):
-        service.approve(session, ready(app, session, replace(customer, ref="x")).id, actor=MINA, body=" [1] ")
+        service.approve(session, draft.id, actor=MINA, seen=1, body=body)
+    session.commit()
+    assert drafts(session, draft.conversation_id)[-1].state is DraftState.READY
+
+
+def test_whoever_decides_may_have_a_name_of_any_length(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+    service.discard(session, draft.id, actor=Actor.operator(Operator("long", "N" * 201)), reason="wrong")
+    session.commit()
+    assert draft.decided_by_name == "N" * 200
 
 
 def test_words_that_came_after_the_look_refuse_the_approval(app: Flask, session: Session, customer: Customer) -> None:
@@ -353,6 +382,19 @@ def test_retrying_the_dead_job_makes_its_failed_draft_again(make_app: Callable[.
         session.remove()
 
 
+def test_a_draft_that_was_asked_for_names_who_asked(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+
+    def started_by(draft_id: int) -> str | None:
+        wanted = (AuditEntry.subject_type == "draft", AuditEntry.subject_id == draft_id)
+        return session.scalar(select(AuditEntry.actor_id).where(*wanted, AuditEntry.action == "draft.generating"))
+
+    service.discard(session, draft.id, actor=MINA, reason="wrong")
+    again = service.regenerate(session, draft.conversation_id, actor=Actor.operator(Operator("omar", "Omar Reyes")))
+    session.commit()
+    assert (started_by(draft.id), started_by(again.id)) == ("system:drafting", "omar")
+
+
 def test_a_refused_discard_leaves_who_decided_as_it_was(app: Flask, session: Session, customer: Customer) -> None:
     draft = ready(app, session, customer)
     service.approve(session, draft.id, actor=MINA)
@@ -372,7 +414,39 @@ def raising_engine(grounding: Grounding) -> Proposal:
     raise RuntimeError("model is asleep")
 
 
-@pytest.mark.parametrize("engine", [bad_engine, raising_engine, lambda grounding: "text"])
+def writing(**changes: str) -> Callable[[Grounding], Proposal]:
+    """An engine whose proposal could be sent but for these texts."""
+
+    def engine(grounding: Grounding) -> Proposal:
+        found = next(passage for passage in grounding.passages if passage.public)
+        quote = changes.get("quote", found.content[:80])
+        citation = Citation(1, found.article_id, found.revision_id, found.chunk_id, found.title, found.heading, quote)
+        return Proposal(
+            DraftKind.REPLY,
+            changes.get("body", "Hold it. [1]"),
+            changes.get("summary", "One article."),
+            (citation,),
+            changes.get("engine", "test"),
+        )
+
+    return engine
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        bad_engine,
+        raising_engine,
+        lambda grounding: "text",
+        writing(body="Hold\x00 it. [1]"),
+        writing(body="\ud800 [1]"),
+        writing(body="[1]"),
+        writing(body="x" * 10_001),
+        writing(summary="\x00"),
+        writing(engine="e\x00"),
+        writing(quote="\x00"),
+    ],
+)
 def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can_be_made_again(
     make_app: Callable[..., Flask], customer: Customer, engine: Callable[[Grounding], object]
 ) -> None:
@@ -382,6 +456,7 @@ def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can
         draft = ready(app, session, customer)
         assert draft.state is DraftState.FAILED
         assert draft.failure
+        assert draft.failure.startswith("HookFailed: CAIRNLOOP_DRAFT_GENERATOR")
         assert "asleep" not in draft.failure
         service.regenerate(session, draft.conversation_id, actor=MINA)
         session.commit()
@@ -389,6 +464,21 @@ def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can
             DraftState.SUPERSEDED,
             DraftState.GENERATING,
         ]
+        session.remove()
+
+
+def test_an_engine_of_the_hosts_writes_as_long_as_what_is_sent_fits(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    app = make_app(DRAFT_GENERATOR=writing(body="Hold it. [1]"), MESSAGE_LIMIT=len("Hold it."))
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        message = receive(session, customer=customer, body="gauge", subject=QUESTION, channel="widget")
+        session.commit()
+        run_jobs(app)
+        (draft,) = drafts(session, message.conversation_id)
+        assert draft.state is DraftState.READY
+        assert service.approve(session, draft.id, actor=MINA).body == "Hold it."
         session.remove()
 
 

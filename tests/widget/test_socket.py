@@ -103,7 +103,7 @@ def test_after_the_reopen_window_a_new_conversation_begins(
     def age(session: Any) -> None:
         service.resolve(session, old, actor=Actor.operator(operator))
         conversation = session.get(Conversation, old)
-        conversation.last_message_at = conversation.last_message_at.replace(year=2020)
+        conversation.last_spoken_at = conversation.last_spoken_at.replace(year=2020)
 
     at_the_desk(age)
     later = open_chat()

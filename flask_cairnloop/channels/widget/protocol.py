@@ -256,15 +256,13 @@ class WidgetSession:
         before = self._conversation_id
         try:
             with self._transaction() as session:
-                target = before
-                if target is None and (latest := service.resumable(session, customer.ref)):
-                    target = latest.id  # opened elsewhere since we joined
                 message = service.receive(
                     session,
                     customer=customer,
                     body=frame.body,
                     channel="widget",
-                    conversation_id=target,
+                    conversation_id=before,
+                    resume=True,  # it may have been opened elsewhere since we joined
                     client_id=frame.client_id,
                 )
                 conversation_id, sequence = message.conversation_id, message.sequence
