@@ -81,11 +81,11 @@ def web_server(
 
 
 @contextmanager
-def worker(env: dict[str, str], *arguments: str) -> Iterator[Process]:
+def worker(env: dict[str, str], *arguments: str, app: str = "tests.support.host:create_app") -> Iterator[Process]:
     """``flask cairnloop worker``, ready when it has registered with RQ."""
     redis = Redis.from_url(env["TEST_REDIS_URL"])
     namespace = json.loads(env["TEST_CONFIG"]).get("REDIS_NAMESPACE", "cairnloop")
-    command = [sys.executable, "-m", "flask", "--app", "tests.support.host:create_app", "cairnloop", "worker"]
+    command = [sys.executable, "-m", "flask", "--app", app, "cairnloop", "worker"]
     with redis, _running([*command, *arguments], env) as process:
         wait_until(lambda: any(w.name.startswith(namespace) for w in Worker.all(connection=redis)), process)
         yield process
