@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import clock
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.errors import IllegalTransition
+from flask_cairnloop.errors import Conflict, IllegalTransition
 from flask_cairnloop.jobs import GiveUp, Job, JobContext, JobState, QueueName, enqueue, job, runner, service
 from flask_cairnloop.jobs.outbox import queue_key
 from flask_cairnloop.jobs.relay import sweep
@@ -40,6 +40,18 @@ def always_fails(context: JobContext, *, body: str) -> None:
 @job("test.give_up", max_attempts=5)
 def gives_up(context: JobContext) -> None:
     raise GiveUp("never will")
+
+
+mourned: list[tuple[str, str | None, Actor | None]] = []
+
+
+def mourn(context: JobContext, *, body: str) -> None:
+    mourned.append((body, context.error, context.actor))
+
+
+@job("test.mourned", max_attempts=2, on_dead=mourn)
+def is_mourned(context: JobContext, *, body: str) -> None:
+    raise ValueError("no luck today")
 
 
 @job("test.outrun", max_attempts=3)
@@ -213,6 +225,49 @@ def test_a_failed_attempt_makes_way_for_its_successor(app: Flask, session: Sessi
     sweep(app.extensions["cairnloop"])
     assert row(session, job_id).state is JobState.DISCARDED
     assert row(session, successor).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_failed_attempt_makes_way_for_a_successor_that_runs_already(
+    app: Flask, session: Session, attempt: int
+) -> None:
+    mourned.clear()
+    older = enqueue(session, "test.mourned", {"body": "older"}, unique_key="four")
+    session.execute(update(Job).values(state=JobState.RUNNING, claimed_by="dead", lease_until=clock.now()))
+    session.commit()
+    newer = enqueue(session, "test.mourned", {"body": "newer"}, unique_key="four")
+    session.execute(update(Job).where(Job.id == older).values(attempt=attempt))
+    session.execute(
+        update(Job)
+        .where(Job.id == newer)
+        .values(state=JobState.RUNNING, claimed_by="me", lease_until=clock.now() + timedelta(minutes=1), attempt=1)
+    )
+    session.commit()
+    sweep(app.extensions["cairnloop"])
+    assert row(session, older).state is (JobState.DISCARDED if attempt == 1 else JobState.DEAD)
+    assert mourned == []
+
+    session.execute(update(Job).where(Job.id == newer).values(lease_until=clock.now(), attempt=2))
+    session.commit()
+    sweep(app.extensions["cairnloop"])
+    assert row(session, newer).state is JobState.DEAD
+    assert mourned == [("newer", "The worker was lost while it ran.", None)]  # no newer one is there any more
+
+
+def test_whoever_holds_a_job_is_not_waited_for(app: Flask, session: Session) -> None:
+    mourned.clear()
+    job_id = enqueue(session, "test.mourned", {"body": "held"})
+    session.commit()
+    with app.extensions["cairnloop"].engine.begin() as other:
+        other.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+        with pytest.raises(Conflict, match="changing"):
+            service.discard(session, job_id, actor=ONCALL)
+        session.commit()
+    assert row(session, job_id).state is JobState.QUEUED
+    service.discard(session, job_id, actor=ONCALL)
+    session.commit()
+    assert row(session, job_id).state is JobState.DISCARDED
+    assert mourned[-1] == ("held", "Its job was discarded before it ran.", ONCALL)
 
 
 def test_redis_emptied_between_commit_and_run_loses_nothing(app: Flask, session: Session, redis: Redis) -> None:
