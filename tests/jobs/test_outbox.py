@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from flask import Flask
 from redis import Redis
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import clock
+from flask_cairnloop import clock, signals
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.database.after_commit import after_commit
 from flask_cairnloop.errors import Conflict, IllegalTransition
-from flask_cairnloop.jobs import GiveUp, Job, JobContext, JobState, QueueName, enqueue, job, runner, service
+from flask_cairnloop.jobs import (
+    GiveUp,
+    Job,
+    JobContext,
+    JobState,
+    QueueName,
+    enqueue,
+    job,
+    publish,
+    runner,
+    send_signal,
+    service,
+)
 from flask_cairnloop.jobs.outbox import queue_key
 from flask_cairnloop.jobs.relay import sweep
 from flask_cairnloop.jobs.runner import run_row
@@ -107,6 +124,63 @@ def test_a_rolled_back_savepoint_drops_its_own_jobs_and_only_those(app: Flask, s
     assert waiting(redis, app) == []
     session.commit()
     assert [int(name.split("-")[1]) for name in waiting(redis, app)] == [kept, released]
+
+
+def lose_the_connection(session: Session) -> None:
+    mine = session.scalar(text("SELECT pg_backend_pid()"))
+    with session.get_bind().connect() as other:  # type: ignore[union-attr]
+        other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": mine})
+    with suppress(OperationalError):
+        session.close()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda session: session.rollback(),
+        lambda session: session.close(),
+        lambda session: (session.begin_nested(), enqueue(session, "test.note", {"body": "inner"}), session.close()),
+        lose_the_connection,
+    ],
+)
+def test_what_was_never_committed_does_not_leave_with_a_later_commit(
+    app: Flask, session: Session, redis: Redis, end: Callable[[Session], object]
+) -> None:
+    heard: list[int] = []
+
+    def listen(sender: Flask, **payload: int) -> None:
+        heard.append(payload["article_id"])
+
+    with redis.pubsub() as events, signals.article_published.connected_to(listen, app):
+        events.subscribe(f"{app.config['CAIRNLOOP_REDIS_NAMESPACE']}:events")
+        enqueue(session, "test.note", {"body": "dropped"})
+        with session.begin_nested():
+            publish(session, "console", "article", article_id=1)
+            send_signal(session, signals.article_published, article_id=1)
+        end(session)
+
+        publish(session, "console", "article", article_id=2)
+        send_signal(session, signals.article_published, article_id=2)
+        session.commit()
+        messages = iter(lambda: events.get_message(timeout=10), None)
+        told = next(message["data"] for message in messages if message["type"] == "message")
+    assert heard == [2]
+    assert json.loads(told)["data"] == {"article_id": 2}
+    assert waiting(redis, app) == []
+
+
+def test_a_savepoint_released_inside_a_flush_keeps_what_was_added_in_it(session: Session) -> None:
+    """A host may ask for work while its rows are written."""
+
+    def ask(flushed: Session, *_: object) -> None:
+        with flushed.begin_nested():
+            after_commit(flushed, heard.extend, "asked")
+
+    heard: list[str] = []
+    event.listen(session.registry(), "after_flush", ask)  # type: ignore[attr-defined]
+    session.add(HostNote(body="flushed"))
+    session.commit()
+    assert heard == ["asked"]
 
 
 def test_a_job_of_a_session_of_the_hosts_own_leaves_by_the_same_door(
