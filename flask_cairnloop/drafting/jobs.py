@@ -125,11 +125,12 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         task.asked.clarifications,
         task.customer.name,
     )
+    limit = context.cairnloop.settings.message_limit
     proposal = hooks.generate_draft(grounding)
     if proposal is None:
-        proposal = engine.compose(grounding, _likeness(hooks))
+        proposal = engine.compose(grounding, _likeness(hooks), limit)
     else:
-        check(proposal, grounding, context.cairnloop.settings.message_limit)
+        check(proposal, grounding, limit)
     decision, reason = hooks.automation_policy(
         DraftInfo(
             conversation_id,
@@ -138,7 +139,7 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
             grounding.assessment.strength,
             grounding.assessment.score,
             task.asked.question,
-            _sent(proposal),
+            marks.sent(proposal),
             proposal.engine,
         )
     )
@@ -171,7 +172,7 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
         raise refuse("kind is no DraftKind")
     if not all(map(_storable, _texts(proposal))):
         raise refuse("a text is no text, or holds NUL")
-    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(_sent(proposal)) <= limit:
+    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(marks.sent(proposal)) <= limit:
         raise refuse("the text is empty or too long")
     if proposal.kind is DraftKind.REPLY and grounding.assessment.strength is not Strength.STRONG:
         raise refuse("a reply needs strong grounding")
@@ -192,11 +193,6 @@ def _texts(proposal: Proposal) -> Iterator[str]:
 def _storable(text: object) -> bool:
     """Whether PostgreSQL can hold it: it refuses NUL, and a lone surrogate, which is no character."""
     return isinstance(text, str) and "\x00" not in text and text.encode(errors="ignore").decode() == text
-
-
-def _sent(proposal: Proposal) -> str:
-    """A proposal's text as the customer would read it."""
-    return marks.without(proposal.body, {citation.number for citation in proposal.citations})
 
 
 def _likeness(hooks: Hooks) -> engine.Likeness:

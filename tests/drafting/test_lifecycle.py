@@ -587,6 +587,22 @@ def test_an_engine_of_the_hosts_writes_as_long_as_what_is_sent_fits(
         session.remove()
 
 
+@pytest.mark.parametrize(("limit", "kind"), [(40, DraftKind.ESCALATION), (260, DraftKind.REPLY)])
+def test_no_draft_is_longer_than_a_message_may_be(
+    make_app: Callable[..., Flask], customer: Customer, limit: int, kind: DraftKind
+) -> None:
+    app = make_app(MESSAGE_LIMIT=limit, AUTOMATION_POLICY=lambda draft: "allow")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        message = receive(session, customer=customer, body="gauge", subject=QUESTION, channel="widget")
+        session.commit()
+        run_jobs(app)
+        (draft,) = drafts(session, message.conversation_id)
+        assert (draft.kind, draft.grounding) == (kind, Strength.STRONG)
+        assert draft.state is (DraftState.APPROVED if kind is DraftKind.REPLY else DraftState.READY)
+        session.remove()
+
+
 def test_the_answer_to_our_question_is_searched_with_what_was_asked_before(
     app: Flask, session: Session, customer: Customer
 ) -> None:
