@@ -280,6 +280,22 @@ def test_a_unique_key_keeps_one_waiting_job_and_a_running_one_gets_a_successor(a
     assert successor != first
 
 
+@pytest.mark.parametrize(("waits", "asked", "kept"), [(1, 2, "first"), (2, 1, "second")])
+def test_a_request_that_may_wait_does_not_delay_an_earlier_one(
+    session: Session, waits: int, asked: int, kept: str
+) -> None:
+    def ask(body: str, hours: int) -> int:
+        when = start + timedelta(hours=hours)
+        return enqueue(session, "test.note", {"body": body}, unique_key="five", run_at=when, keep_earlier=True)
+
+    start = clock.now()
+    job_id = ask("first", waits)
+    assert ask("second", asked) == job_id
+    session.commit()
+    assert row(session, job_id).run_at == start + timedelta(hours=1)
+    assert row(session, job_id).arguments == {"body": kept}
+
+
 def test_a_new_request_gives_a_job_that_waits_to_retry_a_full_series(app: Flask, session: Session) -> None:
     job_id = enqueue(session, "test.fail", {"body": "first"}, unique_key="three")
     session.commit()
