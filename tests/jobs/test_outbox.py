@@ -416,6 +416,23 @@ def test_timers_are_pushed_when_they_are_due(app: Flask, session: Session, redis
     assert len(waiting(redis, app)) == 1
 
 
+@pytest.mark.parametrize(
+    ("job_id", "says"),
+    [
+        ("99999999999999999999", "not in the range"),
+        ("0", "not in the range"),
+        ("x", "not a valid int"),
+        ("4711", "no such"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["retry", "discard"])
+def test_a_number_that_is_no_job_is_a_clear_error(app: Flask, verb: str, job_id: str, says: str) -> None:
+    result = app.test_cli_runner().invoke(args=["cairnloop", "jobs", verb, job_id])
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit)  # said by the command, not raised by the database
+    assert says in result.output
+
+
 def test_the_one_on_call_retries_and_discards(app: Flask, session: Session) -> None:
     job_id = enqueue(session, "test.fail", {"body": "y"})
     session.commit()
