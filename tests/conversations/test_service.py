@@ -471,3 +471,5 @@ def test_any_order_of_steps_keeps_the_row_true(session: Session, steps: list[str
     assert (conversation.status is ConversationStatus.RESOLVED) is resolved
     spoken = [turn for turn in turns if turn in (MessageKind.CUSTOMER, MessageKind.REPLY, EventName.RESOLVED)]
     assert (conversation.waiting_since is not None) is (spoken[-1] is MessageKind.CUSTOMER)
+    said = [row.created_at for row in rows if row.kind in (MessageKind.CUSTOMER, MessageKind.REPLY)]
+    assert conversation.last_spoken_at == said[-1]

@@ -14,10 +14,12 @@ from alembic.operations import Operations
 from flask import Blueprint, Flask, Response, redirect, render_template_string, request, session
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from redis import Redis
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from flask_cairnloop import Cairnloop, Customer, Operator, SignedCustomerVerifier
 from flask_cairnloop.database import migrations
+from flask_cairnloop.jobs import JobContext, job
 
 SECRET_KEY = "a secret for tests only"
 OPERATORS = {
@@ -43,6 +45,20 @@ class HostNote(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     body: Mapped[str]
+
+
+@job("host.patient", max_attempts=3)
+def be_patient(context: JobContext, *, body: str) -> None:
+    """Write a note, and end only when a test says so, which can then catch a worker in the middle of a job.
+
+    It puts its process id into the Redis list ``<body>:started`` and waits for something in ``<body>:go``.
+    """
+    context.session.add(HostNote(body=body))
+    context.session.flush()
+    with Redis.from_url(context.cairnloop.settings.redis_url) as redis:
+        redis.rpush(f"{body}:started", os.getpid())
+        if redis.blpop([f"{body}:go"], timeout=60) is None:
+            raise TimeoutError
 
 
 def load_operator() -> Operator | None:
