@@ -44,7 +44,7 @@ def live(socket: Socket) -> None:
     """Pass events on until the operator goes or may no longer see them."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     environ = dict(request.environ)
-    session = _Live(app, g.cairnloop_operator)
+    session = _Live(app, environ, g.cairnloop_operator)
     checked = time.monotonic()
     with current().hub.subscribe([CONSOLE], wake=socket.wake) as subscription:
         # What came between the reading of the page, or the cut of an earlier socket, and this moment was not heard.
@@ -67,8 +67,9 @@ def live(socket: Socket) -> None:
 class _Live:
     """What one socket knows: who is at it, and which conversations it watches."""
 
-    def __init__(self, app: Flask, operator: Operator) -> None:
+    def __init__(self, app: Flask, environ: dict[str, Any], operator: Operator) -> None:
         self.app = app
+        self.environ = environ
         self.operator = operator
         self.watched: set[int] = set()
         self._typed = 0.0
@@ -95,30 +96,37 @@ class _Live:
             return
         if type(conversation_id) is not int or not 0 < conversation_id < 2**63:
             return
-        if kind == "watch" and conversation_id not in self.watched and len(self.watched) < WATCHED:
-            self.watched.add(conversation_id)
-            subscription.add(conversation_topic(conversation_id))
+        if kind == "watch":
+            self._watch(conversation_id, subscription)
         elif kind == "typing":
             self._typing(conversation_id)
+
+    def _watch(self, conversation_id: int, subscription: Subscription) -> None:
+        if conversation_id in self.watched or len(self.watched) >= WATCHED:
+            return
+        if self._may(Permission.CONVERSATIONS_READ, conversation_id):
+            self.watched.add(conversation_id)
+            subscription.add(conversation_topic(conversation_id))
 
     def _typing(self, conversation_id: int) -> None:
         if conversation_id not in self.watched or time.monotonic() - self._typed < TYPING_SECONDS:
             return
         self._typed = time.monotonic()
-        with self.app.app_context():
-            cairnloop = current()
-            if cairnloop.hooks.authorize(
-                self.operator, Permission.CONVERSATIONS_REPLY, Subject("conversation", conversation_id)
-            ):
-                publish_now(
-                    cairnloop,
-                    conversation_topic(conversation_id),
-                    "typing",
-                    conversation_id=conversation_id,
-                    author="operator",
-                    name=self.operator.name,
-                    by=self.operator.id,
-                )
+        if self._may(Permission.CONVERSATIONS_REPLY, conversation_id):
+            publish_now(
+                self.app.extensions["cairnloop"],
+                conversation_topic(conversation_id),
+                "typing",
+                conversation_id=conversation_id,
+                author="operator",
+                name=self.operator.name,
+                by=self.operator.id,
+            )
+
+    def _may(self, permission: Permission, conversation_id: int) -> bool:
+        """Ask the host, as on a page. Who is refused hears nothing of it: there is nothing to read, or to tell."""
+        with self.app.request_context(self.environ):
+            return current().hooks.authorize(self.operator, permission, Subject("conversation", conversation_id))
 
 
 def _still_admitted(app: Flask, environ: dict[str, Any], operator: Operator) -> bool:

@@ -10,12 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop.clock import now
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus
 from flask_cairnloop.drafting import engine, lifecycle, marks, question
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
-from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
@@ -24,6 +25,9 @@ from flask_cairnloop.retrieval.grounding import assess
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import SearchResults, Strength
 
+# Seconds. Host code is asked four times at most: the question's vector, the generator or (for our own engine) two more
+# vectors, the policy. Each may use its whole time; the rest is ours.
+TIMEOUT = 4 * LONGEST_HOOK + 60
 EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
 
 
@@ -52,7 +56,7 @@ def give_up(context: JobContext, *, conversation_id: int, draft_id: int) -> None
     """The draft will not be made: say so on it, where the operator can ask for another."""
     found = _locked(context.session, conversation_id, draft_id)
     if found is not None and found.state is DraftState.GENERATING:
-        found.failure = (context.error or "The worker was lost.")[:500]
+        found.failure = DraftFailure.of(context.error).value
         lifecycle.step(context.session, found, "fail", context.actor or lifecycle.SYSTEM)
 
 
@@ -77,7 +81,7 @@ def _locked(session: Session, conversation_id: int, draft_id: int) -> Draft | No
     lifecycle.JOB,
     queue=QueueName.INTERACTIVE,
     max_attempts=3,
-    timeout=90,
+    timeout=TIMEOUT,
     on_dead=give_up,
     on_retry=make_again,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,13 +15,14 @@ from flask_cairnloop.context import current
 from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
 from flask_cairnloop.retrieval.chunking import Piece, chunk, plain_text
-from flask_cairnloop.retrieval.embedding import embed
+from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
 from flask_cairnloop.retrieval.types import Embedder
 from flask_cairnloop.retrieval.vectors import is_ready
 
 INDEX: Final = "retrieval.index"
 BATCH: Final = 16  # texts an embedder gets at once
+EMBEDDING_SECONDS: Final = 3600.0  # for all of an article's batches; a slow embedder gets through any article in it
 QUEUE_BATCH: Final = 200  # articles queued in one transaction
 
 
@@ -74,14 +76,16 @@ def embed_pieces(embedder: Embedder, title: str, pieces: Sequence[Piece]) -> lis
     """Vectors of passages, in order. Slow: no transaction should be open.
 
     Raises:
-        EmbeddingFailed: the embedder failed or answered nonsense.
+        EmbeddingFailed: the embedder failed, answered nonsense, or took longer than ``EMBEDDING_SECONDS`` for them all.
     """
     texts = [piece.text(title) for piece in pieces]
-    return [
-        vector
-        for start in range(0, len(texts), BATCH)
-        for vector in embed(embedder, texts[start : start + BATCH], "passage")
-    ]
+    until = time.monotonic() + EMBEDDING_SECONDS
+    vectors: list[list[float]] = []
+    for start in range(0, len(texts), BATCH):
+        if time.monotonic() > until:
+            raise EmbeddingFailed(f"The embedder took too long: {start} of {len(texts)} passages were done in time.")
+        vectors += embed(embedder, texts[start : start + BATCH], "passage")
+    return vectors
 
 
 def write(

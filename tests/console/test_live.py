@@ -17,7 +17,8 @@ from simple_websocket import Client
 
 from flask_cairnloop import Customer, receive
 from flask_cairnloop.realtime.publish import publish_now
-from tests.support.processes import Process
+from tests.support.host import SEALED
+from tests.support.processes import Process, environment, web_server
 
 
 class BrowserClient(Client):  # type: ignore[misc]  # simple-websocket has no types
@@ -121,3 +122,39 @@ def test_typing_passes_between_those_who_look_at_the_same_conversation(live_serv
         seen = frames(mina, lambda frame: frame["type"] == "typing")
         seen = [frame for frame in seen if frame["type"] != "refetch"]
         assert seen == [{"type": "typing", "conversation_id": 4711, "author": "customer"}], "not her own, no name"
+
+
+def test_who_may_not_read_a_conversation_does_not_hear_who_types_in_it(
+    database_url: str, redis_url: str, config: dict[str, Any], app: Flask
+) -> None:
+    keys = {**config, "AUTHORIZE": "tests.support.host:all_but_sealed"}
+    opened = 4711
+    with (
+        web_server(environment(database_url, redis_url, **keys)) as server,
+        listening(server, "mina") as mina,
+        listening(server, "omar") as omar,
+    ):
+        for client in (mina, omar):
+            hears(client)
+            for conversation_id in (SEALED, opened):
+                client.send(json.dumps({"type": "watch", "conversation_id": conversation_id}))
+
+        def say() -> None:
+            """What Omar and the customer type, first in the conversation that is kept from both operators."""
+            for conversation_id in (SEALED, opened):
+                omar.send(json.dumps({"type": "typing", "conversation_id": conversation_id}))
+                topic = f"conversation:{conversation_id}"
+                publish_now(
+                    app.extensions["cairnloop"], topic, "typing", conversation_id=conversation_id, author="customer"
+                )
+
+        heard: set[tuple[int, str]] = set()
+        expected = {(opened, "customer"), (opened, "operator")}
+        deadline = time.monotonic() + 20
+        while not heard >= expected and time.monotonic() < deadline:
+            say()  # again until both watches have been read: nothing answers them
+            while (frame := mina.receive(timeout=0.2)) is not None:
+                words = json.loads(frame)
+                if words["type"] == "typing":
+                    heard.add((words["conversation_id"], words["author"]))
+    assert heard == expected

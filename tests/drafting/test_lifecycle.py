@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import pytest
 from flask import Flask
@@ -13,15 +15,19 @@ from sqlalchemy.orm import Session
 from flask_cairnloop import Customer, Operator, receive, reply, resolve
 from flask_cairnloop.actors import Actor, ActorKind
 from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting import service
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import Citation, DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
+from flask_cairnloop.hooks import DraftInfo
 from flask_cairnloop.jobs import Job, JobState
 from flask_cairnloop.jobs import service as job_service
+from flask_cairnloop.jobs.registry import definition
 from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.knowledge.service import publish, save_article
+from flask_cairnloop.retrieval.local import default_embedder
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
 from tests.support.databases import blocked
@@ -541,32 +547,46 @@ def writing(**changes: str) -> Callable[[Grounding], Proposal]:
     return engine
 
 
+def hanging_engine(grounding: Grounding) -> Proposal:
+    time.sleep(1)
+    return Proposal(DraftKind.ESCALATION, "", "Nobody hears this any more.", (), "late")
+
+
 @pytest.mark.parametrize(
-    "engine",
+    ("engine", "reason"),
     [
-        bad_engine,
-        raising_engine,
-        lambda grounding: "text",
-        writing(body="Hold\x00 it. [1]"),
-        writing(body="\ud800 [1]"),
-        writing(body="[1]"),
-        writing(body="x" * 10_001),
-        writing(summary="\x00"),
-        writing(engine="e\x00"),
-        writing(quote="\x00"),
+        (bad_engine, DraftFailure.HOOK_INVALID),
+        (lambda grounding: "text", DraftFailure.HOOK_INVALID),
+        (raising_engine, DraftFailure.HOOK_RAISED),
+        (hanging_engine, DraftFailure.HOOK_TIMEOUT),
+        *(
+            (writing(**unfit), DraftFailure.HOOK_INVALID)
+            for unfit in (
+                {"body": "Hold\x00 it. [1]"},
+                {"body": "\ud800 [1]"},
+                {"body": "[1]"},
+                {"body": "x" * 10_001},
+                {"summary": "\x00"},
+                {"engine": "e\x00"},
+                {"quote": "\x00"},
+            )
+        ),
     ],
 )
 def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can_be_made_again(
-    make_app: Callable[..., Flask], customer: Customer, engine: Callable[[Grounding], object]
+    make_app: Callable[..., Flask],
+    customer: Customer,
+    engine: Callable[[Grounding], object],
+    reason: DraftFailure,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("flask_cairnloop.hooks.LONGEST_HOOK", 0.2)
     app = make_app(DRAFT_GENERATOR=engine)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         draft = ready(app, session, customer)
         assert draft.state is DraftState.FAILED
-        assert draft.failure
-        assert draft.failure.startswith("HookFailed: CAIRNLOOP_DRAFT_GENERATOR")
-        assert "asleep" not in draft.failure
+        assert draft.failure == reason
         service.regenerate(session, draft.conversation_id, actor=MINA)
         session.commit()
         assert [d.state for d in drafts(session, draft.conversation_id)] == [
@@ -605,6 +625,49 @@ def test_no_draft_is_longer_than_a_message_may_be(
         assert (draft.kind, draft.grounding) == (kind, Strength.STRONG)
         assert draft.state is (DraftState.APPROVED if kind is DraftKind.REPLY else DraftState.READY)
         session.remove()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", DraftFailure.HOOK_TIMEOUT),
+        ("The worker was lost while it ran.", DraftFailure.WORKER_LOST),
+        (None, DraftFailure.WORKER_LOST),
+        ("OperationalError: server closed the connection", DraftFailure.OTHER),
+        ("HookFailed: cleo wrote invalid: things", DraftFailure.OTHER),
+        ("", DraftFailure.OTHER),
+    ],
+)
+def test_the_last_error_of_a_job_is_kept_as_one_of_few_reasons(error: str | None, reason: DraftFailure) -> None:
+    assert DraftFailure.of(error) is reason
+
+
+def test_hooks_that_use_their_whole_time_leave_the_job_its_own(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    local = default_embedder()
+    assert local is not None
+    asked: list[str] = []
+
+    class Counting:
+        model = local.model
+        dimensions = local.dimensions
+
+        def embed(self, texts: Sequence[str], *, kind: Literal["query", "passage"]) -> Sequence[Sequence[float]]:
+            asked.append(kind)
+            return local.embed(texts, kind)
+
+    def policy(draft: DraftInfo) -> str:
+        asked.append("policy")
+        return "require_approval"
+
+    app = make_app(EMBEDDER=Counting(), AUTOMATION_POLICY=policy)
+    run_jobs(app)  # what other tests have left
+    asked.clear()
+    ask(app, customer)
+    run_jobs(app)
+    assert asked == ["query", "query", "passage", "policy"]
+    assert definition("drafting.draft").timeout >= len(asked) * LONGEST_HOOK + 30
 
 
 def test_the_answer_to_our_question_is_searched_with_what_was_asked_before(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+import pytest
 from flask import Flask
 from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session, scoped_session
 
 from flask_cairnloop import search
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.jobs import JobContext
 from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.jobs.registry import definition
 from flask_cairnloop.jobs.runner import run_row
 from flask_cairnloop.knowledge.models import Article
 from flask_cairnloop.knowledge.service import archive, publish, published_revision
@@ -29,7 +33,7 @@ Publish = Callable[..., Article]
 
 
 class Failing:
-    """An embedder that can be switched off."""
+    """An embedder that can be switched off. It takes the kind of its texts by name, as the guide says it."""
 
     model = "switchable"
     dimensions = 2
@@ -37,9 +41,10 @@ class Failing:
     def __init__(self) -> None:
         self.works = False
 
-    def embed(self, texts: Sequence[str], kind: object = None) -> Sequence[Sequence[float]]:  # noqa: ARG002
+    def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:
         if not self.works:
             raise OSError("no network")
+        assert kind in ("query", "passage")
         return [(1.0, float(len(words))) for words in texts]
 
 
@@ -175,6 +180,42 @@ def test_when_the_embedder_fails_words_are_found_and_vectors_follow(
         run_jobs(other, within=timedelta(minutes=2))
         assert article_id not in indexing.stale(desk)
         desk.remove()
+
+
+class Slow(Failing):
+    """One that takes its time for every batch, and counts them."""
+
+    model = "slow"
+    batches = 0
+
+    def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:  # noqa: ARG002
+        self.batches += 1
+        time.sleep(0.1)
+        return [(1.0, float(len(words))) for words in texts]
+
+
+def test_an_embedder_that_is_too_slow_for_an_article_costs_its_vectors_and_not_the_job(
+    make_app: Callable[..., Flask],
+    publish_article: Publish,
+    session: scoped_session[Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert definition(indexing.INDEX).timeout > indexing.EMBEDDING_SECONDS + LONGEST_HOOK, "a last batch, and our work"
+    monkeypatch.setattr(indexing, "EMBEDDING_SECONDS", 0.15)
+    body = "\n\n".join(f"## Part {n}\n\n" + f"The quokka of part {n} smiles. " * 30 for n in range(80))
+    article_id = publish_article("quokkas", body, index=False).id
+    session.remove()
+    embedder = Slow()
+    other = make_app(EMBEDDER=embedder)
+    run_jobs(other)
+    with other.app_context():
+        desk = other.extensions["sqlalchemy"].session
+        assert search(desk, "quokka smiles").passages[0].article_id == article_id
+        assert article_id in indexing.stale(desk)
+        waiting = select(Job).where(Job.unique_key == indexing.index_key(article_id), Job.state == JobState.SCHEDULED)
+        assert desk.scalars(waiting).one().arguments == {"article_id": article_id, "failures": 1}
+        desk.remove()
+    assert 1 <= embedder.batches <= 3, "of five, and one for the question"
 
 
 def test_the_commands_tell_how_far_it_is_and_queue_what_is_missing(

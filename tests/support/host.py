@@ -17,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from redis import Redis
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from flask_cairnloop import Cairnloop, Customer, Operator, SignedCustomerVerifier
+from flask_cairnloop import Cairnloop, Customer, Operator, Permission, SignedCustomerVerifier, Subject
 from flask_cairnloop.database import migrations
 from flask_cairnloop.jobs import JobContext, job
 
@@ -64,6 +64,14 @@ def be_patient(context: JobContext, *, body: str) -> None:
 def load_operator() -> Operator | None:
     """The operator named by the ``X-Operator`` header, or signed in by ``/host/sign-in/<id>``."""
     return OPERATORS.get(request.headers.get("X-Operator") or session.get("operator", ""))
+
+
+SEALED = 4712
+
+
+def all_but_sealed(_operator: Operator, _permission: Permission, subject: Subject | None) -> bool:
+    """An ``AUTHORIZE`` that keeps one conversation from everybody; it may ask for the request, as on a page."""
+    return request.path.startswith("/support") and subject != Subject("conversation", SEALED)
 
 
 def make_host(database_url: str, redis_url: str = "redis://localhost:6379/0", **config: Any) -> Flask:
