@@ -163,13 +163,7 @@ def push(cairnloop: Cairnloop, pushes: Iterable[Push]) -> None:
 
 
 def _publish_all(items: list[tuple[Cairnloop, dict[str, Any]]]) -> None:
-    from flask_cairnloop.realtime.publish import publish_many
-
-    cairnloop = items[0][0]
-    events = list({repr(item): item for _, item in items}.values())
-    with cairnloop.breaker.guard() as usable:
-        if usable:
-            publish_many(cairnloop.redis, f"{cairnloop.settings.redis_namespace}:events", events)
+    items[0][0].publisher.send(*{repr(item): item for _, item in items}.values())
 
 
 def _send_signals(items: list[tuple[Cairnloop, tuple[Signal, dict[str, Any]]]]) -> None:

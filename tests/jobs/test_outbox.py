@@ -16,7 +16,7 @@ from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import clock, signals
+from flask_cairnloop import Customer, clock, disconnect, receive, signals
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.database.after_commit import after_commit
 from flask_cairnloop.errors import Conflict, IllegalTransition
@@ -36,6 +36,7 @@ from flask_cairnloop.jobs import (
 from flask_cairnloop.jobs.outbox import queue_key
 from flask_cairnloop.jobs.relay import prune, sweep
 from flask_cairnloop.jobs.runner import run_row
+from flask_cairnloop.realtime import Event, Refetch
 from flask_cairnloop.testing import frozen, run_jobs
 from tests.support.host import HostNote
 
@@ -389,6 +390,31 @@ def test_a_commit_with_redis_away_succeeds_and_the_job_stays(make_app, customer)
         session.commit()
         assert session.get(Job, job_id).state is JobState.QUEUED
         session.remove()
+
+
+def test_live_events_that_redis_did_not_take_are_made_up_for(
+    app: Flask,
+    make_app: Callable[..., Flask],
+    late_redis: tuple[str, Callable[[], None]],
+    customer: Customer,
+) -> None:
+    """The one who was cut off is the process that publishes: those who listen have heard Redis all the time."""
+    url, let_in = late_redis
+    cut_off = make_app(REDIS_URL=url)
+    hub = app.extensions["cairnloop"].hub
+    with hub.subscribe(["console"]) as desk, hub.subscribe(["customer:known"]) as chat:
+        assert (desk.get(5), chat.get(5)) == (Refetch(), Refetch())
+        with cut_off.app_context():
+            session = cut_off.extensions["sqlalchemy"].session
+            receive(session, customer=customer, body="Is anybody there?", channel="widget")
+            session.commit()
+            assert disconnect("known") is False
+            session.remove()
+        let_in()
+        assert desk.get(10) == Refetch()
+        assert chat.get(10) == Refetch()
+        assert chat.get(10) == Event("customer:known", "disconnect", {})
+        assert desk.get(0) is None
 
 
 def test_a_lost_worker_gives_its_row_back_when_the_lease_ends(app: Flask, session: Session) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, current_app
 from redis import Redis
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import Customer, clock, receive
+from flask_cairnloop import Customer, Operator, clock, receive, resolve
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.jobs import Job, JobState, enqueue
 from flask_cairnloop.jobs.queries import worker_states
@@ -156,3 +158,43 @@ def test_every_process_beats_and_takes_its_row_away_at_the_end(
         process.popen.terminate()
         process.popen.wait(30)
     assert sum(alive().values()) == 1, "only the killed one could not say goodbye"
+
+
+def test_ctrl_c_however_often_lets_a_running_job_finish(
+    database_url: str,
+    redis_url: str,
+    config: dict[str, object],
+    make_app: Callable[..., Flask],
+    customer: Customer,
+    operator: Operator,
+) -> None:
+    names = {
+        **config,
+        "REDIS_NAMESPACE": f"{config['REDIS_NAMESPACE']}-interrupted",
+        "ON_CONVERSATION_RESOLVED": "tests.support.host:wait_for_a_word",
+        "HOOK_TIMEOUT": 60,
+    }
+    with (
+        processes.worker(processes.environment(database_url, redis_url, **names)) as process,
+        make_app(**names).app_context(),
+    ):
+        session = current_app.extensions["sqlalchemy"].session
+        number = receive(session, customer=customer, body="Thank you!", channel="widget").conversation_id
+        resolve(session, number, actor=Actor.operator(operator))
+        session.commit()
+        job = select(Job).where(Job.name == "conversations.tell_resolved").order_by(Job.id.desc()).limit(1)
+        assert until(session, lambda: session.scalar(select(HostNote).filter_by(body=f"begun {number}")) is not None)
+        for _ in range(8):  # for two seconds: RQ takes what comes within one for the same key press
+            os.killpg(process.popen.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.popen.wait(0.25)
+        assert process.popen.poll() is None
+        session.add(HostNote(body=f"go on {number}"))
+        session.commit()
+        assert process.popen.wait(30) == 0
+        assert session.scalars(job).one().state is JobState.SUCCEEDED
+        session.remove()
+
+
+def test_no_row_is_left_running(worker: processes.Process, session: Session) -> None:
+    assert until(session, lambda: session.scalar(select(Job.id).where(Job.state == JobState.RUNNING)) is None)

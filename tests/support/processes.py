@@ -108,7 +108,13 @@ def wait_until(ready: Callable[[], T | None], process: Process | None = None, se
 def _running(command: list[str], env: dict[str, str], url: str = "") -> Iterator[Process]:
     with tempfile.NamedTemporaryFile(dir=os.environ.get(RUN_DIR), prefix="process-", suffix=".log") as log:
         popen = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, to be signalled as a terminal does it
         )
         try:
             yield Process(popen, Path(log.name), url)
