@@ -23,6 +23,7 @@ from flask_cairnloop.hooks import (
     SignedCustomerVerifier,
     Subject,
 )
+from flask_cairnloop.realtime.publish import disconnect, disconnect_operator
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import Strength
 
@@ -47,6 +48,8 @@ __all__ = [
     "Subject",
     "add_note",
     "assign",
+    "disconnect",
+    "disconnect_operator",
     "open_conversation",
     "receive",
     "reopen",

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from redis.connection import parse_url
+
 from flask_cairnloop.errors import ConfigurationError
 
 PREFIX = "CAIRNLOOP_"
@@ -37,19 +39,28 @@ class Key:
     check: Callable[[Any], str | None] | None = None
 
 
-_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_ $-]{0,62}")
+# No `$`: a name with it could end a dollar-quoted block of our migrations.
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]{0,62}")
 
 
 def _schema(value: str) -> str | None:
     if value.lower() == "public" or value.lower().startswith("pg_") or value.lower() == "information_schema":
         return "our tables need a schema of their own, so that no migration of yours can touch them"
     if not _SCHEMA.fullmatch(value):
-        return "use 1 to 63 letters, digits, spaces or _ $ -, beginning with a letter"
+        return "use 1 to 63 letters, digits, spaces or _ -, beginning with a letter"
     return None
 
 
 def _prefix(value: str) -> str | None:
     return None if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value) else 'it must look like "/support"'
+
+
+def _redis_url(value: str) -> str | None:
+    try:
+        parse_url(value)  # type: ignore[no-untyped-call]
+    except ValueError:  # its words may hold the value, which is secret
+        return 'it must be a URL like "redis://host:6379/0", "rediss://…" or "unix:///path"'
+    return None
 
 
 def _namespace(value: str) -> str | None:
@@ -85,12 +96,14 @@ KEYS: tuple[Key, ...] = (
         "redis://localhost:6379/0",
         "Redis or Valkey for RQ and live updates. Losing it loses no data.",
         secret=True,
+        check=_redis_url,
     ),
     Key(
         "REDIS_NAMESPACE",
         "str",
         "cairnloop",
-        "Prefix of our names in Redis. Set it where two installs share one Redis database.",
+        "Prefix of our names in Redis. Set it where two installs share one Redis server: live updates do not stop at "
+        "the number of a database.",
         check=_namespace,
     ),
     Key("PRODUCT_NAME", "str", "Support", "What customers and operators read as the desk's name."),
@@ -187,6 +200,13 @@ KEYS: tuple[Key, ...] = (
         check=_between(0, 3600),
     ),
     Key(
+        "RETENTION_JOBS",
+        "int",
+        7 * 86_400,
+        "Seconds that jobs are kept after they ended well or were discarded. Dead ones stay until somebody decides.",
+        check=_between(0, TEN_YEARS),
+    ),
+    Key(
         "HOOK_TIMEOUT",
         "float",
         5.0,
@@ -226,6 +246,7 @@ class Settings:
     grounding_strong: float
     grounding_partial: float
     draft_delay: float
+    retention_jobs: int
     hook_timeout: float
 
     @classmethod
@@ -259,7 +280,7 @@ def _value(key: Key, config: Mapping[str, Any]) -> Any:
         raise ConfigurationError(f"{name} is {type(value).__name__}{shown}; it must be {wanted}.")
     wrong = key.check(value) if key.check else None
     if wrong:
-        shown = "" if key.secret else f" is {value!r};"
+        shown = ":" if key.secret else f" is {value!r};"
         raise ConfigurationError(f"{name}{shown} {wrong}.")
     return float(value) if key.kind == "float" else value
 

@@ -43,6 +43,8 @@ class Permission(StrEnum):
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
     KNOWLEDGE_READ = "knowledge.read"
+    OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
+    OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
 
 
 DEFAULT_PERMISSIONS = frozenset(Permission)
@@ -465,6 +467,7 @@ def _customer_fits(customer: Customer) -> bool:
     return (
         isinstance(customer.ref, str)
         and 0 < len(customer.ref.strip()) <= 200
+        and "\x00" not in customer.ref
         and all(value is None or isinstance(value, str) for value in optional)
     )
 

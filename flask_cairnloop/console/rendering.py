@@ -21,6 +21,7 @@ from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.hooks import Permission
+from flask_cairnloop.jobs.queries import worker_states
 from flask_cairnloop.resources import folder
 
 THEME_COOKIE = "cairnloop_theme"
@@ -126,6 +127,26 @@ def waiting_count() -> int | None:
         return None
 
 
+def outage() -> list[str]:
+    """What stands still right now, in sentences for every page; empty when all is well. One query."""
+    cairnloop = current()
+    lines: list[str] = []
+    reached = False
+    with cairnloop.breaker.guard() as usable:  # an error inside is taken up by the guard
+        reached = bool(usable and cairnloop.redis.ping())
+    if not reached:
+        lines.append("Redis does not answer. Nothing is lost, but pages update late and drafts wait.")
+    session = cairnloop.session()
+    try:
+        with session.begin_nested():
+            working = any(state.alive for state in worker_states(session))
+    except SQLAlchemyError:
+        return lines  # the page itself will say so
+    if not working:
+        lines.append("No worker is running. Nothing is lost, but drafts and messages to your app wait.")
+    return lines
+
+
 def asset(name: str) -> str:
     """Address of a static file, with a mark of its content so that a new one is fetched."""
     return url_for("cairnloop.static", filename=name, v=_mark(name))
@@ -155,6 +176,7 @@ def register(blueprint: Blueprint) -> None:
             "may": may,
             "may_open": may_open,
             "waiting_count": waiting_count,
+            "outage": outage,
             "operator": g.get("cairnloop_operator"),
             "settings": current().settings,
         }

@@ -151,7 +151,7 @@ def inbox_page(
 
 def _picked(view: View, after: Cursor | None) -> Select[Any]:
     """The ids of a view in its order, from a cursor on."""
-    if view is View.DRAFT_READY:  # in the order of the index on open drafts: oldest conversation first
+    if view is View.DRAFT_READY:  # in the order of the index on drafts to check: oldest conversation first
         ids = select(Draft.conversation_id.label("id")).where(_ready_draft())
         if after is not None:
             ids = ids.where(Draft.conversation_id > after.id)
@@ -195,14 +195,15 @@ def _capped(view: View) -> Any:
     """The count of a view that stops at its limit."""
     rows = select(Conversation.id).where(*_conditions(view)).limit(COUNT_LIMIT + 1)
     if view is View.DRAFT_READY:
-        rows = select(Draft.id).where(_ready_draft()).limit(COUNT_LIMIT + 1)
+        rows = select(Draft.conversation_id).where(_ready_draft()).limit(COUNT_LIMIT + 1)
     return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(view.value)
 
 
 def resolved_since(session: Session, since: datetime) -> int:
-    """How many conversations were resolved since a moment, from the audit log's index on time."""
+    """How many conversations were resolved since a moment, from the audit log's index on resolutions."""
+    action = bindparam("is_resolve", "conversation.resolve", AuditEntry.action.type, literal_execute=True)
     statement = select(func.count(AuditEntry.subject_id.distinct())).where(
-        AuditEntry.occurred_at >= since, AuditEntry.action == "conversation.resolve"
+        AuditEntry.occurred_at >= since, AuditEntry.action == action
     )
     return session.scalar(statement) or 0
 
@@ -298,12 +299,12 @@ def conversation_with_customer(session: Session, conversation_id: int) -> tuple[
 
 
 def past_conversations(session: Session, customer_id: int, *, besides: int, limit: int = 6) -> tuple[Conversation, ...]:
-    """The customer's other conversations, newest first."""
+    """The customer's other conversations, those spoken in last first."""
     return tuple(
         session.scalars(
             select(Conversation)
             .where(Conversation.customer_id == customer_id, Conversation.id != besides)
-            .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+            .order_by(Conversation.last_spoken_at.desc(), Conversation.id.desc())
             .limit(limit)
         )
     )
@@ -347,10 +348,9 @@ def _conditions(view: View) -> tuple[ColumnElement[bool], ...]:
 
 
 def _ready_draft() -> ColumnElement[bool]:
-    # Both: the first lets the index on open drafts be used, the second is what is meant.
-    # A hand-over to a person is no text to check: those conversations just wait.
+    # A hand-over to a person is no text to check: those conversations just wait. Word for word what the index holds.
     escalation = bindparam("is_escalation", DraftKind.ESCALATION, Draft.kind.type, literal_execute=True)
-    return and_(_state_in(OPEN_STATES), Draft.state == _literal("ready", DraftState.READY), Draft.kind != escalation)
+    return and_(Draft.state == _literal("ready", DraftState.READY), Draft.kind != escalation)
 
 
 def _state_in(states: Iterable[DraftState]) -> ColumnElement[bool]:

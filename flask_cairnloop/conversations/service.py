@@ -11,12 +11,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop import signals
-from flask_cairnloop.actors import Acting, Actor, ActorKind, as_actor
+from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import (
+    CHANNEL_LENGTH,
     PREVIEW_LENGTH,
+    REF_LENGTH,
     SUBJECT_LENGTH,
     Conversation,
     ConversationRead,
@@ -26,7 +28,7 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
-from flask_cairnloop.drafting.lifecycle import start, withdraw
+from flask_cairnloop.drafting.lifecycle import SYSTEM, start, withdraw
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
@@ -48,11 +50,12 @@ def open_conversation(
     """Open a conversation without a message, e.g. for a first word of ours.
 
     Raises:
-        InvalidInput: the subject is empty or too long.
+        InvalidInput: the subject is empty or too long, or the customer's reference or the channel does not fit.
     """
-    subject = subject.strip()
+    subject = _clean(subject)
     if not subject or len(subject) > SUBJECT_LENGTH:
         raise InvalidInput("subject", f"A subject has 1 to {SUBJECT_LENGTH} characters.")
+    _check_origin(customer, channel)
     person = _customer(session, customer)
     return _open(session, person, actor=as_actor(actor), subject=subject, channel=channel)
 
@@ -64,6 +67,7 @@ def receive(
     body: str,
     channel: str,
     conversation_id: int | None = None,
+    resume: bool = False,
     client_id: uuid.UUID | None = None,
     subject: str | None = None,
 ) -> Message:
@@ -73,26 +77,29 @@ def receive(
     it, withdraws a draft that no longer answers the newest words, and asks for a new one.
 
     Args:
+        resume: before a new conversation is opened, continue the customer's latest one if that is still possible. Of
+            two first messages at once the second then follows the first.
         client_id: the client's own id of this message; a resend returns the first one and changes nothing.
         subject: for a new conversation; its first line when left out.
 
     Raises:
-        InvalidInput: the body is empty or longer than ``MESSAGE_LIMIT``.
+        InvalidInput: the body is empty or longer than ``MESSAGE_LIMIT``, or the customer's reference or the channel
+            does not fit.
         NotFound: the conversation is not this customer's.
     """
-    body = _body(body)
-    person = _customer(session, customer)
+    body = clean_body(body)
+    _check_origin(customer, channel)
+    person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
     key = None if client_id is None else f"customer:{person.id}:{client_id}"
     if key is not None and (first := _sent_before(session, key)):
         return first
     actor = Actor.customer(customer)
-    conversation = _conversation_to_continue(session, person, conversation_id)
+    conversation = _named(session, person, conversation_id)
+    if conversation is None and resume:
+        conversation = _latest(session, person)
     if conversation is None:
-        conversation = _open(
-            session, person, actor=actor, subject=(subject or first_line(body))[:SUBJECT_LENGTH], channel=channel
-        )
-    if key is not None and (first := _sent_before(session, key)):  # it came while we waited for the lock
-        return first
+        subject = _clean(subject or "") or first_line(body)
+        conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
     message = _append(session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key)
@@ -106,13 +113,12 @@ def receive(
         message_id=message.id,
         channel=conversation.channel,
     )
-    start(session, conversation)
+    start(session, conversation, actor=SYSTEM)
     return message
 
 
-def _conversation_to_continue(
-    session: Session, person: CustomerRecord, conversation_id: int | None
-) -> Conversation | None:
+def _named(session: Session, person: CustomerRecord, conversation_id: int | None) -> Conversation | None:
+    """The conversation that was named, locked, if it can be continued."""
     if conversation_id is None:
         return None
     conversation = lock(session, conversation_id)
@@ -121,11 +127,17 @@ def _conversation_to_continue(
     return conversation if _resumable(conversation) else None
 
 
+def _latest(session: Session, person: CustomerRecord) -> Conversation | None:
+    """The customer's latest conversation, locked, if it can be continued."""
+    latest = resumable(session, person.ref)
+    return None if latest is None else _named(session, person, latest.id)
+
+
 def _resumable(conversation: Conversation) -> bool:
     if conversation.status is ConversationStatus.OPEN:
         return True
     window = timedelta(seconds=current().settings.reopen_window)
-    return now() - conversation.last_message_at <= window
+    return now() - conversation.last_spoken_at <= window
 
 
 def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: str, channel: str) -> Conversation:
@@ -136,6 +148,15 @@ def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: st
     _changed(session, conversation)
     send_signal(session, signals.conversation_opened, conversation_id=conversation.id, channel=channel)
     return conversation
+
+
+def _check_origin(customer: Customer, channel: str) -> None:
+    """Whether a row can hold who writes, and by which way."""
+    ref = customer.ref
+    if not ref.strip() or len(ref) > REF_LENGTH or "\x00" in ref:
+        raise InvalidInput("customer", f"A customer's reference has 1 to {REF_LENGTH} characters, and no NUL.")
+    if not channel.strip() or len(channel) > CHANNEL_LENGTH or "\x00" in channel:
+        raise InvalidInput("channel", f"A channel's name has 1 to {CHANNEL_LENGTH} characters, and no NUL.")
 
 
 def _customer(session: Session, customer: Customer) -> CustomerRecord:
@@ -157,7 +178,8 @@ def _customer(session: Session, customer: Customer) -> CustomerRecord:
 
 
 def _fit(value: str | None, length: int) -> str | None:
-    return value.strip()[:length] or None if value else None
+    """What the host says of a customer, cut to what their row holds."""
+    return _clean(value)[:length] or None if value else None
 
 
 # --- answering ------------------------------------------------------------------------------------
@@ -175,16 +197,16 @@ def reply(
     """Send a reply to the customer. A resolved conversation is reopened by it.
 
     Args:
-        client_id: the client's own id of this message; a resend returns the first one.
+        client_id: the client's own id of this message; a resend to this conversation returns the first one.
         seen: sequence of the newest message the author had before them.
 
     Raises:
         InvalidInput: the body is empty or too long.
         StaleConversation: the customer has written after ``seen``.
     """
-    actor, body = as_actor(actor), _body(body)
+    actor, body = as_actor(actor), clean_body(body)
     conversation = lock(session, conversation_id)
-    key = _author_key(actor, client_id)
+    key = _author_key(actor, conversation, MessageKind.REPLY, client_id)
     if key is not None and (first := _sent_before(session, key)):
         return first
     check_seen(conversation, seen)
@@ -251,9 +273,9 @@ def add_note(
     Raises:
         InvalidInput: the body is empty or too long.
     """
-    actor, body = as_actor(actor), _body(body)
+    actor, body = as_actor(actor), clean_body(body)
     conversation = lock(session, conversation_id)
-    key = _author_key(actor, client_id)
+    key = _author_key(actor, conversation, MessageKind.NOTE, client_id)
     if key is not None and (first := _sent_before(session, key)):
         return first
     message = _append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key)
@@ -347,7 +369,7 @@ def assign(session: Session, conversation_id: int, *, actor: Acting, assignee: O
     if conversation.assignee_id == new_id:
         return conversation
     conversation.assignee_id = new_id
-    conversation.assignee_name = assignee.name if assignee else None
+    conversation.assignee_name = assignee.name[:NAME_LENGTH] if assignee else None
     data = {"assignee_name": conversation.assignee_name}
     _append(session, conversation, MessageKind.EVENT, actor, event=EventName.ASSIGNED, data=data)
     record(session, actor, "conversation.assign", "conversation", conversation.id, assignee_id=new_id)
@@ -364,7 +386,7 @@ def resumable(session: Session, customer_ref: str) -> Conversation | None:
         select(Conversation)
         .join(Conversation.customer)
         .where(CustomerRecord.ref == customer_ref)
-        .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+        .order_by(Conversation.last_spoken_at.desc(), Conversation.id.desc())
         .limit(1)
     ).one_or_none()
     return conversation if conversation is not None and _resumable(conversation) else None
@@ -526,7 +548,7 @@ def _append(
         body=body,
         author_kind=actor.kind,
         author_id=actor.id,
-        author_name=actor.name[:200],
+        author_name=actor.name,
         client_id=client_id,
         idempotency_key=key,
         draft_id=draft_id,
@@ -539,6 +561,8 @@ def _append(
         conversation.last_message_kind = kind
         conversation.last_author_name = message.author_name
         conversation.preview = " ".join(body.split())[:PREVIEW_LENGTH]
+    if kind in (MessageKind.CUSTOMER, MessageKind.REPLY):
+        conversation.last_spoken_at = message.created_at
     session.flush()
     publish_conversation(session, conversation.id, "message", sequence=message.sequence, kind=kind.value)
     return message
@@ -554,18 +578,31 @@ def _sent_before(session: Session, key: str) -> Message | None:
     ).one_or_none()
 
 
-def _author_key(actor: Actor, client_id: uuid.UUID | None) -> str | None:
-    return None if client_id is None else f"{actor.kind.value}:{actor.id}:{client_id}"
+def _author_key(actor: Actor, conversation: Conversation, kind: MessageKind, client_id: uuid.UUID | None) -> str | None:
+    """What a resend shares with the first one: the same words of the same author, to the same place."""
+    if client_id is None:
+        return None
+    return f"{actor.kind.value}:{actor.id}:{conversation.id}:{kind.value}:{client_id}"
 
 
-def _body(body: str) -> str:
-    body = body.replace("\r\n", "\n").replace("\x00", "").strip()
+def clean_body(body: str) -> str:
+    """Words as a message holds them.
+
+    Raises:
+        InvalidInput: nothing is left of them, or they are longer than ``MESSAGE_LIMIT``.
+    """
+    body = _clean(body.replace("\r\n", "\n"))
     limit = current().settings.message_limit
     if not body:
         raise InvalidInput("body", "There is nothing to send.")
     if len(body) > limit:
         raise InvalidInput("body", f"A message has at most {limit:,} characters; this one has {len(body):,}.")
     return body
+
+
+def _clean(text: str) -> str:
+    """Text without surrounding space, and without NUL, which PostgreSQL cannot store and no keyboard types."""
+    return text.replace("\x00", "").strip()
 
 
 def first_line(body: str) -> str:

@@ -32,7 +32,7 @@ def index(context: JobContext, article_id: int, failures: int = 0) -> None:
     session = context.session
     source = indexing.published(session, article_id)
     if source is None:
-        indexing.remove(session, article_id)
+        indexing.withdraw(session, article_id)
         return
     embedder = context.cairnloop.hooks.embedder() if is_ready(session) else None
     context.release()
@@ -55,4 +55,5 @@ def index(context: JobContext, article_id: int, failures: int = 0) -> None:
             arguments,
             run_at=now() + wait,
             unique_key=indexing.index_key(article_id),
+            keep_earlier=True,  # somebody may have asked for it meanwhile, and sooner
         )

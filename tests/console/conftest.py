@@ -96,6 +96,38 @@ def fragment(operator_client: FlaskClient) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def steps() -> Callable[..., list[dict[str, Any]]]:
+    """``steps(app, read)``: the steps PostgreSQL takes, and took, for the SELECTs of ``read()``."""
+
+    def explain(app: Flask, read: Callable[[], Any]) -> list[dict[str, Any]]:
+        asked: list[tuple[str, Any]] = []
+
+        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if statement.lstrip().upper().startswith("SELECT"):
+                asked.append((statement, parameters))
+
+        with app.app_context():
+            engine = app.extensions["sqlalchemy"].engine
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            read()
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+        with engine.connect() as connection:
+            plans = [
+                connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).scalar_one()
+                for statement, parameters in asked
+            ]
+        return [step for plan in plans for step in within(plan[0]["Plan"])]
+
+    def within(step: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield step
+        for part in step.get("Plans", ()):
+            yield from within(part)
+
+    return explain
+
+
 def waiting_transactions(database_url: str) -> Callable[[], int]:
     """How many connections to this database hold a transaction open and do nothing in it, as while host code runs."""
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -33,7 +33,7 @@ def console_rules(app: Flask) -> Iterator[Rule]:
 
 
 def address(rule: Rule, conversation_id: int = 1, draft_id: int = 1) -> str:
-    values = {"conversation_id": conversation_id, "draft_id": draft_id, "article_id": 1}
+    values = {"conversation_id": conversation_id, "draft_id": draft_id, "article_id": 1, "job_id": 1}
     return re.sub(r"<(?:[^<>]*:)?(\w+)>", lambda part: str(values[part[1]]), rule.rule)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Embedder:
         ("CAIRNLOOP_MESSAGE_LIMIT", 0, "between 1 and 100000"),
         ("CAIRNLOOP_SCHEMA", "public", "a schema of their own"),
         ("CAIRNLOOP_SCHEMA", 'x"; DROP', "letters, digits"),
+        ("CAIRNLOOP_SCHEMA", "x$do$y", "letters, digits"),
         ("CAIRNLOOP_URL_PREFIX", "support/", 'like "/support"'),
         ("CAIRNLOOP_OPERATOR_LOADER", 42, 'a callable or "package.module:attribute"'),
         ("CAIRNLOOP_OPERATOR_LOADER", "no.such.module:thing", "cannot be imported"),
@@ -69,10 +71,28 @@ def test_a_mistake_fails_at_start_and_names_its_key(key: str, value: Any, says: 
     assert says in str(wrong.value)
 
 
-def test_a_secret_is_never_shown() -> None:
-    with pytest.raises(ConfigurationError) as wrong:
-        Settings.load({"CAIRNLOOP_REDIS_URL": [b"redis://:hunter2@host"]})
-    assert "hunter2" not in str(wrong.value)
+@pytest.mark.parametrize(
+    "value",
+    [
+        [b"redis://:hunter2@host"],
+        "hunter2@localhost:6379",
+        ":hunter2@localhost:6379/0",
+        "http://:hunter2@localhost",
+        "redis://:hunter2@localhost:port",
+        "redis://:hunter2@[localhost",
+        "redis://:hunter2@localhost?db=hunter2",
+        "",
+    ],
+)
+def test_a_secret_that_cannot_work_fails_at_start_and_is_never_shown(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="CAIRNLOOP_REDIS_URL") as wrong:
+        Settings.load({"CAIRNLOOP_REDIS_URL": value})
+    assert "hunter2" not in "".join(traceback.format_exception(wrong.value))
+
+
+@pytest.mark.parametrize("value", ["redis://h:1/2?protocol=3", "rediss://u:p@h", "unix:///run/redis.sock?db=3"])
+def test_every_kind_of_address_of_redis_is_taken(value: str) -> None:
+    assert Settings.load({"CAIRNLOOP_REDIS_URL": value}).redis_url == value
 
 
 def test_what_is_missing_or_in_the_wrong_order_is_said() -> None:

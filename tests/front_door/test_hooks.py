@@ -79,7 +79,15 @@ def test_nobody_is_let_in_without_a_verifier(make_app: Callable[..., Flask]) -> 
 
 
 @pytest.mark.parametrize(
-    "answer", [raising, hanging, lambda token: "cleo", lambda token: Customer(""), lambda token: Customer("x" * 201)]
+    "answer",
+    [
+        raising,
+        hanging,
+        lambda token: "cleo",
+        lambda token: Customer(""),
+        lambda token: Customer("x" * 201),
+        lambda token: Customer("a\x00b"),
+    ],
 )
 def test_a_verifier_that_fails_lets_nobody_in_and_refuses_nobody(
     make_app: Callable[..., Flask], answer: Callable[..., Any]

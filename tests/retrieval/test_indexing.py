@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session, scoped_session
 
 from flask_cairnloop import search
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.config import LONGEST_HOOK
+from flask_cairnloop.jobs import JobContext
 from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.jobs.registry import definition
+from flask_cairnloop.jobs.runner import run_row
 from flask_cairnloop.knowledge.models import Article
-from flask_cairnloop.knowledge.service import published_revision
+from flask_cairnloop.knowledge.service import archive, publish, published_revision
 from flask_cairnloop.retrieval import indexing
+from flask_cairnloop.retrieval.jobs import index
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
 from flask_cairnloop.testing import run_jobs
+from tests.support.databases import blocked
+from tests.support.processes import wait_until
 
+ACTOR = Actor.system("test")
 Publish = Callable[..., Article]
 
 
@@ -74,6 +82,83 @@ def test_words_that_are_no_longer_the_published_ones_are_not_written(
     assert indexing.write(session, old, old.pieces(), None, None) is False
     session.rollback()
     assert session.scalars(select(Chunk.content).where(Chunk.article_id == article.id)).all() == ["The new words."]
+
+
+def test_an_article_published_while_it_is_taken_out_stays_in(
+    app: Flask, session: Session, publish_article: Publish, database_url: str
+) -> None:
+    article_id = publish_article("back-again", "A wombat digs.").id
+    archive(session, article_id, actor=ACTOR)
+    session.commit()
+
+    def take_out() -> None:
+        """What a worker does who has looked before the article came back."""
+        with app.app_context():
+            desk = app.extensions["cairnloop"]
+            index(JobContext(desk.session(), desk, 1, 5), article_id)
+            desk.session.commit()
+
+    publish(session, article_id, actor=ACTOR)
+    worker = threading.Thread(target=take_out)
+    worker.start()
+    wait_until(lambda: blocked(database_url))
+    session.commit()
+    worker.join()
+    assert session.scalars(select(Chunk.content).where(Chunk.article_id == article_id)).all() == ["A wombat digs."]
+
+
+def test_an_archived_article_is_taken_out(app: Flask, session: Session, publish_article: Publish) -> None:
+    article_id = publish_article("gone", "A quoll hides.").id
+    archive(session, article_id, actor=ACTOR)
+    session.commit()
+    run_jobs(app)
+    assert session.scalar(select(func.count()).where(Chunk.article_id == article_id)) == 0
+
+
+def test_an_embedder_that_fails_does_not_delay_what_was_asked_for_meanwhile(
+    make_app: Callable[..., Flask], publish_article: Publish, session: scoped_session[Session]
+) -> None:
+    article_id = publish_article("meanwhile", "A potoroo hops.", index=False).id
+    session.remove()
+
+    class AskedAgain(Failing):
+        def embed(self, texts: Sequence[str], kind: object = None) -> Sequence[Sequence[float]]:
+            if not self.works:  # somebody rebuilds the index while this fails
+                asking = other.extensions["sqlalchemy"].session
+                for _ in indexing.queue(asking, [article_id]):
+                    asking.commit()
+            return super().embed(texts, kind)
+
+    embedder = AskedAgain()
+    other = make_app(EMBEDDER=embedder)
+    with other.app_context():
+        desk = other.extensions["sqlalchemy"].session
+        mine = desk.scalars(select(Job).where(Job.unique_key == indexing.index_key(article_id))).one().id
+        desk.rollback()
+        assert run_row(other, mine, "me")
+        again = desk.scalars(select(Job).where(Job.unique_key == indexing.index_key(article_id), Job.id != mine)).one()
+        assert (again.state, again.arguments) == (JobState.QUEUED, {"article_id": article_id})
+        desk.rollback()
+        embedder.works = True
+        run_jobs(other, within=timedelta(0))
+        assert article_id not in indexing.stale(desk)
+        desk.remove()
+
+
+def test_looking_for_stale_articles_reads_no_texts(app: Flask, session: Session, publish_article: Publish) -> None:
+    article_id = publish_article("long", "Long words. " * 100, index=False).id
+    asked: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    engine = app.extensions["sqlalchemy"].engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert article_id in indexing.stale(session)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert not any("body" in statement for statement in asked)
 
 
 def test_when_the_embedder_fails_words_are_found_and_vectors_follow(

@@ -10,23 +10,16 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from simple_websocket import Client, ConnectionClosed
+from simple_websocket import ConnectionClosed
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer
 from tests.support.host import verifier
 from tests.support.processes import Process
+from tests.support.websocket import BrowserClient
 
 Frame = dict[str, Any]
 SECONDS = 15.0
-
-
-class BrowserClient(Client):  # type: ignore[misc]  # simple-websocket has no types
-    """Names the port in ``Host``, as every browser does."""
-
-    def handshake(self) -> None:
-        self.host = f"{self.host}:{self.port}"
-        super().handshake()
 
 
 class Chat:
@@ -92,11 +85,11 @@ class Chat:
 
 @pytest.fixture
 def open_chat(live_server: Process) -> Iterator[Callable[..., Chat]]:
-    """``open_chat(origin=...)`` opens a socket; all of them are closed at the end."""
+    """``open_chat(url, origin=...)`` opens a socket, by default to the live server; all are closed at the end."""
     chats: list[Chat] = []
 
-    def connect(origin: str | None = None) -> Chat:
-        chat = Chat(live_server.url, origin)
+    def connect(url: str = live_server.url, origin: str | None = None) -> Chat:
+        chat = Chat(url, origin)
         chats.append(chat)
         return chat
 

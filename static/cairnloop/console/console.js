@@ -37,6 +37,13 @@
   }
   setInterval(tick, 30000);
 
+  /* What no event tells: that nobody works any more, or works again. */
+  setInterval(() => {
+    if (document.hidden) return;
+    refetch($("#outage"), 0);
+    refetch($("#settings"), 0);
+  }, 15000);
+
   function toast(text, tone = "info") {
     const box = document.createElement("div");
     box.className = "toast" + (tone === "error" ? " is-error" : "");
@@ -278,6 +285,7 @@
     conversation(event) { changed(event); },
     seen() {},
     article() {},
+    watching() {},
     refetch() { refetchAll(); },
     typing(event) {
       if (String(event.conversation_id) !== openConversation()) return;
