@@ -421,7 +421,7 @@ def test_discarding_a_waiting_job_fails_its_draft_and_retrying_it_makes_it_again
     job_service.discard(session, waits.id, actor=MINA)
     session.commit()
     (draft,) = drafts(session, conversation_id)
-    assert (draft.state, draft.failure) == (DraftState.FAILED, "Its job was discarded before it ran.")
+    assert (draft.state, draft.failure) == (DraftState.FAILED, DraftFailure.JOB_DISCARDED)
     assert run_jobs(app) == 0
 
     job_service.retry(session, waits.id, actor=MINA)
