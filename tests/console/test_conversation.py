@@ -160,6 +160,7 @@ FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
         (DraftFailure.HOOK_TIMEOUT, "Your app’s draft engine did not answer in time."),
         (DraftFailure.HOOK_INVALID, "Your app’s draft engine wrote something that does not fit what was found."),
         (DraftFailure.WORKER_LOST, "The work was cut off before the draft was done."),
+        (DraftFailure.JOB_DISCARDED, "Somebody discarded its job before it ran."),
         (DraftFailure.OTHER, "The draft could not be written."),
         ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", "The draft could not be written."),
         (None, "The draft could not be written."),

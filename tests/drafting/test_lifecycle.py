@@ -633,6 +633,7 @@ def test_no_draft_is_longer_than_a_message_may_be(
         ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", DraftFailure.HOOK_TIMEOUT),
         ("The worker was lost while it ran.", DraftFailure.WORKER_LOST),
         (None, DraftFailure.WORKER_LOST),
+        ("Its job was discarded before it ran.", DraftFailure.JOB_DISCARDED),
         ("OperationalError: server closed the connection", DraftFailure.OTHER),
         ("HookFailed: cleo wrote invalid: things", DraftFailure.OTHER),
         ("", DraftFailure.OTHER),
