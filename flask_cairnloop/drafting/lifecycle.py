@@ -116,7 +116,7 @@ def start(session: Session, conversation: Conversation, *, actor: Actor) -> Draf
         session,
         JOB,
         {"conversation_id": conversation.id, "draft_id": draft.id},
-        run_at=now() + timedelta(seconds=delay) if delay else None,
+        delay=timedelta(seconds=delay),
         unique_key=f"{JOB}:{conversation.id}",
     )
     return draft
