@@ -6,10 +6,8 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
@@ -18,14 +16,7 @@ from simple_websocket import Client
 from flask_cairnloop import Customer, receive
 from flask_cairnloop.realtime.publish import publish_now
 from tests.support.processes import Process
-
-
-class BrowserClient(Client):  # type: ignore[misc]  # simple-websocket has no types
-    """Names the port in ``Host``, as every browser does."""
-
-    def handshake(self) -> None:
-        self.host = f"{self.host}:{self.port}"
-        super().handshake()
+from tests.support.sockets import BrowserClient, handshake
 
 
 @contextmanager
@@ -66,22 +57,10 @@ def hears(client: Client) -> None:
 def test_the_handshake_is_refused_to_whoever_may_not_see(
     live_server: Process, operator: str | None, origin: str | None, status: int
 ) -> None:
-    address = urlsplit(live_server.url)
-    headers = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    if origin != "":
-        headers["Origin"] = origin or live_server.url
+    headers = {} if origin == "" else {"Origin": origin or live_server.url}
     if operator:
         headers["X-Operator"] = operator
-    with closing(HTTPConnection(address.hostname or "", address.port, timeout=10)) as connection:
-        connection.request("GET", "/support/live", headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == status
+    assert handshake(live_server.url, "/support/live", headers) == status
 
 
 def test_events_say_what_changed_and_never_what_was_said(live_server: Process, app: Flask) -> None:

@@ -65,12 +65,17 @@ def free_port() -> int:
 
 @contextmanager
 def web_server(
-    env: dict[str, str], *, threads: int = 24, app: str = "tests.support.host:create_app()"
+    env: dict[str, str],
+    *,
+    worker_class: str = "gthread",
+    threads: int = 24,
+    app: str = "tests.support.host:create_app()",
 ) -> Iterator[Process]:
-    """gunicorn with threads, as the README runs it."""
+    """gunicorn with threads, or gevent, as the README runs it."""
     port = free_port()
     command = [
-        *(sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", str(threads)),
+        *(sys.executable, "-m", "gunicorn", "--worker-class", worker_class),
+        *(("--threads", str(threads)) if worker_class == "gthread" else ()),
         *("--bind", f"127.0.0.1:{port}", "--config", "python:flask_cairnloop.realtime.gunicorn"),
         *("--graceful-timeout", "10", "--no-control-socket", app),
     ]
