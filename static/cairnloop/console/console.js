@@ -68,6 +68,15 @@
     if (document.title !== words) document.title = words;
   }
 
+  /* ---------- the host's form token runs out while a page stays open: the newest one goes with every form ---------- */
+
+  const formToken = () => $("#outage input[name=csrf_token]")?.value;
+
+  document.addEventListener("submit", (event) => {
+    const field = event.target.elements.namedItem("csrf_token");
+    if (field && formToken()) field.value = formToken();
+  }, true);
+
   /* ---------- unsent text, kept for each conversation while this tab lives ---------- */
 
   const keptKey = (mode, conversation) => `cairnloop:${mode}-${conversation}`;
@@ -269,7 +278,7 @@
     const sequence = $("#seen")?.dataset.sequence;
     if (!id || !sequence || document.hidden || reading === `${id}:${sequence}`) return;
     reading = `${id}:${sequence}`;
-    const token = $("input[name=csrf_token]")?.value;
+    const token = formToken();
     fetch(`${prefix}/conversations/${id}/read`, {
       method: "POST",
       body: new URLSearchParams({ sequence, ...(token && { csrf_token: token }) }),
@@ -374,8 +383,10 @@
     toast("No answer from the server. What you typed is still here; doing it again is safe.", "error");
   });
   document.addEventListener("htmx:response:error", (event) => {
-    const { status } = event.detail.ctx.response;
+    const { status, headers } = event.detail.ctx.response;
     if (status >= 500) toast("Something went wrong on our side. What you typed is still here; doing it again is safe.", "error");
+    // Not an answer of ours, which say what they mean: a rule of the app around us, such as a form token that ran out.
+    else if (status !== 409 && !headers.has("HX-Trigger")) toast("Your app refused this. Nothing was done and what you typed is still here; reload the page if it happens again.", "error");
   });
   document.addEventListener("cairnloop:toast", (event) => {
     toast(event.detail.text, event.detail.tone);
@@ -516,7 +527,10 @@
     action();
   });
 
-  document.addEventListener("visibilitychange", markRead);
+  document.addEventListener("visibilitychange", () => {
+    markRead();
+    if (!document.hidden) refetch($("#outage"), 0);
+  });
 
   /* Without a Mac the shortcut is Ctrl. */
   if (!/Mac|iPhone|iPad/.test(navigator.platform)) {
