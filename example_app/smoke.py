@@ -32,13 +32,12 @@ from sqlalchemy import select
 
 from example_app import create_app
 from example_app.models import Account, Role, User, db
+from flask_cairnloop import DraftKind, Strength
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.jobs.models import WorkerKind, WorkerProcess
 from flask_cairnloop.jobs.queries import worker_states
-from flask_cairnloop.retrieval.types import Strength
 
 SECONDS = 60.0
 COVERED = "How do I connect a new tracker to one of our bikes?"

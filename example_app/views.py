@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from example_app import hooks, people, signin, story
 from example_app.models import Account, Activity, Booking, Charge, Role, Tracker, User, db
+from flask_cairnloop import disconnect_operator
 
 pages = Blueprint("example", __name__)
 
@@ -125,7 +126,10 @@ def login() -> AnyResponse | tuple[str, int] | str:
 def logout() -> AnyResponse:
     """Sign out of one role, or of both."""
     role = request.form.get("role", "")
+    operator = hooks.signed_in_operator()
     signin.sign_out(Role(role) if role in list(Role) else None)
+    if operator is not None and hooks.signed_in_operator() is None:
+        disconnect_operator(operator.id)  # what they have open elsewhere in this browser hears nothing more
     return redirect(url_for("example.start"), 303)
 
 

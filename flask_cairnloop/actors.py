@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from flask_cairnloop.hooks import Customer, Operator
@@ -58,3 +58,24 @@ class Actor:
     @classmethod
     def system(cls, name: str) -> Actor:
         return cls(ActorKind.SYSTEM, f"system:{name}", "Cairnloop")
+
+
+# What may be named as the actor: hosts have an Operator or a Customer at hand.
+Acting: TypeAlias = "Actor | Operator | Customer"
+
+
+def as_actor(who: Acting) -> Actor:
+    """Whoever acts, as an actor.
+
+    Raises:
+        TypeError: it is none of the three.
+    """
+    from flask_cairnloop.hooks import Customer, Operator
+
+    if isinstance(who, Actor):
+        return who
+    if isinstance(who, Operator):
+        return Actor.operator(who)
+    if isinstance(who, Customer):
+        return Actor.customer(who)
+    raise TypeError(f"The actor is {type(who).__name__}; name an Actor, an Operator or a Customer.")

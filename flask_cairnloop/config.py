@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from redis.connection import parse_url
+
 from flask_cairnloop.errors import ConfigurationError
 
 PREFIX = "CAIRNLOOP_"
+LONGEST_HOOK = 60  # seconds any one call of host code is waited for; the time of the jobs is reckoned from it
+TEN_YEARS = 10 * 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +39,28 @@ class Key:
     check: Callable[[Any], str | None] | None = None
 
 
-_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_ $-]{0,62}")
+# No `$`: a name with it could end a dollar-quoted block of our migrations.
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]{0,62}")
 
 
 def _schema(value: str) -> str | None:
     if value.lower() == "public" or value.lower().startswith("pg_") or value.lower() == "information_schema":
         return "our tables need a schema of their own, so that no migration of yours can touch them"
     if not _SCHEMA.fullmatch(value):
-        return "use 1 to 63 letters, digits, spaces or _ $ -, beginning with a letter"
+        return "use 1 to 63 letters, digits, spaces or _ -, beginning with a letter"
     return None
 
 
 def _prefix(value: str) -> str | None:
     return None if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value) else 'it must look like "/support"'
+
+
+def _redis_url(value: str) -> str | None:
+    try:
+        parse_url(value)  # type: ignore[no-untyped-call]
+    except ValueError:  # its words may hold the value, which is secret
+        return 'it must be a URL like "redis://host:6379/0", "rediss://…" or "unix:///path"'
+    return None
 
 
 def _namespace(value: str) -> str | None:
@@ -69,20 +82,9 @@ def _ancestors(value: list[str]) -> str | None:
     return _origins([origin for origin in value if origin != "'self'"])
 
 
-def _positive(value: float) -> str | None:
-    return None if value > 0 else "it must be greater than zero"
-
-
-def _not_negative(value: float) -> str | None:
-    return None if value >= 0 else "it must not be negative"
-
-
-def _fraction(value: float) -> str | None:
-    return None if 0 <= value <= 1 else "it must lie between 0 and 1"
-
-
-def _message_limit(value: int) -> str | None:
-    return None if 1 <= value <= 100_000 else "it must lie between 1 and 100000"
+def _between(low: float, high: float) -> Callable[[float], str | None]:
+    """A check that also refuses what is no finite number."""
+    return lambda value: None if low <= value <= high else f"it must lie between {low} and {high}"
 
 
 KEYS: tuple[Key, ...] = (
@@ -94,12 +96,14 @@ KEYS: tuple[Key, ...] = (
         "redis://localhost:6379/0",
         "Redis or Valkey for RQ and live updates. Losing it loses no data.",
         secret=True,
+        check=_redis_url,
     ),
     Key(
         "REDIS_NAMESPACE",
         "str",
         "cairnloop",
-        "Prefix of our names in Redis. Set it where two installs share one Redis database.",
+        "Prefix of our names in Redis. Set it where two installs share one Redis server: live updates do not stop at "
+        "the number of a database.",
         check=_namespace,
     ),
     Key("PRODUCT_NAME", "str", "Support", "What customers and operators read as the desk's name."),
@@ -114,7 +118,8 @@ KEYS: tuple[Key, ...] = (
         "AUTHORIZE",
         "hook",
         None,
-        "`(operator, permission, subject) -> bool`: finer permissions. Unset: the operator's own set decides.",
+        "`(operator, permission, subject) -> bool`: finer permissions, also for each row of a list. Unset: the "
+        "operator's own set decides.",
     ),
     Key("LOGIN_URL", "str", "", "Where an operator who is not signed in is sent, with `?next=`. Empty: 401."),
     Key(
@@ -127,7 +132,7 @@ KEYS: tuple[Key, ...] = (
         "CONTEXT_PROVIDER",
         "hook",
         None,
-        "`(customer, conversation_id) -> Mapping`: what the operator sees about the customer; nested mappings become "
+        "`(customer, conversation) -> Mapping`: what the operator sees about the customer; nested mappings become "
         "titled sections.",
     ),
     Key(
@@ -182,32 +187,33 @@ KEYS: tuple[Key, ...] = (
         "int",
         14 * 86_400,
         "Seconds after its last message in which a resolved conversation is resumed; later words open a new one.",
-        check=_not_negative,
+        check=_between(0, TEN_YEARS),
     ),
-    Key("MESSAGE_LIMIT", "int", 10_000, "Longest message in characters.", check=_message_limit),
-    Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_fraction),
-    Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_fraction),
+    Key("MESSAGE_LIMIT", "int", 10_000, "Longest message in characters.", check=_between(1, 100_000)),
+    Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_between(0, 1)),
+    Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_between(0, 1)),
     Key(
         "DRAFT_DELAY",
         "float",
         1.0,
         "Seconds of quiet after a customer's message before the draft is made, so that three lines make one draft.",
-        check=_not_negative,
+        check=_between(0, 3600),
     ),
     Key(
         "RETENTION_JOBS",
         "int",
         7 * 86_400,
         "Seconds that jobs are kept after they ended well or were discarded. Dead ones stay until somebody decides.",
-        check=_not_negative,
+        check=_between(0, TEN_YEARS),
     ),
     Key(
         "HOOK_TIMEOUT",
         "float",
         5.0,
-        "Seconds a host hook may take before it counts as failed; `DRAFT_GENERATOR`, and `EMBEDDER` for passages, have "
-        "at least 60.",
-        check=_positive,
+        f"Seconds a host hook may take before it counts as failed, at most {LONGEST_HOOK}; `DRAFT_GENERATOR`, and "
+        f"`EMBEDDER` for passages, always have {LONGEST_HOOK}. A job has time for all its hooks: one that uses its "
+        "whole time fails alone.",
+        check=_between(0.05, LONGEST_HOOK),
     ),
 )
 
@@ -272,13 +278,11 @@ def _value(key: Key, config: Mapping[str, Any]) -> Any:
     if not fits(value):
         shown = "" if key.secret else f" ({value!r})"
         raise ConfigurationError(f"{name} is {type(value).__name__}{shown}; it must be {wanted}.")
-    if key.kind == "float":
-        value = float(value)
     wrong = key.check(value) if key.check else None
     if wrong:
-        shown = "" if key.secret else f" is {value!r};"
+        shown = ":" if key.secret else f" is {value!r};"
         raise ConfigurationError(f"{name}{shown} {wrong}.")
-    return value
+    return float(value) if key.kind == "float" else value
 
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")

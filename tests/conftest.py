@@ -8,14 +8,17 @@
 | `app`, `session`, `client`, `operator_client` | function | the host app on them, in this process |
 | `fresh_database_url`, `empty_database_url` | function | a database for one test: migrated, or with nothing in it |
 | `redis` | function | a client of the module's Redis database |
+| `late_redis` | function | an address of it that works only when the test says so |
 | `operator`, `customer` | function | Mina; a customer nobody has seen before |
 | `live_server`, `worker` | module | gunicorn and `flask cairnloop worker` as processes of their own |
+| `serve` | function | an app of this process behind a real port, for tests that change what it waits for |
 | `browser`, `new_page`, `page` | session, function | Chromium; contexts with a clean console are checked at the end |
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -27,6 +30,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from redis import Redis
 from sqlalchemy.orm import Session
+from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import TestResponse
 
 from example_app.servers import Servers
@@ -107,6 +111,20 @@ def redis(redis_url: str) -> Iterator[Redis]:
         yield client
 
 
+@pytest.fixture
+def late_redis(redis: Redis, redis_url: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """``(url, let_in)``: an address of the same Redis that is refused until ``let_in()`` is called."""
+    name = f"late-{uuid.uuid4().hex[:8]}"
+    separator = "&" if "?" in redis_url else "?"
+    yield (
+        f"{redis_url}{separator}username={name}&password=secret",
+        lambda: redis.acl_setuser(
+            name, enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], categories=["+@all"]
+        ),
+    )
+    redis.acl_deluser(name)
+
+
 @pytest.fixture(scope="module")
 def config(worker_number: int) -> dict[str, Any]:
     """Keys of the module's host app. Pub/sub crosses database numbers, so every test process has its own names."""
@@ -139,6 +157,7 @@ def close(app: Flask) -> None:
         app.extensions["sqlalchemy"].engine.dispose()
     cairnloop = app.extensions["cairnloop"]
     cairnloop.hub.stop()
+    cairnloop.publisher.stop()
     cairnloop.redis.close()
 
 
@@ -213,6 +232,23 @@ def live_server(database_url: str, redis_url: str, config: dict[str, Any]) -> It
 def worker(database_url: str, redis_url: str, config: dict[str, Any]) -> Iterator[processes.Process]:
     with processes.worker(processes.environment(database_url, redis_url, **config)) as process:
         yield process
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Flask], str]]:
+    """``serve(app)`` answers for an app from threads of this process; returns its URL."""
+    servers: list[BaseWSGIServer] = []
+
+    def start(app: Flask) -> str:
+        server = make_server("127.0.0.1", 0, app, threaded=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -30,12 +30,14 @@ depends_on = None
 cairnloop_version = {to}
 
 
-def upgrade() -> None:
-    migrations.upgrade(op, from_={from_}, to={to})
+def upgrade(engine_name: str = "") -> None:
+    if not engine_name:  # the default one, where an app has several databases
+        migrations.upgrade(op, from_={from_}, to={to})
 
 
-def downgrade() -> None:
-    migrations.downgrade(op, from_={to}, to={from_})
+def downgrade(engine_name: str = "") -> None:
+    if not engine_name:
+        migrations.downgrade(op, from_={to}, to={from_})
 '''
 
 

@@ -1,8 +1,8 @@
 """The operators' live socket: tells open pages what to fetch again. No text of a customer passes through it.
 
 Server → client: ``{"type": …, "conversation_id": …, …}`` as services published it, and ``{"type": "refetch"}`` at the
-start and whenever something may have been missed: nothing is replayed, what is shown is read again. Client → server:
-``watch`` (a conversation, for its typing) and ``typing`` (in it).
+start, every minute and whenever something may have been missed: nothing is replayed, what is shown is read again.
+Client → server: ``watch`` (a conversation, for its typing; answered by ``watching``) and ``typing`` (in it).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flask_cairnloop.console.access import Answer, admit
 from flask_cairnloop.context import current
 from flask_cairnloop.errors import HookFailed
 from flask_cairnloop.hooks import Operator, Permission, Subject
-from flask_cairnloop.realtime.events import CONSOLE, Event, Refetch, conversation_topic
+from flask_cairnloop.realtime.events import CONSOLE, DISCONNECT, Event, Refetch, conversation_topic, operator_topic
 from flask_cairnloop.realtime.hub import Subscription
 from flask_cairnloop.realtime.publish import publish_now
 from flask_cairnloop.realtime.sockets import CloseCode, Socket, Sockets
@@ -44,9 +44,10 @@ def live(socket: Socket) -> None:
     """Pass events on until the operator goes or may no longer see them."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     environ = dict(request.environ)
-    session = _Live(app, g.cairnloop_operator)
+    session = _Live(app, environ, g.cairnloop_operator)
     checked = time.monotonic()
-    with current().hub.subscribe([CONSOLE], wake=socket.wake) as subscription:
+    topics = [CONSOLE, operator_topic(session.operator.id)]
+    with current().hub.subscribe(topics, wake=socket.wake) as subscription:
         # What came between the reading of the page, or the cut of an earlier socket, and this moment was not heard.
         socket.send(json.dumps(session.outgoing(Refetch())))
         while True:
@@ -56,19 +57,26 @@ def live(socket: Socket) -> None:
                     socket.close(CloseCode.POLICY, "Signed out")
                     return
                 checked = time.monotonic()
+                # A process that ends between its commit and its event has told nobody.
+                socket.send(json.dumps(session.outgoing(Refetch())))
+            if isinstance(item, Event) and item.type == DISCONNECT:
+                socket.close(CloseCode.POLICY, "Signed out")
+                return
+            words = None
             if isinstance(item, Event | Refetch):
                 words = session.outgoing(item)
-                if words is not None:
-                    socket.send(json.dumps(words))
             elif item is not None:
-                session.incoming(item, subscription)
+                words = session.incoming(item, subscription)
+            if words is not None:
+                socket.send(json.dumps(words))
 
 
 class _Live:
     """What one socket knows: who is at it, and which conversations it watches."""
 
-    def __init__(self, app: Flask, operator: Operator) -> None:
+    def __init__(self, app: Flask, environ: dict[str, Any], operator: Operator) -> None:
         self.app = app
+        self.environ = environ
         self.operator = operator
         self.watched: set[int] = set()
         self._typed = 0.0
@@ -86,39 +94,50 @@ class _Live:
             words["name"] = str(item.data.get("name", ""))[:200]
         return {"type": item.type, **words}
 
-    def incoming(self, frame: str | bytes, subscription: Subscription) -> None:
-        """Act on a frame of the page. Anything that is not one is ignored: nothing here may cost a page its socket."""
+    def incoming(self, frame: str | bytes, subscription: Subscription) -> Mapping[str, Any] | None:
+        """Act on a frame of the page; what to answer. Anything that is no frame is ignored: nothing here may cost a
+        page its socket."""
         try:
             message = json.loads(frame)
             kind, conversation_id = message["type"], message["conversation_id"]
         except (ValueError, TypeError, KeyError, RecursionError):
-            return
+            return None
         if type(conversation_id) is not int or not 0 < conversation_id < 2**63:
-            return
-        if kind == "watch" and conversation_id not in self.watched and len(self.watched) < WATCHED:
-            self.watched.add(conversation_id)
-            subscription.add(conversation_topic(conversation_id))
-        elif kind == "typing":
+            return None
+        if kind == "watch" and self._watch(conversation_id, subscription):
+            return {"type": "watching", "conversation_id": conversation_id}
+        if kind == "typing":
             self._typing(conversation_id)
+        return None
+
+    def _watch(self, conversation_id: int, subscription: Subscription) -> bool:
+        if conversation_id in self.watched:
+            return True
+        if len(self.watched) >= WATCHED or not self._may(Permission.CONVERSATIONS_READ, conversation_id):
+            return False
+        self.watched.add(conversation_id)
+        subscription.add(conversation_topic(conversation_id))
+        return True
 
     def _typing(self, conversation_id: int) -> None:
         if conversation_id not in self.watched or time.monotonic() - self._typed < TYPING_SECONDS:
             return
         self._typed = time.monotonic()
-        with self.app.app_context():
-            cairnloop = current()
-            if cairnloop.hooks.authorize(
-                self.operator, Permission.CONVERSATIONS_REPLY, Subject("conversation", conversation_id)
-            ):
-                publish_now(
-                    cairnloop,
-                    conversation_topic(conversation_id),
-                    "typing",
-                    conversation_id=conversation_id,
-                    author="operator",
-                    name=self.operator.name,
-                    by=self.operator.id,
-                )
+        if self._may(Permission.CONVERSATIONS_REPLY, conversation_id):
+            publish_now(
+                self.app.extensions["cairnloop"],
+                conversation_topic(conversation_id),
+                "typing",
+                conversation_id=conversation_id,
+                author="operator",
+                name=self.operator.name,
+                by=self.operator.id,
+            )
+
+    def _may(self, permission: Permission, conversation_id: int) -> bool:
+        """Ask the host, as on a page. Who is refused hears nothing of it: there is nothing to read, or to tell."""
+        with self.app.request_context(self.environ):
+            return current().hooks.authorize(self.operator, permission, Subject("conversation", conversation_id))
 
 
 def _still_admitted(app: Flask, environ: dict[str, Any], operator: Operator) -> bool:

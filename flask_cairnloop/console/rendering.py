@@ -107,6 +107,13 @@ def console_path() -> str:
     return request.script_root + current().settings.url_prefix
 
 
+def own_page(address: str, prefix: str) -> str:
+    """An address if it is a page of the console, else its home: never a way to another site."""
+    inside = address == prefix or address.startswith((f"{prefix}/", f"{prefix}?"))
+    clean = "\\" not in address and "//" not in address and address.isprintable()
+    return address if inside and clean else f"{prefix}/"
+
+
 def theme() -> str:
     """The reader's chosen theme, ``system`` unless they chose."""
     chosen = request.cookies.get(THEME_COOKIE, "")
@@ -118,7 +125,7 @@ def waiting_count() -> int | None:
     session = current().session()
     try:
         with session.begin_nested():
-            return queries.view_counts(session)[View.WAITING]
+            return queries.waiting(session)
     except SQLAlchemyError:  # a page that has nothing to do with it must not fail for it
         current().app.logger.exception("the number of waiting customers could not be read")
         return None
@@ -160,7 +167,7 @@ def register(blueprint: Blueprint) -> None:
 
     @blueprint.context_processor
     def helpers() -> dict[str, Any]:
-        from flask_cairnloop.console.access import may
+        from flask_cairnloop.console.access import may, may_open
 
         return {
             "asset": asset,
@@ -171,6 +178,7 @@ def register(blueprint: Blueprint) -> None:
             "View": View,
             "Permission": Permission,
             "may": may,
+            "may_open": may_open,
             "waiting_count": waiting_count,
             "outage": outage,
             "operator": g.get("cairnloop_operator"),

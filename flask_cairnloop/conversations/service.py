@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop import signals
-from flask_cairnloop.actors import NAME_LENGTH, Actor, ActorKind
+from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
@@ -45,7 +45,7 @@ CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
 
 
 def open_conversation(
-    session: Session, *, customer: Customer, actor: Actor, subject: str, channel: str = "host"
+    session: Session, *, customer: Customer, actor: Acting, subject: str, channel: str = "host"
 ) -> Conversation:
     """Open a conversation without a message, e.g. for a first word of ours.
 
@@ -57,7 +57,7 @@ def open_conversation(
         raise InvalidInput("subject", f"A subject has 1 to {SUBJECT_LENGTH} characters.")
     _check_origin(customer, channel)
     person = _customer(session, customer)
-    return _open(session, person, actor=actor, subject=subject, channel=channel)
+    return _open(session, person, actor=as_actor(actor), subject=subject, channel=channel)
 
 
 def receive(
@@ -189,7 +189,7 @@ def reply(
     session: Session,
     conversation_id: int,
     *,
-    actor: Actor,
+    actor: Acting,
     body: str,
     client_id: uuid.UUID | None = None,
     seen: int | None = None,
@@ -204,7 +204,7 @@ def reply(
         InvalidInput: the body is empty or too long.
         StaleConversation: the customer has written after ``seen``.
     """
-    body = clean_body(body)
+    actor, body = as_actor(actor), clean_body(body)
     conversation = lock(session, conversation_id)
     key = _author_key(actor, conversation, MessageKind.REPLY, client_id)
     if key is not None and (first := _sent_before(session, key)):
@@ -266,14 +266,14 @@ def send(
 
 
 def add_note(
-    session: Session, conversation_id: int, *, actor: Actor, body: str, client_id: uuid.UUID | None = None
+    session: Session, conversation_id: int, *, actor: Acting, body: str, client_id: uuid.UUID | None = None
 ) -> Message:
     """Add an internal note. It never reaches the customer and changes nothing else.
 
     Raises:
         InvalidInput: the body is empty or too long.
     """
-    body = clean_body(body)
+    actor, body = as_actor(actor), clean_body(body)
     conversation = lock(session, conversation_id)
     key = _author_key(actor, conversation, MessageKind.NOTE, client_id)
     if key is not None and (first := _sent_before(session, key)):
@@ -296,13 +296,14 @@ def check_seen(conversation: Conversation, seen: int | None) -> None:
 # --- resolving and reopening ----------------------------------------------------------------------
 
 
-def resolve(session: Session, conversation_id: int, *, actor: Actor, seen: int | None = None) -> Conversation:
+def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int | None = None) -> Conversation:
     """Mark a conversation as done; its open draft is withdrawn and the host is told by a job.
 
     Raises:
         IllegalTransition: it is resolved already.
         StaleConversation: the customer has written after ``seen``.
     """
+    actor = as_actor(actor)
     conversation = lock(session, conversation_id)
     _check_step(conversation, "be resolved")
     check_seen(conversation, seen)
@@ -325,14 +326,14 @@ def resolve(session: Session, conversation_id: int, *, actor: Actor, seen: int |
     return conversation
 
 
-def reopen(session: Session, conversation_id: int, *, actor: Actor) -> Conversation:
+def reopen(session: Session, conversation_id: int, *, actor: Acting) -> Conversation:
     """Open a resolved conversation again.
 
     Raises:
         IllegalTransition: it is open.
     """
     conversation = lock(session, conversation_id)
-    _reopen(session, conversation, actor)
+    _reopen(session, conversation, as_actor(actor))
     return conversation
 
 
@@ -360,8 +361,9 @@ def _step(conversation: Conversation, step: str) -> None:
     conversation.status = TRANSITIONS[step][1]
 
 
-def assign(session: Session, conversation_id: int, *, actor: Actor, assignee: Operator | None) -> Conversation:
+def assign(session: Session, conversation_id: int, *, actor: Acting, assignee: Operator | None) -> Conversation:
     """Hand a conversation to an operator, or to nobody. Handing it to whom it belongs changes nothing."""
+    actor = as_actor(actor)
     conversation = lock(session, conversation_id)
     new_id = assignee.id if assignee else None
     if conversation.assignee_id == new_id:

@@ -10,12 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop.clock import now
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus
 from flask_cairnloop.drafting import engine, lifecycle, marks, question
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
-from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
@@ -24,6 +25,9 @@ from flask_cairnloop.retrieval.grounding import assess
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import SearchResults, Strength
 
+# Seconds. Host code is asked four times at most: the question's vector, the generator or (for our own engine) two more
+# vectors, the policy. Each may use its whole time; the rest is ours.
+TIMEOUT = 4 * LONGEST_HOOK + 60
 EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
 
 
@@ -48,20 +52,42 @@ class _Outcome:
     policy_reason: str | None
 
 
-def give_up(context: JobContext, *, conversation_id: int) -> None:
-    """The last attempt failed: say so on the draft, where the operator can ask for another."""
-    conversation = conversations.lock(context.session, conversation_id)
-    draft = lifecycle.find_open(context.session, conversation.id)
-    if draft is not None and draft.state is DraftState.GENERATING:
-        draft.failure = (context.error or "The worker was lost.")[:500]
-        lifecycle.step(context.session, draft, "fail", lifecycle.SYSTEM)
+def give_up(context: JobContext, *, conversation_id: int, draft_id: int) -> None:
+    """The draft will not be made: say so on it, where the operator can ask for another."""
+    found = _locked(context.session, conversation_id, draft_id)
+    if found is not None and found.state is DraftState.GENERATING:
+        found.failure = DraftFailure.of(context.error).value
+        lifecycle.step(context.session, found, "fail", context.actor or lifecycle.SYSTEM)
 
 
-@job(lifecycle.JOB, queue=QueueName.INTERACTIVE, max_attempts=3, timeout=90, on_dead=give_up)
-def draft(context: JobContext, *, conversation_id: int) -> None:
-    """Make the draft a conversation waits for, if it still waits for one."""
-    _begin_again(context.session, conversation_id)
-    task = _read(context.session, conversation_id)
+def make_again(context: JobContext, *, conversation_id: int, draft_id: int) -> None:
+    """Somebody runs the job again: its failed draft is being made again, and its page says so."""
+    found = _locked(context.session, conversation_id, draft_id)
+    if found is not None and found.state is DraftState.FAILED:
+        found.failure = None
+        lifecycle.step(context.session, found, "be tried again", context.actor or lifecycle.SYSTEM)
+
+
+def _locked(session: Session, conversation_id: int, draft_id: int) -> Draft | None:
+    """The draft a job was made for, its conversation locked; ``None`` when they were deleted."""
+    try:
+        conversations.lock(session, conversation_id)
+    except NotFound:
+        return None
+    return lifecycle.find(session, draft_id)
+
+
+@job(
+    lifecycle.JOB,
+    queue=QueueName.INTERACTIVE,
+    max_attempts=3,
+    timeout=TIMEOUT,
+    on_dead=give_up,
+    on_retry=make_again,
+)
+def draft(context: JobContext, *, conversation_id: int, draft_id: int) -> None:
+    """Make a draft, if its conversation still waits for it."""
+    task = _read(context.session, draft_id)
     if task is None:
         return
     context.release()
@@ -69,24 +95,11 @@ def draft(context: JobContext, *, conversation_id: int) -> None:
     _write(context, conversation_id, task, outcome)
 
 
-def _begin_again(session: Session, conversation_id: int) -> None:
-    """A job that was retried by a person: its failed draft is being made again, and its page says so meanwhile."""
-    found = lifecycle.find_open(session, conversation_id)
-    if found is None or found.state is not DraftState.FAILED:
-        return
-    conversations.lock(session, conversation_id)
-    found = lifecycle.find_open(session, conversation_id)
-    if found is not None and found.state is DraftState.FAILED:
-        found.failure = None
-        lifecycle.step(session, found, "be tried again", lifecycle.SYSTEM)
-        session.commit()
-
-
-def _read(session: Session, conversation_id: int) -> _Task | None:
+def _read(session: Session, draft_id: int) -> _Task | None:
     row = session.execute(
         select(Draft, Conversation)
         .join(Conversation, Conversation.id == Draft.conversation_id)
-        .where(Draft.conversation_id == conversation_id, Draft.state == DraftState.GENERATING)
+        .where(Draft.id == draft_id, Draft.state == DraftState.GENERATING)
         .options(joinedload(Conversation.customer))
     ).one_or_none()
     if row is None:
@@ -116,11 +129,12 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         task.asked.clarifications,
         task.customer.name,
     )
+    limit = context.cairnloop.settings.message_limit
     proposal = hooks.generate_draft(grounding)
     if proposal is None:
-        proposal = engine.compose(grounding, _likeness(hooks))
+        proposal = engine.compose(grounding, _likeness(hooks), limit)
     else:
-        check(proposal, grounding, context.cairnloop.settings.message_limit)
+        check(proposal, grounding, limit)
     decision, reason = hooks.automation_policy(
         DraftInfo(
             conversation_id,
@@ -129,7 +143,7 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
             grounding.assessment.strength,
             grounding.assessment.score,
             task.asked.question,
-            _sent(proposal),
+            marks.sent(proposal),
             proposal.engine,
         )
     )
@@ -162,7 +176,7 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
         raise refuse("kind is no DraftKind")
     if not all(map(_storable, _texts(proposal))):
         raise refuse("a text is no text, or holds NUL")
-    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(_sent(proposal)) <= limit:
+    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(marks.sent(proposal)) <= limit:
         raise refuse("the text is empty or too long")
     if proposal.kind is DraftKind.REPLY and grounding.assessment.strength is not Strength.STRONG:
         raise refuse("a reply needs strong grounding")
@@ -183,11 +197,6 @@ def _texts(proposal: Proposal) -> Iterator[str]:
 def _storable(text: object) -> bool:
     """Whether PostgreSQL can hold it: it refuses NUL, and a lone surrogate, which is no character."""
     return isinstance(text, str) and "\x00" not in text and text.encode(errors="ignore").decode() == text
-
-
-def _sent(proposal: Proposal) -> str:
-    """A proposal's text as the customer would read it."""
-    return marks.without(proposal.body, {citation.number for citation in proposal.citations})
 
 
 def _likeness(hooks: Hooks) -> engine.Likeness:
@@ -220,10 +229,9 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
         conversation = conversations.lock(session, conversation_id)
     except NotFound:
         return
-    found = lifecycle.find_open(session, conversation_id)
+    found = lifecycle.find(session, task.draft_id)
     if (
         found is None
-        or found.id != task.draft_id
         or found.state is not DraftState.GENERATING
         or conversation.status is not ConversationStatus.OPEN
         or conversation.last_customer_sequence != found.answers_sequence

@@ -115,7 +115,7 @@ def start(session: Session, conversation: Conversation, *, actor: Actor) -> Draf
     enqueue(
         session,
         JOB,
-        {"conversation_id": conversation.id},
+        {"conversation_id": conversation.id, "draft_id": draft.id},
         run_at=now() + timedelta(seconds=delay) if delay else None,
         unique_key=f"{JOB}:{conversation.id}",
     )
@@ -133,6 +133,11 @@ def withdraw(session: Session, conversation: Conversation, *, because: str, acto
         draft.superseded_by = because
         step(session, draft, "be superseded", actor, because=because)
         session.flush()  # before a new open draft is added: there is one at most
+
+
+def find(session: Session, draft_id: int) -> Draft | None:
+    """A draft as it is now. Call it under the conversation's lock to rely on it."""
+    return session.get(Draft, draft_id, populate_existing=True)
 
 
 def find_open(session: Session, conversation_id: int) -> Draft | None:

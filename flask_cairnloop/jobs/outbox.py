@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rq.job import Job as RQJob
-from sqlalchemy import text
+from sqlalchemy import case, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -51,6 +51,7 @@ def enqueue(
     *,
     run_at: datetime | None = None,
     unique_key: str | None = None,
+    keep_earlier: bool = False,
 ) -> int:
     """Ask for a job in the caller's transaction.
 
@@ -59,6 +60,7 @@ def enqueue(
         run_at: not before this time; now when left out.
         unique_key: while an unclaimed job has this key no second one is made; the one there moves to ``run_at``
             instead and takes the new arguments. A request that comes while the job runs makes a successor.
+        keep_earlier: leave one that is due before ``run_at`` as it is.
 
     Returns:
         The id of the job's row.
@@ -80,14 +82,16 @@ def enqueue(
     }
     statement = insert(Job).values(values)
     if unique_key is not None:
+        changes = {
+            **{key: getattr(statement.excluded, key) for key in ("arguments", "state", "run_at", "lease_until")},
+            # One that waits for another attempt has a full series for the new request.
+            "max_attempts": Job.attempt + wanted.max_attempts,
+        }
+        if keep_earlier:
+            earlier = Job.run_at <= statement.excluded.run_at
+            changes = {key: case((earlier, getattr(Job, key)), else_=value) for key, value in changes.items()}
         statement = statement.on_conflict_do_update(
-            index_elements=[Job.unique_key],
-            index_where=text(UNCLAIMED),
-            set_={
-                **{key: getattr(statement.excluded, key) for key in ("arguments", "state", "run_at", "lease_until")},
-                # One that waits for another attempt has a full series for the new request.
-                "max_attempts": Job.attempt + wanted.max_attempts,
-            },
+            index_elements=[Job.unique_key], index_where=text(UNCLAIMED), set_=changes
         )
     session.flush()
     job_id, attempt = session.execute(statement.returning(Job.id, Job.attempt)).one()
@@ -159,13 +163,7 @@ def push(cairnloop: Cairnloop, pushes: Iterable[Push]) -> None:
 
 
 def _publish_all(items: list[tuple[Cairnloop, dict[str, Any]]]) -> None:
-    from flask_cairnloop.realtime.publish import publish_many
-
-    cairnloop = items[0][0]
-    events = list({repr(item): item for _, item in items}.values())
-    with cairnloop.breaker.guard() as usable:
-        if usable:
-            publish_many(cairnloop.redis, f"{cairnloop.settings.redis_namespace}:events", events)
+    items[0][0].publisher.send(*{repr(item): item for _, item in items}.values())
 
 
 def _send_signals(items: list[tuple[Cairnloop, tuple[Signal, dict[str, Any]]]]) -> None:

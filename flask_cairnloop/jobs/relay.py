@@ -160,9 +160,6 @@ def _take_back(cairnloop: Cairnloop, session: Session) -> int:
         .with_for_update(skip_locked=True)
     ).all()
     for row in rows:
-        claim = Claim(
-            row.id, row.name, row.arguments, row.attempt, row.max_attempts, row.unique_key, row.claimed_by or ""
-        )
         log.warning("Job %s (%s) was lost by %s", row.id, row.name, row.claimed_by)
-        fail(cairnloop, session, claim, "The worker was lost while it ran.")
+        fail(cairnloop, session, Claim.of(row), "The worker was lost while it ran.")
     return len(rows)

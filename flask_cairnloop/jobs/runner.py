@@ -17,6 +17,7 @@ from sqlalchemy import exists, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import now
 from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.jobs.registry import GiveUp, JobContext, JobDefinition, definition, short_error
@@ -46,6 +47,10 @@ class Claim:
     max_attempts: int
     unique_key: str | None
     claimer: str
+
+    @classmethod
+    def of(cls, row: Job) -> Claim:
+        return cls(row.id, row.name, row.arguments, row.attempt, row.max_attempts, row.unique_key, row.claimed_by or "")
 
 
 def serve(app: Flask) -> str:
@@ -162,29 +167,38 @@ def fail(cairnloop: Cairnloop, session: Session, claim: Claim, error: str, *, fi
 
 
 def _has_successor(session: Session, claim: Claim) -> bool:
-    """Whether a newer job for the same thing waits: then the last word is its, not ours."""
-    return claim.unique_key is not None and bool(
-        session.scalar(
-            select(
-                exists().where(Job.unique_key == claim.unique_key, Job.state.in_(UNCLAIMED_STATES), Job.id != claim.id)
-            )
-        )
-    )
+    """Whether a newer job for the same thing waits, or runs already: then the last word is its, not ours."""
+    if claim.unique_key is None:
+        return False
+    others = exists().where(Job.unique_key == claim.unique_key, Job.id != claim.id)
+    waits = others.where(Job.state.in_(UNCLAIMED_STATES))
+    runs = others.where(Job.state == JobState.RUNNING, Job.id > claim.id)
+    return bool(session.scalar(select(waits | runs)))
 
 
 def _tell_dead(cairnloop: Cairnloop, session: Session, claim: Claim, error: str) -> None:
     try:
+        with session.begin_nested():
+            last_word(cairnloop, session, claim, error)
+    except Exception:
+        log.exception("The last word of job %s (%s) failed", claim.id, claim.name)
+
+
+def last_word(cairnloop: Cairnloop, session: Session, claim: Claim, error: str, actor: Actor | None = None) -> None:
+    """Let a job's room say what it means that the job will not run any more.
+
+    Args:
+        error: why it will not.
+        actor: who decided it, if anybody did.
+    """
+    try:
         found: JobDefinition = definition(claim.name)
     except GiveUp:
         return
-    if found.on_dead is None:
-        return
-    try:
-        with session.begin_nested():
-            context = JobContext(session, cairnloop, claim.attempt, claim.max_attempts, error)
-            found.on_dead(context, **claim.arguments)
-    except Exception:
-        log.exception("The last word of job %s (%s) failed", claim.id, claim.name)
+    if found.on_dead is not None:
+        found.on_dead(
+            JobContext(session, cairnloop, claim.attempt, claim.max_attempts, error, actor), **claim.arguments
+        )
 
 
 def backoff(attempt: int) -> timedelta:

@@ -79,10 +79,11 @@ def _start(cairnloop: Cairnloop, child: Child) -> None:
         return
     status = 1
     try:
+        # Ctrl-C goes to the terminal's whole foreground group, and a second one makes an RQ worker drop its job. Out
+        # of that group, the children hear of a stop from the parent alone, and once.
+        os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        # Ctrl-C reaches the whole group: only the parent listens to it, and tells the children in order.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         with cairnloop.app.app_context():
             cairnloop.engine.dispose(close=False)
         _die_with(parent)

@@ -11,8 +11,9 @@ from flask_cairnloop.realtime.events import (
     channel_name,
     conversation_topic,
     customer_topic,
+    operator_topic,
 )
-from flask_cairnloop.realtime.publish import disconnect, publish_many, publish_now
+from flask_cairnloop.realtime.publish import disconnect, disconnect_operator, publish_many, publish_now
 
 __all__ = [
     "CONSOLE",
@@ -22,6 +23,8 @@ __all__ = [
     "conversation_topic",
     "customer_topic",
     "disconnect",
+    "disconnect_operator",
+    "operator_topic",
     "publish_many",
     "publish_now",
 ]

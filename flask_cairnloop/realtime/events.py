@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CONSOLE = "console"
+EVERYBODY = "everybody"  # every subscriber hears this topic, as a `Refetch`
+DISCONNECT = "disconnect"  # the type of an event that ends a session; nothing may stand in for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ def conversation_topic(conversation_id: int) -> str:
 
 def customer_topic(ref: str) -> str:
     return f"customer:{ref}"
+
+
+def operator_topic(operator_id: str) -> str:
+    return f"operator:{operator_id}"
 
 
 def encode(event: Mapping[str, Any]) -> str:

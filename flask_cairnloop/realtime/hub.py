@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flask_cairnloop.realtime.events import Event, Refetch, decode
+from flask_cairnloop.realtime.events import DISCONNECT, EVERYBODY, Event, Refetch, decode
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,10 @@ class Subscription:
     def _put(self, item: Event | Refetch) -> None:
         with self._ready:
             if isinstance(item, Refetch) or len(self._items) >= self._size:
-                self._items.clear()  # one refetch stands for all of them
-                self._items.append(Refetch())
+                # One refetch stands for all of them, but for an end of the session, which reading does not tell.
+                ends = [one for one in (*self._items, item) if isinstance(one, Event) and one.type == DISCONNECT]
+                self._items.clear()
+                self._items.extend([Refetch(), *ends[:1]])
             else:
                 self._items.append(item)
             self._ready.notify()
@@ -189,16 +191,22 @@ class Hub:
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe":
             # Whatever was published before this moment was not heard by us.
-            with self._lock:
-                everybody = list(self._all)
-            for subscription in everybody:
-                subscription._put(Refetch())
+            self._all_read_again()
         elif message["type"] == "message":
             event = decode(message["data"])
             if event is None:
                 log.warning("Something that is no event arrived on %s", self._channel)
                 return
+            if event.topic == EVERYBODY:  # somebody could not publish for a while
+                self._all_read_again()
+                return
             with self._lock:
                 listeners = list(self._listeners.get(event.topic, ()))
             for subscription in listeners:
                 subscription._put(event)
+
+    def _all_read_again(self) -> None:
+        with self._lock:
+            everybody = list(self._all)
+        for subscription in everybody:
+            subscription._put(Refetch())

@@ -26,7 +26,7 @@ def embed(embedder: Embedder, texts: Sequence[str], kind: Literal["query", "pass
         EmbeddingFailed: in every other case, whatever the embedder did.
     """
     try:
-        answer = [[float(number) for number in vector] for vector in embedder.embed(texts, kind)]
+        answer = [[float(number) for number in vector] for vector in embedder.embed(texts, kind=kind)]
     except EmbeddingFailed:
         raise
     except HookFailed as fault:

@@ -16,7 +16,7 @@ from flask_cairnloop.database.base import quoted_schema
 from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.types import Embedder, Lane, LaneState, Passage, SearchResults
-from flask_cairnloop.retrieval.vectors import is_ready
+from flask_cairnloop.retrieval.vectors import home
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,11 @@ FROM scored ORDER BY score DESC, id
 """
 
 # Exact: every passage is compared. An article brings its three nearest passages and those the keyword lane found.
+# `{vectors}` is where pgvector lives: its names are found there whatever the search path of this connection is.
 VECTOR = """
 WITH near AS MATERIALIZED (
-    SELECT chunks.id, chunks.article_id, 1 - (embedding <=> CAST(:vector AS vector)) AS similarity
+    SELECT chunks.id, chunks.article_id,
+           1 - (embedding OPERATOR({vectors}.<=>) CAST(:vector AS {vectors}.vector)) AS similarity
     FROM {schema}.chunk_embeddings
     JOIN {schema}.chunks ON chunks.id = chunk_embeddings.chunk_id
     JOIN {schema}.revisions ON revisions.id = chunks.revision_id AND revisions.state = 'published'
@@ -226,9 +228,10 @@ def _vector_lane(
         "chunks": [chunk for candidate in found.values() for chunk in candidate.keyword],
     }
     try:
-        if not is_ready(session):
+        vectors = home(session)
+        if vectors is None:
             return Lane("vector", LaneState.OFF, "pgvector is not available in this database.")
-        rows = _rows(session, VECTOR, values)
+        rows = _rows(session, VECTOR.replace("{vectors}", vectors), values)
     except SQLAlchemyError as fault:
         return _down("vector", fault)
     for row in rows:

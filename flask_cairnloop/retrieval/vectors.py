@@ -9,10 +9,24 @@ from flask_cairnloop.database.base import quoted_schema
 from flask_cairnloop.database.migrations.v0001 import VECTORS
 
 
+def home(session: Session) -> str | None:
+    """The quoted name of the schema that pgvector's type and operators live in, which need not be on the search path.
+
+    ``None`` where there is no table for vectors: pgvector was missing when our schema was made.
+    """
+    found: str | None = session.execute(
+        text(
+            "SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
+            " WHERE extname = 'vector' AND to_regclass(:name) IS NOT NULL"
+        ),
+        {"name": f"{quoted_schema(session)}.chunk_embeddings"},
+    ).scalar_one_or_none()
+    return found
+
+
 def is_ready(session: Session) -> bool:
-    """Whether the table for vectors exists. It does not where pgvector was missing when the schema was made."""
-    name = f"{quoted_schema(session)}.chunk_embeddings"
-    return bool(session.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": name}).scalar_one())
+    """Whether vectors can be kept and compared."""
+    return home(session) is not None
 
 
 def prepare(session: Session) -> bool:

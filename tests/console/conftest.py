@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
+from sqlalchemy.engine import make_url
 
 from flask_cairnloop import Customer, receive
 from flask_cairnloop.clock import now
@@ -124,6 +126,22 @@ def steps() -> Callable[..., list[dict[str, Any]]]:
             yield from within(part)
 
     return explain
+
+
+def waiting_transactions(database_url: str) -> Callable[[], int]:
+    """How many connections to this database hold a transaction open and do nothing in it, as while host code runs."""
+    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def count() -> int:
+        with psycopg.connect(url, autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    return count
 
 
 @pytest.fixture

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.routing import Rule
 
-from flask_cairnloop import Operator
-from flask_cairnloop.console.preferences import own_page
+from flask_cairnloop import Actor, Customer, Operator, Permission, Subject
+from flask_cairnloop.console.rendering import own_page
+from flask_cairnloop.conversations import queries as reading
+from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.knowledge.models import Article
+from flask_cairnloop.knowledge.service import publish, save_article
+from tests.conftest import Client
 from tests.console.conftest import Desk
 
 OPERATIONS = ("cairnloop.static", "cairnloop.widget", "cairnloop.health", "cairnloop.ready", "cairnloop.metrics")
@@ -129,6 +137,34 @@ def test_whoever_is_not_signed_in_is_sent_to_the_host_and_back(make_app: Callabl
     assert answer.headers["HX-Redirect"] == "/login?via=desk&next=%2Fsupport"
 
 
+def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: Callable[..., Flask]) -> None:
+    """Every form of the console, sent without a script: what it leads to after the sign-in is a page that opens."""
+    app = make_app(LOGIN_URL="/login")
+    desk, client = Desk(app), app.test_client()
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id)
+    page = f"/support/conversations/{conversation_id}"
+    for rule in console_rules(app):
+        if "POST" not in (rule.methods or ()):
+            continue
+        answer = client.post(
+            address(rule, conversation_id, draft_id),
+            data={"next": "/support/inbox?view=open"},
+            headers={"Origin": "http://localhost"},
+        )
+        back = parse_qs(urlsplit(answer.location).query)["next"]
+        assert back == ["/support/inbox?view=open" if rule.endpoint == "cairnloop.set_theme" else page]
+        assert signed_in(app).get(back[0]).status_code == 200
+    below = client.post(
+        f"{page}/reply", headers={"Origin": "http://localhost"}, environ_overrides={"SCRIPT_NAME": "/a"}
+    )
+    assert below.location == f"/login?next=%2Fa%2Fsupport%2Fconversations%2F{conversation_id}"
+    astray = client.post(
+        "/support/preferences/theme", data={"next": "https://evil.example/"}, headers={"Origin": "http://localhost"}
+    )
+    assert astray.location == "/login?next=%2Fsupport%2F"
+
+
 def test_what_does_not_exist_is_a_calm_404(operator_client: FlaskClient, fragment: Callable[..., Any]) -> None:
     for path in ("conversations/999999", "conversations/9223372036854775807", "knowledge/999999"):
         answer = operator_client.get(f"/support/{path}")
@@ -168,3 +204,159 @@ def test_behind_a_proxy_that_mounts_the_app_lower_every_address_carries_its_root
     answer = operator_client.post("/support/preferences/theme", data=form, environ_overrides=below)
     assert answer.location == "/desk/support/inbox"
     assert "Path=/desk/support" in answer.headers["Set-Cookie"]
+
+
+# --- what the host decides row by row ---
+
+
+class Discretion:
+    """An ``AUTHORIZE`` that keeps single things from Mina, and remembers what it was asked."""
+
+    def __init__(self, waiting_transactions: Callable[[], int] = lambda: 0) -> None:
+        self.refused: set[Subject] = set()
+        self.asked: list[tuple[Permission, Subject | None]] = []
+        self.waited: set[int] = set()
+        self._waiting_transactions = waiting_transactions
+
+    def __call__(self, operator: Operator, permission: Permission, subject: Subject | None) -> bool:
+        self.asked.append((permission, subject))
+        self.waited.add(self._waiting_transactions())
+        return operator.id != "mina" or subject not in self.refused
+
+    def refuse(self, kind: str, *ids: int) -> None:
+        self.refused |= {Subject(kind, id_) for id_ in ids}
+
+
+def article(app: Flask, slug: str) -> int:
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        made = save_article(session, slug=slug, title=slug, body="Words", actor=Actor.system("test"))
+        publish(session, made.id, actor=Actor.system("test"))
+        session.commit()
+        return int(made.id)
+
+
+def signed_in(app: Flask) -> FlaskClient:
+    app.test_client_class = Client
+    client = app.test_client()
+    client.environ_base.update(HTTP_ORIGIN="http://localhost", HTTP_X_OPERATOR="mina")
+    return client
+
+
+def test_what_the_host_refuses_stands_in_no_list(make_app: Callable[..., Flask]) -> None:
+    may = Discretion()
+    app = make_app(AUTHORIZE=may)
+    desk, client = Desk(app), signed_in(app)
+    cleo = Customer("cleo-discreet", "Cleo Marsh")
+    secret = desk.ask("A very private matter", customer=cleo)
+    plain = desk.ask("An everyday question", customer=cleo)
+    desk.draft(secret)
+    private, public = article(app, "private-page"), article(app, "public-page")
+    may.refuse("conversation", secret)
+    may.refuse("article", private)
+
+    def page(path: str) -> str:
+        answer = client.get(f"/support{path}")
+        assert answer.status_code == 200
+        return answer.get_data(as_text=True)
+
+    conversation = f"/conversations/{plain}"
+    for path in ("/", "/inbox", "/inbox?view=all", "/inbox?view=draft_ready", conversation, f"{conversation}/context"):
+        shown = page(path)
+        assert "private matter" not in shown, path
+        assert f"/conversations/{secret}" not in shown, path
+    assert "An everyday question" in page("/")
+    assert f'data-row="{plain}"' in page("/inbox")
+    listed = page("/knowledge")
+    assert f"/support/knowledge/{public}" in listed
+    assert "private-page" not in listed
+    for path in (f"/conversations/{secret}", f"/inbox/rows/{secret}", f"/knowledge/{private}"):
+        assert client.get(f"/support{path}").status_code == 403
+
+
+def test_a_list_of_which_nothing_may_be_seen_says_so_and_counts_are_of_all(make_app: Callable[..., Flask]) -> None:
+    may = Discretion()
+    app = make_app(AUTHORIZE=may)
+    desk, client = Desk(app), signed_in(app)
+    cleo = Customer("cleo-unseen", "Cleo Marsh")
+    shown, hidden = desk.ask("One", customer=cleo), desk.ask("Two", customer=cleo)
+    article(app, "unseen")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        may.refuse("conversation", *session.scalars(select(Conversation.id).where(Conversation.id != shown)))
+        may.refuse("article", *session.scalars(select(Article.id)))
+        waiting = reading.view_counts(session)[reading.View.WAITING]
+    may.refuse("conversation", shown)
+    for path in ("/support/", "/support/inbox", "/support/inbox?view=all", "/support/knowledge"):
+        page = client.get(path).get_data(as_text=True)
+        assert "What your account may not open is left out." in page, path
+        for untrue in (
+            "Everyone has an answer",
+            "Nobody is waiting for you",
+            "No conversations yet",
+            "no articles yet",
+        ):
+            assert untrue not in page, path
+        assert f'data-waiting="{waiting}"' in page
+    may.refused -= {Subject("conversation", shown)}
+    panel = client.get(f"/support/conversations/{shown}/context").get_data(as_text=True)
+    assert "This is the first one" not in panel
+    assert str(hidden) not in re.findall(r"conversations/(\d+)", panel)
+
+
+def test_a_page_of_refused_rows_leads_on_to_the_next(make_app: Callable[..., Flask]) -> None:
+    may = Discretion()
+    app = make_app(AUTHORIZE=may)
+    desk, client = Desk(app), signed_in(app)
+    last = desk.ask("Said before all the others")
+    may.refuse("conversation", *(desk.ask(f"Number {n}") for n in range(reading.PAGE_SIZE)))
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        everything = set(session.scalars(select(Conversation.id)))
+    seen, path, pages = [], "/support/inbox?view=all", 0
+    while path:
+        page = client.get(path).get_data(as_text=True)
+        seen += [int(found) for found in re.findall(r'data-row="(\d+)"', page)]
+        more = re.search(r'<li id="more"[^>]*><a href="([^"]+)"', page)
+        path, pages = more[1].replace("&amp;", "&") if more else "", pages + 1
+        assert not (more and "That is everything" in page)
+    assert pages > 1
+    assert last in seen
+    assert set(seen) == {id_ for id_ in everything if Subject("conversation", id_) not in may.refused}
+    assert len(seen) == len(set(seen))
+
+
+def test_no_transaction_of_ours_waits_for_the_host_and_nothing_is_asked_twice(
+    make_app: Callable[..., Flask], waiting_transactions: Callable[[], int]
+) -> None:
+    may = Discretion(waiting_transactions)
+    app = make_app(AUTHORIZE=may)
+    desk, client = Desk(app), signed_in(app)
+    cleo = Customer("cleo-patient", "Cleo Marsh")
+    conversation_id = desk.ask(customer=cleo)
+    draft_id = desk.draft(conversation_id)
+    desk.ask("Earlier", customer=cleo)
+    article_id = article(app, "asked-once")
+    one = f"/conversations/{conversation_id}"
+    fragment = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": "div#timeline"}
+    visits: list[tuple[str, dict[str, str] | None, dict[str, str]]] = [
+        ("/", None, {}),
+        ("/inbox", None, {}),
+        (one, None, {}),
+        (one, None, fragment),
+        (f"{one}/context", None, {}),
+        (f"/inbox/rows/{conversation_id}", None, {}),
+        ("/knowledge", None, {}),
+        (f"/knowledge/{article_id}", None, {}),
+        ("/conversations/999999", None, {}),
+        (f"{one}/read", {"sequence": "1"}, {}),
+        (f"{one}/reply", {"body": "Too early", "seen": "0", "client_id": str(uuid.uuid4())}, {}),
+        (f"{one}/note", {"body": "A note", "client_id": str(uuid.uuid4())}, fragment),
+        (f"{one}/drafts/{draft_id}/approve", {"seen": "9"}, fragment),
+    ]
+    for path, form, headers in visits:
+        may.asked.clear()
+        client.open(f"/support{path}", method="POST" if form else "GET", data=form, headers=headers)
+        assert may.asked, path
+        assert len(may.asked) == len(set(may.asked)), path
+        assert may.waited == {0}, path

@@ -16,8 +16,9 @@ from flask_cairnloop import Customer, Operator, reply, resolve
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import now
 from flask_cairnloop.conversations import queries as reading
-from flask_cairnloop.conversations.queries import Cursor, View
+from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting.types import DraftKind
+from flask_cairnloop.paging import Cursor
 from tests.console.conftest import Desk
 from tests.support.host import OPERATORS
 
@@ -58,6 +59,15 @@ def test_how_many_wait_stands_on_every_page_and_can_be_asked_for_alone(
     assert numbers == {shown(alone)}
     assert int(shown(alone)) >= 1
     assert alone.count("<span") == 1
+
+
+def test_the_number_on_a_page_that_counts_nothing_else_is_one_count(
+    desk: Desk, operator_client: FlaskClient, queries: Callable[[], Any]
+) -> None:
+    desk.ask()
+    with queries() as seen:
+        operator_client.get("/support/knowledge")
+    assert [statement.count("count(") for statement in seen if "count(" in statement] == [1]
 
 
 def test_each_view_shows_what_its_name_says(app: Flask, desk: Desk, operator_client: FlaskClient) -> None:

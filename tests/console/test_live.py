@@ -6,27 +6,30 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from flask import Flask
-from simple_websocket import Client
+from flask import Flask, current_app
+from simple_websocket import Client, ConnectionClosed
 
-from flask_cairnloop import Customer, receive
+from flask_cairnloop import Customer, disconnect_operator, receive
+from flask_cairnloop.console import live
 from flask_cairnloop.realtime.publish import publish_now
-from tests.support.processes import Process
-from tests.support.sockets import BrowserClient, handshake
+from tests.support.host import SEALED
+from tests.support.processes import Process, environment, web_server
+from tests.support.websocket import BrowserClient, handshake
 
 
 @contextmanager
-def listening(server: Process, operator: str) -> Iterator[Client]:
-    address = server.url.replace("http", "ws", 1) + "/support/live"
-    client = BrowserClient(address, headers={"Origin": server.url, "X-Operator": operator})
+def listening(url: str, operator: str) -> Iterator[Client]:
+    address = url.replace("http", "ws", 1) + "/support/live"
+    client = BrowserClient(address, headers={"Origin": url, "X-Operator": operator})
     try:
         yield client
     finally:
-        client.close()
+        with suppress(ConnectionClosed):
+            client.close()
         client.thread.join(5)
         client.sock.close()
 
@@ -65,7 +68,7 @@ def test_the_handshake_is_refused_to_whoever_may_not_see(
 
 def test_events_say_what_changed_and_never_what_was_said(live_server: Process, app: Flask) -> None:
     secret = f"very private words {uuid.uuid4().hex}"
-    with listening(live_server, "mina") as client:
+    with listening(live_server.url, "mina") as client:
         hears(client)
         client.send("no json")
         client.send(json.dumps({"type": "typing"}))
@@ -84,11 +87,11 @@ def test_events_say_what_changed_and_never_what_was_said(live_server: Process, a
 
 def test_typing_passes_between_those_who_look_at_the_same_conversation(live_server: Process, app: Flask) -> None:
     watch = json.dumps({"type": "watch", "conversation_id": 4711})
-    with listening(live_server, "mina") as mina, listening(live_server, "omar") as omar:
+    with listening(live_server.url, "mina") as mina, listening(live_server.url, "omar") as omar:
         for client in (mina, omar):
             hears(client)
             client.send(watch)
-        time.sleep(0.5)  # nothing answers a watch
+            frames(client, lambda frame: frame == {"type": "watching", "conversation_id": 4711})
         mina.send(json.dumps({"type": "typing", "conversation_id": 4711}))
         seen = frames(omar, lambda frame: frame["type"] == "typing")
         assert seen[-1] == {"type": "typing", "conversation_id": 4711, "author": "operator", "name": "Mina Keller"}
@@ -100,3 +103,64 @@ def test_typing_passes_between_those_who_look_at_the_same_conversation(live_serv
         seen = frames(mina, lambda frame: frame["type"] == "typing")
         seen = [frame for frame in seen if frame["type"] != "refetch"]
         assert seen == [{"type": "typing", "conversation_id": 4711, "author": "customer"}], "not her own, no name"
+
+
+def test_who_may_not_read_a_conversation_does_not_hear_who_types_in_it(
+    database_url: str, redis_url: str, config: dict[str, Any], app: Flask
+) -> None:
+    keys = {**config, "AUTHORIZE": "tests.support.host:all_but_sealed"}
+    opened = 4711
+    with (
+        web_server(environment(database_url, redis_url, **keys)) as server,
+        listening(server.url, "mina") as mina,
+        listening(server.url, "omar") as omar,
+    ):
+        for client in (mina, omar):
+            hears(client)
+            for conversation_id in (SEALED, opened):
+                client.send(json.dumps({"type": "watch", "conversation_id": conversation_id}))
+
+        def say() -> None:
+            """What Omar and the customer type, first in the conversation that is kept from both operators."""
+            for conversation_id in (SEALED, opened):
+                omar.send(json.dumps({"type": "typing", "conversation_id": conversation_id}))
+                topic = f"conversation:{conversation_id}"
+                publish_now(
+                    app.extensions["cairnloop"], topic, "typing", conversation_id=conversation_id, author="customer"
+                )
+
+        heard: set[tuple[int, str]] = set()
+        expected = {(opened, "customer"), (opened, "operator")}
+        deadline = time.monotonic() + 20
+        while not heard >= expected and time.monotonic() < deadline:
+            say()  # again until both watches have been read: nothing answers them
+            while (frame := mina.receive(timeout=0.2)) is not None:
+                words = json.loads(frame)
+                if words["type"] == "typing":
+                    heard.add((words["conversation_id"], words["author"]))
+    assert heard == expected
+
+
+def test_a_page_reads_again_every_minute_whatever_was_heard(
+    app: Flask, serve: Callable[[Flask], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "RECHECK_SECONDS", 0.2)
+    with listening(serve(app), "mina") as client:
+        for _ in range(4):  # at the start, when the hub hears, and from then on by the clock alone
+            hears(client)
+
+
+def test_a_disconnected_operator_hears_nothing_more_and_colleagues_do(live_server: Process, app: Flask) -> None:
+    with listening(live_server.url, "mina") as mina, listening(live_server.url, "omar") as omar:
+        for client in (mina, omar):
+            hears(client)
+        with app.app_context():
+            assert disconnect_operator("mina")
+            receive(
+                current_app.extensions["sqlalchemy"].session, customer=Customer("live-2"), body="Hi", channel="widget"
+            )
+            current_app.extensions["sqlalchemy"].session.commit()
+        with pytest.raises(ConnectionClosed) as closed:
+            frames(mina, lambda frame: frame["type"] == "message")
+        assert closed.value.reason == 1008
+        frames(omar, lambda frame: frame["type"] == "message")

@@ -68,6 +68,34 @@ def test_a_first_message_opens_a_conversation_that_waits_on_us(session: Session,
     assert {"conversation.open", "message.receive"} <= set(actions)
 
 
+@pytest.mark.parametrize("kind", ["actor", "operator", "customer"])
+def test_whoever_acts_may_be_named_as_the_host_knows_them(session: Session, customer: Customer, kind: str) -> None:
+    omar = Operator("omar", "Omar Reyes")
+    who = {"actor": Actor.operator(omar), "operator": omar, "customer": customer}[kind]
+    expected = Actor.customer(customer) if kind == "customer" else Actor.operator(omar)
+    conversation = open_conversation(session, customer=customer, actor=who, subject="Shoes")
+    messages = [
+        reply(session, conversation.id, actor=who, body="A word."),
+        add_note(session, conversation.id, actor=who, body="A note."),
+    ]
+    resolve(session, conversation.id, actor=who)
+    reopen(session, conversation.id, actor=who)
+    assign(session, conversation.id, actor=who, assignee=omar)
+    assert {(m.author_kind, m.author_id, m.author_name) for m in messages} == {
+        (expected.kind, expected.id, expected.name)
+    }
+    entries = session.scalars(
+        select(AuditEntry).where(AuditEntry.subject_type == "conversation", AuditEntry.subject_id == conversation.id)
+    ).all()
+    assert [(entry.actor_kind, entry.actor_id) for entry in entries] == [(expected.kind, expected.id)] * 6
+
+
+def test_nobody_is_no_actor(session: Session, customer: Customer) -> None:
+    conversation = ask(session, customer)
+    with pytest.raises(TypeError, match="an Operator or a Customer"):
+        reply(session, conversation.id, actor="mina", body="A word.")  # type: ignore[arg-type]
+
+
 def test_a_resend_changes_nothing(session: Session, customer: Customer) -> None:
     client_id = uuid.uuid4()
     first = ask(session, customer, client_id=client_id)
@@ -471,3 +499,5 @@ def test_any_order_of_steps_keeps_the_row_true(session: Session, steps: list[str
     assert (conversation.status is ConversationStatus.RESOLVED) is resolved
     spoken = [turn for turn in turns if turn in (MessageKind.CUSTOMER, MessageKind.REPLY, EventName.RESOLVED)]
     assert (conversation.waiting_since is not None) is (spoken[-1] is MessageKind.CUSTOMER)
+    said = [row.created_at for row in rows if row.kind in (MessageKind.CUSTOMER, MessageKind.REPLY)]
+    assert conversation.last_spoken_at == said[-1]

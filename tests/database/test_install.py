@@ -12,6 +12,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from example_app.servers import Servers
+from tests.support import databases
+
 APP = """
 import os
 
@@ -39,6 +42,8 @@ class Invoice(db.Model):
 app = Flask(__name__)
 app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["HOST_DATABASE_URL"]
 app.config["CAIRNLOOP_SCHEMA"] = os.environ.get("HOST_SCHEMA", "cairnloop")
+if "HOST_SECOND_DATABASE_URL" in os.environ:
+    app.config["SQLALCHEMY_BINDS"] = {"reports": os.environ["HOST_SECOND_DATABASE_URL"]}
 db.init_app(app)
 Cairnloop(app)
 # After Cairnloop on purpose: the order must not matter.
@@ -66,6 +71,20 @@ class Host:
         )
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def python(self, code: str) -> str:
+        """Run a script of the host beside its app, and return what it prints."""
+        (self.folder / "script.py").write_text(code, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "script.py"],
+            cwd=self.folder,
+            env={**os.environ, "HOST_DATABASE_URL": self.url, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         plain = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -143,20 +162,12 @@ def test_another_schema_beside_decoys_of_the_same_names_in_public(host: Host) ->
     host.flask("db", "init")
     host.flask("cairnloop", "install")
     host.flask("db", "upgrade")
-    (host.folder / "write.py").write_text(
+    host.python(
         "from app import app, db\n"
         "from flask_cairnloop import Customer, receive\n"
         "with app.app_context():\n"
         "    receive(db.session, customer=Customer('c-1'), body='Hello there', channel='widget')\n"
-        "    db.session.commit()\n",
-        encoding="utf-8",
-    )
-    subprocess.run(
-        [sys.executable, "write.py"],
-        cwd=host.folder,
-        env={**os.environ, "HOST_DATABASE_URL": host.url, **host.env},
-        check=True,
-        timeout=60,
+        "    db.session.commit()\n"
     )
 
     assert host.tables("Help Desk") >= OURS
@@ -180,6 +191,30 @@ def test_two_heads_are_refused_and_nothing_is_written(host: Host) -> None:
     assert host.revisions() == before
 
 
+def test_a_host_with_several_databases_gets_the_tables_in_its_default_one(
+    host: Host, servers: Servers, worker_number: int
+) -> None:
+    with databases.database(servers.database_url, f"second{worker_number}", of_template=False) as second_url:
+        host.env["HOST_SECOND_DATABASE_URL"] = second_url
+        host.flask("db", "init", "--multidb")
+        host.flask("cairnloop", "install")
+
+        host.flask("db", "upgrade", "--sql")
+        assert "articles" in (host.folder / ".sql").read_text()
+        assert "articles" not in (host.folder / "reports.sql").read_text()
+
+        host.flask("db", "upgrade")
+
+        second = Host(host.folder, second_url)
+        assert host.tables("cairnloop") >= OURS
+        assert second.tables("cairnloop") == set()
+        assert second.tables("public") == {"alembic_version"}
+
+        host.flask("db", "downgrade", "base")
+
+        assert host.tables("cairnloop") == set()
+
+
 def test_offline_sql_is_complete(host: Host) -> None:
     host.flask("db", "init")
     host.flask("cairnloop", "install")
@@ -191,6 +226,63 @@ def test_offline_sql_is_complete(host: Host) -> None:
     assert "CREATE TRIGGER audit_entries_append_only" in script
     host.sql(script[script.index("BEGIN;") : script.rindex("COMMIT;") + 7].replace("INFO", "-- INFO"))
     assert host.tables("cairnloop") >= OURS
+
+
+def guide(host: Host) -> str:
+    """A file with one article."""
+    text = "---\ntitle: Resetting the gauge\n---\nHold the brass button for ten seconds.\n"
+    (host.folder / "guide.md").write_text(text, encoding="utf-8")
+    return "guide.md"
+
+
+SEARCH = """
+from app import app, db
+from flask_cairnloop import search
+from flask_cairnloop.testing import run_jobs
+
+run_jobs(app)
+with app.app_context():
+    found = search(db.session, "How do I reset the gauge?")
+    print([passage.title for passage in found.passages])
+    print([(lane.name, lane.state.value) for lane in found.lanes])
+"""
+# Vectors are written one by one, many at once, and changed; what is read is what was written.
+COPY_VECTORS = """
+from app import app, db
+from flask_cairnloop.retrieval.models import ChunkEmbedding
+from sqlalchemy import insert, select
+
+with app.app_context():
+    row = db.session.scalars(select(ChunkEmbedding)).one()
+    many = [{"chunk_id": row.chunk_id, "model": f"many-{n}", "embedding": [n, 1.5]} for n in range(3)]
+    returned = db.session.scalars(insert(ChunkEmbedding).returning(ChunkEmbedding.embedding), many).all()
+    print([list(vector) for vector in returned])
+    db.session.add(ChunkEmbedding(chunk_id=row.chunk_id, model="one", embedding=row.embedding))
+    db.session.flush()
+    db.session.expire_all()
+    one = db.session.get(ChunkEmbedding, (row.chunk_id, "one"))
+    print(len(one.embedding), list(one.embedding) == list(row.embedding))
+    one.embedding = [2, 4]
+    db.session.flush()
+    db.session.expire_all()
+    print(list(one.embedding))
+"""
+
+
+def test_pgvector_in_a_schema_that_is_on_nobodys_search_path(host: Host) -> None:
+    host.sql('CREATE SCHEMA "Our Extensions"')
+    host.sql('CREATE EXTENSION vector SCHEMA "Our Extensions"')
+    host.flask("db", "init")
+    host.flask("cairnloop", "install")
+    host.flask("db", "upgrade")
+    host.flask("cairnloop", "kb", "import", guide(host))
+
+    seen = host.python(SEARCH)
+
+    assert "Resetting the gauge" in seen
+    assert "('keyword', 'ok')" in seen
+    assert "('vector', 'ok')" in seen
+    assert host.python(COPY_VECTORS).splitlines() == ["[[0.0, 1.5], [1.0, 1.5], [2.0, 1.5]]", "384 True", "[2.0, 4.0]"]
 
 
 def test_without_pgvector_everything_is_installed_and_search_goes_by_keyword(
@@ -210,30 +302,8 @@ def test_without_pgvector_everything_is_installed_and_search_goes_by_keyword(
         host.flask("db", "upgrade")
         assert host.tables("cairnloop") >= OURS
         assert "chunk_embeddings" not in host.tables("cairnloop")
-        (host.folder / "guide.md").write_text(
-            "---\ntitle: Resetting the gauge\n---\nHold the brass button for ten seconds.\n", encoding="utf-8"
-        )
-        (host.folder / "look.py").write_text(
-            "from app import app, db\n"
-            "from flask_cairnloop import search\n"
-            "from flask_cairnloop.testing import run_jobs\n"
-            "run_jobs(app)\n"
-            "with app.app_context():\n"
-            "    found = search(db.session, 'How do I reset the gauge?')\n"
-            "    print([passage.title for passage in found.passages])\n"
-            "    print([(lane.name, lane.state.value) for lane in found.lanes])\n",
-            encoding="utf-8",
-        )
-        host.flask("cairnloop", "kb", "import", "guide.md")
-        seen = subprocess.run(
-            [sys.executable, "look.py"],
-            cwd=host.folder,
-            env={**os.environ, "HOST_DATABASE_URL": host.url},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout
+        host.flask("cairnloop", "kb", "import", guide(host))
+        seen = host.python(SEARCH)
         assert "Resetting the gauge" in seen
         assert "('keyword', 'ok')" in seen
         assert "('vector', 'off')" in seen

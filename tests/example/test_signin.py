@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from example_app import signin
 from example_app.models import User, db
+from flask_cairnloop.realtime import Event, Refetch
 
 Browse = Callable[..., FlaskClient]
 
@@ -44,6 +45,19 @@ def test_both_roles_fit_into_one_browser_and_leave_it_one_by_one(browse: Browse)
     assert client.get("/chat").status_code == 302
 
 
+def test_signing_out_of_the_desk_ends_what_its_open_pages_hear(browse: Browse, example: Flask) -> None:
+    client = browse("tess@demo.example", "omar@demo.example")
+    with example.app_context():
+        omar = db.session.scalars(select(User.id).filter_by(email="omar@demo.example")).one()
+        db.session.remove()
+    with example.extensions["cairnloop"].hub.subscribe([f"operator:user-{omar}"]) as heard:
+        assert heard.get(5) == Refetch()
+        client.post("/logout", data={"role": "customer"})
+        client.post("/logout", data={"role": "operator"})
+        assert heard.get(5) == Event(f"operator:user-{omar}", "disconnect", {})
+        assert heard.get(0) is None
+
+
 def test_a_customer_is_not_let_into_the_desk(browse: Browse) -> None:
     answer = browse("tess@demo.example").get("/support/inbox")
     assert answer.status_code in (302, 303)
@@ -56,6 +70,7 @@ def test_a_customer_is_not_let_into_the_desk(browse: Browse) -> None:
         {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "https://evil.example"},
+        {"Origin": "http://["},
     ],
 )
 @pytest.mark.parametrize("path", ["/login", "/logout"])

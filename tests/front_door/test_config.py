@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,17 @@ from flask_cairnloop.config import KEYS, Settings
 from flask_cairnloop.errors import ConfigurationError
 
 
+@dataclass(frozen=True)
+class Embedder:
+    """One that never embeds."""
+
+    model: str
+    dimensions: int = 2
+
+    def embed(self, texts: Any, *, kind: str) -> Any:
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
@@ -24,6 +38,7 @@ from flask_cairnloop.errors import ConfigurationError
         ("CAIRNLOOP_MESSAGE_LIMIT", 0, "between 1 and 100000"),
         ("CAIRNLOOP_SCHEMA", "public", "a schema of their own"),
         ("CAIRNLOOP_SCHEMA", 'x"; DROP', "letters, digits"),
+        ("CAIRNLOOP_SCHEMA", "x$do$y", "letters, digits"),
         ("CAIRNLOOP_URL_PREFIX", "support/", 'like "/support"'),
         ("CAIRNLOOP_OPERATOR_LOADER", 42, 'a callable or "package.module:attribute"'),
         ("CAIRNLOOP_OPERATOR_LOADER", "no.such.module:thing", "cannot be imported"),
@@ -31,7 +46,18 @@ from flask_cairnloop.errors import ConfigurationError
         ("CAIRNLOOP_TRUSTED_ORIGINS", "https://a.example", "a list of str"),
         ("CAIRNLOOP_TRUSTED_ORIGINS", ["https://a.example/path"], "is not an origin"),
         ("CAIRNLOOP_EMBEDDER", object(), "needs `model`"),
+        ("CAIRNLOOP_EMBEDDER", Embedder(model="m" * 201), "a `model` of 201 characters"),
+        ("CAIRNLOOP_EMBEDDER", Embedder(model=""), "a `model` of 0 characters"),
         ("CAIRNLOOP_GROUNDING_STRONG", 1.5, "between 0 and 1"),
+        ("CAIRNLOOP_GROUNDING_STRONG", math.nan, "between 0 and 1"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 0, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 61.0, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", math.inf, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 10**400, "between 0.05 and 60"),
+        ("CAIRNLOOP_DRAFT_DELAY", -0.5, "between 0 and 3600"),
+        ("CAIRNLOOP_DRAFT_DELAY", math.inf, "between 0 and 3600"),
+        ("CAIRNLOOP_DRAFT_DELAY", math.nan, "between 0 and 3600"),
+        ("CAIRNLOOP_REOPEN_WINDOW", 10**15, "between 0 and 315360000"),
         ("CAIRNLOOP_GROUNDING_PARTIAL", 0.99, "must not be above"),
     ],
 )
@@ -45,10 +71,28 @@ def test_a_mistake_fails_at_start_and_names_its_key(key: str, value: Any, says: 
     assert says in str(wrong.value)
 
 
-def test_a_secret_is_never_shown() -> None:
-    with pytest.raises(ConfigurationError) as wrong:
-        Settings.load({"CAIRNLOOP_REDIS_URL": [b"redis://:hunter2@host"]})
-    assert "hunter2" not in str(wrong.value)
+@pytest.mark.parametrize(
+    "value",
+    [
+        [b"redis://:hunter2@host"],
+        "hunter2@localhost:6379",
+        ":hunter2@localhost:6379/0",
+        "http://:hunter2@localhost",
+        "redis://:hunter2@localhost:port",
+        "redis://:hunter2@[localhost",
+        "redis://:hunter2@localhost?db=hunter2",
+        "",
+    ],
+)
+def test_a_secret_that_cannot_work_fails_at_start_and_is_never_shown(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="CAIRNLOOP_REDIS_URL") as wrong:
+        Settings.load({"CAIRNLOOP_REDIS_URL": value})
+    assert "hunter2" not in "".join(traceback.format_exception(wrong.value))
+
+
+@pytest.mark.parametrize("value", ["redis://h:1/2?protocol=3", "rediss://u:p@h", "unix:///run/redis.sock?db=3"])
+def test_every_kind_of_address_of_redis_is_taken(value: str) -> None:
+    assert Settings.load({"CAIRNLOOP_REDIS_URL": value}).redis_url == value
 
 
 def test_what_is_missing_or_in_the_wrong_order_is_said() -> None:

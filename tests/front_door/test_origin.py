@@ -27,6 +27,8 @@ def test_a_handshake_from_elsewhere_is_refused(make_app: Callable[..., Flask], p
         ({}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://[", "Sec-Fetch-Site": "same-origin"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 404),
         ({"Origin": "http://localhost"}, 404),

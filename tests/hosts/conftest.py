@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from example_app.servers import Servers
 from tests.hosts.harbour import PASSWORD
 from tests.support import databases, projects
-from tests.support.sockets import Chat, Line, handshake
+from tests.support.websocket import Chat, Line, handshake
 
 HARBOUR = "tests.hosts.harbour:create_app"
 PUBLIC = "https://public.example"

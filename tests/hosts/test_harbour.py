@@ -14,7 +14,7 @@ from flask_cairnloop import Customer, receive
 from tests.hosts.conftest import CHAT, DESK, HARBOUR, HTMX, LIVE, MOUNT, PUBLIC, Office, Visitor, make_draft_ready
 from tests.support import processes
 from tests.support.processes import Process
-from tests.support.sockets import Chat
+from tests.support.websocket import Chat
 
 CARGO = "How long may cargo stay on the quay?"
 

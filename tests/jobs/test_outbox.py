@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from flask import Flask
 from redis import Redis
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import clock
+from flask_cairnloop import Customer, clock, disconnect, receive, signals
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.errors import IllegalTransition
-from flask_cairnloop.jobs import GiveUp, Job, JobContext, JobState, QueueName, enqueue, job, runner, service
+from flask_cairnloop.database.after_commit import after_commit
+from flask_cairnloop.errors import Conflict, IllegalTransition
+from flask_cairnloop.jobs import (
+    GiveUp,
+    Job,
+    JobContext,
+    JobState,
+    QueueName,
+    enqueue,
+    job,
+    publish,
+    runner,
+    send_signal,
+    service,
+)
 from flask_cairnloop.jobs.outbox import queue_key
 from flask_cairnloop.jobs.relay import prune, sweep
 from flask_cairnloop.jobs.runner import run_row
+from flask_cairnloop.realtime import Event, Refetch
 from flask_cairnloop.testing import frozen, run_jobs
 from tests.support.host import HostNote
 
@@ -40,6 +58,18 @@ def always_fails(context: JobContext, *, body: str) -> None:
 @job("test.give_up", max_attempts=5)
 def gives_up(context: JobContext) -> None:
     raise GiveUp("never will")
+
+
+mourned: list[tuple[str, str | None, Actor | None]] = []
+
+
+def mourn(context: JobContext, *, body: str) -> None:
+    mourned.append((body, context.error, context.actor))
+
+
+@job("test.mourned", max_attempts=2, on_dead=mourn)
+def is_mourned(context: JobContext, *, body: str) -> None:
+    raise ValueError("no luck today")
 
 
 @job("test.outrun", max_attempts=3)
@@ -95,6 +125,63 @@ def test_a_rolled_back_savepoint_drops_its_own_jobs_and_only_those(app: Flask, s
     assert waiting(redis, app) == []
     session.commit()
     assert [int(name.split("-")[1]) for name in waiting(redis, app)] == [kept, released]
+
+
+def lose_the_connection(session: Session) -> None:
+    mine = session.scalar(text("SELECT pg_backend_pid()"))
+    with session.get_bind().connect() as other:  # type: ignore[union-attr]
+        other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": mine})
+    with suppress(OperationalError):
+        session.close()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda session: session.rollback(),
+        lambda session: session.close(),
+        lambda session: (session.begin_nested(), enqueue(session, "test.note", {"body": "inner"}), session.close()),
+        lose_the_connection,
+    ],
+)
+def test_what_was_never_committed_does_not_leave_with_a_later_commit(
+    app: Flask, session: Session, redis: Redis, end: Callable[[Session], object]
+) -> None:
+    heard: list[int] = []
+
+    def listen(sender: Flask, **payload: int) -> None:
+        heard.append(payload["article_id"])
+
+    with redis.pubsub() as events, signals.article_published.connected_to(listen, app):
+        events.subscribe(f"{app.config['CAIRNLOOP_REDIS_NAMESPACE']}:events")
+        enqueue(session, "test.note", {"body": "dropped"})
+        with session.begin_nested():
+            publish(session, "console", "article", article_id=1)
+            send_signal(session, signals.article_published, article_id=1)
+        end(session)
+
+        publish(session, "console", "article", article_id=2)
+        send_signal(session, signals.article_published, article_id=2)
+        session.commit()
+        messages = iter(lambda: events.get_message(timeout=10), None)
+        told = next(message["data"] for message in messages if message["type"] == "message")
+    assert heard == [2]
+    assert json.loads(told)["data"] == {"article_id": 2}
+    assert waiting(redis, app) == []
+
+
+def test_a_savepoint_released_inside_a_flush_keeps_what_was_added_in_it(session: Session) -> None:
+    """A host may ask for work while its rows are written."""
+
+    def ask(flushed: Session, *_: object) -> None:
+        with flushed.begin_nested():
+            after_commit(flushed, heard.extend, "asked")
+
+    heard: list[str] = []
+    event.listen(session.registry(), "after_flush", ask)  # type: ignore[attr-defined]
+    session.add(HostNote(body="flushed"))
+    session.commit()
+    assert heard == ["asked"]
 
 
 def test_a_job_of_a_session_of_the_hosts_own_leaves_by_the_same_door(
@@ -194,6 +281,22 @@ def test_a_unique_key_keeps_one_waiting_job_and_a_running_one_gets_a_successor(a
     assert successor != first
 
 
+@pytest.mark.parametrize(("waits", "asked", "kept"), [(1, 2, "first"), (2, 1, "second")])
+def test_a_request_that_may_wait_does_not_delay_an_earlier_one(
+    session: Session, waits: int, asked: int, kept: str
+) -> None:
+    def ask(body: str, hours: int) -> int:
+        when = start + timedelta(hours=hours)
+        return enqueue(session, "test.note", {"body": body}, unique_key="five", run_at=when, keep_earlier=True)
+
+    start = clock.now()
+    job_id = ask("first", waits)
+    assert ask("second", asked) == job_id
+    session.commit()
+    assert row(session, job_id).run_at == start + timedelta(hours=1)
+    assert row(session, job_id).arguments == {"body": kept}
+
+
 def test_a_new_request_gives_a_job_that_waits_to_retry_a_full_series(app: Flask, session: Session) -> None:
     job_id = enqueue(session, "test.fail", {"body": "first"}, unique_key="three")
     session.commit()
@@ -213,6 +316,49 @@ def test_a_failed_attempt_makes_way_for_its_successor(app: Flask, session: Sessi
     sweep(app.extensions["cairnloop"])
     assert row(session, job_id).state is JobState.DISCARDED
     assert row(session, successor).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_failed_attempt_makes_way_for_a_successor_that_runs_already(
+    app: Flask, session: Session, attempt: int
+) -> None:
+    mourned.clear()
+    older = enqueue(session, "test.mourned", {"body": "older"}, unique_key="four")
+    session.execute(update(Job).values(state=JobState.RUNNING, claimed_by="dead", lease_until=clock.now()))
+    session.commit()
+    newer = enqueue(session, "test.mourned", {"body": "newer"}, unique_key="four")
+    session.execute(update(Job).where(Job.id == older).values(attempt=attempt))
+    session.execute(
+        update(Job)
+        .where(Job.id == newer)
+        .values(state=JobState.RUNNING, claimed_by="me", lease_until=clock.now() + timedelta(minutes=1), attempt=1)
+    )
+    session.commit()
+    sweep(app.extensions["cairnloop"])
+    assert row(session, older).state is (JobState.DISCARDED if attempt == 1 else JobState.DEAD)
+    assert mourned == []
+
+    session.execute(update(Job).where(Job.id == newer).values(lease_until=clock.now(), attempt=2))
+    session.commit()
+    sweep(app.extensions["cairnloop"])
+    assert row(session, newer).state is JobState.DEAD
+    assert mourned == [("newer", "The worker was lost while it ran.", None)]  # no newer one is there any more
+
+
+def test_whoever_holds_a_job_is_not_waited_for(app: Flask, session: Session) -> None:
+    mourned.clear()
+    job_id = enqueue(session, "test.mourned", {"body": "held"})
+    session.commit()
+    with app.extensions["cairnloop"].engine.begin() as other:
+        other.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+        with pytest.raises(Conflict, match="changing"):
+            service.discard(session, job_id, actor=ONCALL)
+        session.commit()
+    assert row(session, job_id).state is JobState.QUEUED
+    service.discard(session, job_id, actor=ONCALL)
+    session.commit()
+    assert row(session, job_id).state is JobState.DISCARDED
+    assert mourned[-1] == ("held", "Its job was discarded before it ran.", ONCALL)
 
 
 def test_redis_emptied_between_commit_and_run_loses_nothing(app: Flask, session: Session, redis: Redis) -> None:
@@ -246,6 +392,31 @@ def test_a_commit_with_redis_away_succeeds_and_the_job_stays(make_app, customer)
         session.remove()
 
 
+def test_live_events_that_redis_did_not_take_are_made_up_for(
+    app: Flask,
+    make_app: Callable[..., Flask],
+    late_redis: tuple[str, Callable[[], None]],
+    customer: Customer,
+) -> None:
+    """The one who was cut off is the process that publishes: those who listen have heard Redis all the time."""
+    url, let_in = late_redis
+    cut_off = make_app(REDIS_URL=url)
+    hub = app.extensions["cairnloop"].hub
+    with hub.subscribe(["console"]) as desk, hub.subscribe(["customer:known"]) as chat:
+        assert (desk.get(5), chat.get(5)) == (Refetch(), Refetch())
+        with cut_off.app_context():
+            session = cut_off.extensions["sqlalchemy"].session
+            receive(session, customer=customer, body="Is anybody there?", channel="widget")
+            session.commit()
+            assert disconnect("known") is False
+            session.remove()
+        let_in()
+        assert desk.get(10) == Refetch()
+        assert chat.get(10) == Refetch()
+        assert chat.get(10) == Event("customer:known", "disconnect", {})
+        assert desk.get(0) is None
+
+
 def test_a_lost_worker_gives_its_row_back_when_the_lease_ends(app: Flask, session: Session) -> None:
     job_id = enqueue(session, "test.note", {"body": "taken back"})
     session.execute(
@@ -269,6 +440,23 @@ def test_timers_are_pushed_when_they_are_due(app: Flask, session: Session, redis
     session.commit()
     sweep(app.extensions["cairnloop"])
     assert len(waiting(redis, app)) == 1
+
+
+@pytest.mark.parametrize(
+    ("job_id", "says"),
+    [
+        ("99999999999999999999", "not in the range"),
+        ("0", "not in the range"),
+        ("x", "not a valid int"),
+        ("4711", "no such"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["retry", "discard"])
+def test_a_number_that_is_no_job_is_a_clear_error(app: Flask, verb: str, job_id: str, says: str) -> None:
+    result = app.test_cli_runner().invoke(args=["cairnloop", "jobs", verb, job_id])
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit)  # said by the command, not raised by the database
+    assert says in result.output
 
 
 def test_the_one_on_call_retries_and_discards(app: Flask, session: Session) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis import Redis
 
-from flask_cairnloop.realtime.events import Event, Refetch, decode, encode
+from flask_cairnloop.realtime.events import EVERYBODY, Event, Refetch, decode, encode
 from flask_cairnloop.realtime.hub import Hub, Subscription
 from flask_cairnloop.realtime.publish import publish_many
 
@@ -78,6 +78,29 @@ def test_a_slow_subscriber_gets_one_refetch_and_holds_nobody_up(hub: Hub, publis
         rest.append(item)
     assert rest[0] == Refetch()
     assert len(rest) <= 5
+
+
+def test_what_is_said_to_everybody_is_a_refetch_for_each(hub: Hub, publish: Callable[..., None]) -> None:
+    first, second = listen(hub, "console"), hub.subscribe()
+    publish(EVERYBODY, "refetch")
+    assert heard(first, 1) == heard(second, 1) == [Refetch()]
+
+
+@pytest.mark.parametrize("before", [0, 3, 12])
+def test_an_end_is_heard_whatever_a_subscriber_was_too_slow_for(
+    hub: Hub, publish: Callable[..., None], before: int
+) -> None:
+    slow, witness = listen(hub, "console"), hub.subscribe(["end"])
+    for number in range(before):
+        publish("console", number=number)
+    publish("console", "disconnect")
+    for number in range(3):
+        publish("console", number=number)
+    publish(EVERYBODY, "refetch")
+    publish("end")
+    assert heard(witness, 2) == [Refetch(), Event("end", "message", {})]
+    assert heard(slow, 2) == [Refetch(), Event("console", "disconnect", {})]
+    assert slow.get(0) is None
 
 
 def test_after_redis_was_lost_everybody_refetches_and_hears_again(

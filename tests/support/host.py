@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from flask import Blueprint, Flask, Response, redirect, render_template_string, request, session
+from flask import Blueprint, Flask, Response, current_app, redirect, render_template_string, request, session
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from redis import Redis
+from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from flask_cairnloop import Cairnloop, Customer, Operator, SignedCustomerVerifier
+from flask_cairnloop import Cairnloop, Customer, Operator, Permission, SignedCustomerVerifier, Subject
 from flask_cairnloop.database import migrations
+from flask_cairnloop.hooks import ResolvedEvent
+from flask_cairnloop.jobs import JobContext, job
 
 SECRET_KEY = "a secret for tests only"
 OPERATORS = {
@@ -45,9 +50,41 @@ class HostNote(Base):
     body: Mapped[str]
 
 
+@job("host.patient", max_attempts=3)
+def be_patient(context: JobContext, *, body: str) -> None:
+    """Write a note, and end only when a test says so, which can then catch a worker in the middle of a job.
+
+    It puts its process id into the Redis list ``<body>:started`` and waits for something in ``<body>:go``.
+    """
+    context.session.add(HostNote(body=body))
+    context.session.flush()
+    with Redis.from_url(context.cairnloop.settings.redis_url) as redis:
+        redis.rpush(f"{body}:started", os.getpid())
+        if redis.blpop([f"{body}:go"], timeout=60) is None:
+            raise TimeoutError
+
+
 def load_operator() -> Operator | None:
     """The operator named by the ``X-Operator`` header, or signed in by ``/host/sign-in/<id>``."""
     return OPERATORS.get(request.headers.get("X-Operator") or session.get("operator", ""))
+
+
+SEALED = 4712
+
+
+def all_but_sealed(_operator: Operator, _permission: Permission, subject: Subject | None) -> bool:
+    """An ``AUTHORIZE`` that keeps one conversation from everybody; it may ask for the request, as on a page."""
+    return request.path.startswith("/support") and subject != Subject("conversation", SEALED)
+
+
+def wait_for_a_word(event: ResolvedEvent) -> None:
+    """An ``ON_CONVERSATION_RESOLVED`` that leaves a note when it begins and ends when it finds one to go on."""
+    notes = current_app.extensions["sqlalchemy"].session
+    notes.add(HostNote(body=f"begun {event.conversation_id}"))
+    notes.commit()
+    while notes.scalar(select(HostNote.id).where(HostNote.body == f"go on {event.conversation_id}")) is None:
+        notes.rollback()
+        time.sleep(0.05)
 
 
 def make_host(database_url: str, redis_url: str = "redis://localhost:6379/0", **config: Any) -> Flask:

@@ -86,11 +86,11 @@ def web_server(
 
 
 @contextmanager
-def worker(env: dict[str, str], *arguments: str) -> Iterator[Process]:
+def worker(env: dict[str, str], *arguments: str, app: str = "tests.support.host:create_app") -> Iterator[Process]:
     """``flask cairnloop worker``, ready when it has registered with RQ."""
     redis = Redis.from_url(env["TEST_REDIS_URL"])
     namespace = json.loads(env["TEST_CONFIG"]).get("REDIS_NAMESPACE", "cairnloop")
-    command = [sys.executable, "-m", "flask", "--app", "tests.support.host:create_app", "cairnloop", "worker"]
+    command = [sys.executable, "-m", "flask", "--app", app, "cairnloop", "worker"]
     with redis, _running([*command, *arguments], env) as process:
         wait_until(lambda: any(w.name.startswith(namespace) for w in Worker.all(connection=redis)), process)
         yield process
@@ -113,7 +113,13 @@ def wait_until(ready: Callable[[], T | None], process: Process | None = None, se
 def _running(command: list[str], env: dict[str, str], url: str = "") -> Iterator[Process]:
     with tempfile.NamedTemporaryFile(dir=os.environ.get(RUN_DIR), prefix="process-", suffix=".log") as log:
         popen = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, to be signalled as a terminal does it
         )
         try:
             yield Process(popen, Path(log.name), url)

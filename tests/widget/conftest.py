@@ -12,16 +12,16 @@ from sqlalchemy.orm import Session
 from flask_cairnloop import Customer
 from tests.support.host import verifier
 from tests.support.processes import Process
-from tests.support.sockets import Chat
+from tests.support.websocket import Chat
 
 
 @pytest.fixture
 def open_chat(live_server: Process) -> Iterator[Callable[..., Chat]]:
-    """``open_chat(origin=...)`` opens a socket; all of them are closed at the end."""
+    """``open_chat(url, origin=...)`` opens a socket, by default to the live server; all are closed at the end."""
     chats: list[Chat] = []
 
-    def connect(origin: str | None = None) -> Chat:
-        chat = Chat(live_server.url, origin)
+    def connect(url: str = live_server.url, origin: str | None = None) -> Chat:
+        chat = Chat(url, origin)
         chats.append(chat)
         return chat
 

@@ -16,11 +16,11 @@ from flask import Flask
 from playwright.sync_api import FrameLocator, Page, Route, WebSocketRoute, expect
 from sqlalchemy import select
 
-from flask_cairnloop import Customer, Operator
+from flask_cairnloop import Customer, Operator, disconnect
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
-from flask_cairnloop.realtime import disconnect, publish_now
+from flask_cairnloop.realtime import publish_now
 from tests.support.processes import Process
 
 pytestmark = pytest.mark.browser
@@ -274,7 +274,8 @@ def test_a_page_on_plain_http_can_send(site: Site, token: str) -> None:
 def test_a_cut_customer_stays_away_until_the_page_is_loaded_again(site: Site, token: str, app: Flask) -> None:
     site.visit(token=token, open="")
     site.state("Connected")
-    disconnect(app.extensions["cairnloop"], site.customer.ref)
+    with app.app_context():
+        disconnect(site.customer.ref)
     site.state("Offline")
     expect(site.chat.get_by_role("alert")).to_contain_text("This chat was closed.")
     site.page.reload()

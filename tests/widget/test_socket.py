@@ -17,14 +17,15 @@ from flask import Flask
 from redis import Redis
 from sqlalchemy import select, text
 
-from flask_cairnloop import Customer, Operator
+from flask_cairnloop import Customer, Operator, disconnect
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.channels.widget import socket
 from flask_cairnloop.channels.widget.protocol import PAGE
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
-from flask_cairnloop.realtime import disconnect, publish_now
+from flask_cairnloop.realtime import publish_now
 from tests.support.processes import Process
-from tests.support.sockets import Chat, Frame
+from tests.support.websocket import Chat, Frame
 
 Desk = Callable[[Callable[..., Any]], Any]
 Open = Callable[..., Chat]
@@ -193,11 +194,15 @@ def test_a_resend_is_answered_and_changes_nothing(chat: Chat, open_chat: Open, t
     assert len(rows) == 1
 
 
-def test_own_words_come_back_as_accepted_and_not_as_a_message(chat: Chat) -> None:
+def test_own_words_come_back_as_accepted_and_not_as_a_message(chat: Chat, app: Flask) -> None:
     for number in range(3):
-        chat.say(f"Line {number}")
-    time.sleep(0.3)  # the live events of those messages
-    assert [frame for frame in chat.quiet() if frame["type"] == "message"] == []
+        conversation = chat.say(f"Line {number}")["conversation"]
+    topic = f"conversation:{conversation}"
+    publish_now(app.extensions["cairnloop"], topic, "typing", author="operator", name="Mina Keller")
+    frames = []  # what the live events of those messages brought, which were published before that one
+    while not frames or frames[-1]["type"] != "typing":
+        frames.append(chat.receive())
+    assert [frame for frame in frames if frame["type"] == "message"] == []
 
 
 def test_the_same_customers_other_tab_follows(chat: Chat, open_chat: Open, token: str) -> None:
@@ -370,7 +375,8 @@ def test_disconnect_cuts_every_chat_of_a_customer_and_of_nobody_else(
     second, stranger = open_chat(), open_chat()
     second.join(token)
     stranger.join(issue(Customer("stranger-2")))
-    disconnect(app.extensions["cairnloop"], customer.ref)
+    with app.app_context():
+        assert disconnect(customer.ref)
     for cut in (chat, second):
         assert cut.expect("error")["code"] == "disconnected"
         assert cut.closed() == 1008
@@ -386,6 +392,28 @@ def test_a_lost_redis_loses_no_message(chat: Chat, redis: Redis, operator: Opera
         redis.client_kill_filter(_type="pubsub")
         reply(at_the_desk, conversation, operator, f"Answer {number}")
         assert chat.expect("message")["body"] == f"Answer {number}"
+
+
+def test_what_no_event_told_of_is_there_within_the_minute(
+    app: Flask,
+    make_app: Callable[..., Flask],
+    serve: Callable[[Flask], str],
+    open_chat: Open,
+    token: str,
+    operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "IDENTITY_EVERY", 0.2)
+    chat = open_chat(serve(app))
+    chat.join(token)
+    conversation = chat.say("Hello")["conversation"]
+    without_redis = make_app(REDIS_URL="redis://127.0.0.1:1/0")
+    with without_redis.app_context():
+        session = without_redis.extensions["sqlalchemy"].session
+        service.reply(session, conversation, actor=Actor.operator(operator), body="Hello to you")
+        session.commit()
+        session.remove()
+    assert chat.expect("message")["body"] == "Hello to you"
 
 
 class Patient:

@@ -25,7 +25,7 @@ from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
-from flask_cairnloop.realtime.events import Event, Refetch, conversation_topic, customer_topic
+from flask_cairnloop.realtime.events import DISCONNECT, Event, Refetch, conversation_topic, customer_topic
 from flask_cairnloop.realtime.publish import publish_now
 
 if TYPE_CHECKING:
@@ -283,7 +283,8 @@ class WidgetSession:
             yield error("not_found", "There is no such conversation.", frame.client_id)
             return
         if conversation_id != before:
-            publish_now(self._cairnloop, customer_topic(customer.ref), "opened", conversation_id=conversation_id)
+            opened = {"conversation_id": conversation_id}
+            self._cairnloop.publisher.send({"topic": customer_topic(customer.ref), "type": "opened", "data": opened})
             if sequence > 1:  # it has a past that this client has not shown
                 yield from self._resume(customer, conversation_id, 0)
         if sequence == self._cursor + 1:
@@ -342,7 +343,7 @@ class WidgetSession:
             yield from self.check_identity()
             if not self.ended:
                 yield from self._catch_up(self.customer)
-        elif item.type == "disconnect":
+        elif item.type == DISCONNECT:
             yield from self._end("disconnected", "This chat was closed.")
         elif item.type == "opened":
             if self._conversation_id is None:

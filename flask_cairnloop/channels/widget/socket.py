@@ -38,7 +38,8 @@ def widget_socket(socket: Socket) -> None:
                 if session.customer is None:
                     _send(socket, [error("unauthorized", "Nobody has joined.")])
                     break
-                _send(socket, session.check_identity())
+                # Identity, and what was said: a process that ends between its commit and its event has told nobody.
+                _send(socket, session.hear(Refetch()))
                 check_at = time.monotonic() + IDENTITY_EVERY
     if session.try_later:
         socket.close(CloseCode.TRY_LATER, "try later")

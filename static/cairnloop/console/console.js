@@ -294,6 +294,7 @@
     conversation(event) { changed(event); },
     seen() {},
     article() {},
+    watching() {},
     refetch() { refetchAll(); },
     typing(event) {
       if (String(event.conversation_id) !== openConversation()) return;
