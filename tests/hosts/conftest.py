@@ -30,6 +30,7 @@ MOUNT = "/quay"
 DESK = f"{MOUNT}/help/desk"
 LIVE = f"{DESK}/live"
 CHAT = f"{DESK}/widget/socket"
+HIRE = """INSERT INTO customers (email, name, office, "left") VALUES (%s, %s, true, false)"""
 DRAFT = """
     UPDATE "Front Desk".drafts
     SET state = 'ready', kind = 'reply', body = 'Moor at pier four.', grounding = 'strong', policy = 'require_approval',
@@ -77,10 +78,8 @@ def office(
         office.flask("db", "migrate", "-m", "harbour")
         office.flask("cairnloop", "install")
         office.flask("db", "upgrade")
-        for email, person, staff in (("ada@harbour", "Ada Quay", True), ("bo@ship", "Bo Brig", False)):
-            office.sql(
-                'INSERT INTO customers (email, name, office, "left") VALUES (%s, %s, %s, false)', email, person, staff
-            )
+        office.sql(HIRE, "ada@harbour", "Ada Quay")
+        office.sql(HIRE.replace("true", "false"), "bo@ship", "Bo Brig")
         yield office
 
 

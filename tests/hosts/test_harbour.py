@@ -11,9 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from flask_cairnloop import Customer, receive
-from tests.hosts.conftest import CHAT, DESK, HARBOUR, HTMX, LIVE, MOUNT, PUBLIC, Office, Visitor, make_draft_ready
+from tests.hosts.conftest import CHAT, DESK, HARBOUR, HIRE, HTMX, LIVE, MOUNT, PUBLIC, Office, Visitor, make_draft_ready
 from tests.support import processes
-from tests.support.processes import Process
+from tests.support.processes import Process, wait_until
 from tests.support.websocket import Chat
 
 CARGO = "How long may cargo stay on the quay?"
@@ -225,6 +225,37 @@ def test_pages_hear_of_what_the_other_side_does(ada: Visitor, bo: Visitor) -> No
         chat, conversation_id = asked(bo, "Is the lock open at night?")
         with chat:
             assert live.expect("message", conversation_id=conversation_id)["kind"] == "customer"
+
+
+@pytest.fixture(scope="module")
+def impatient(office: Office) -> Iterator[Process]:
+    env = {**processes.environment(office.database_url, office.redis_url), **office.env()}
+    with processes.web_server(env, app="tests.hosts.impatient:create_app()") as process:
+        yield process
+
+
+def test_who_has_left_is_put_out_of_an_open_console(impatient: Process, office: Office) -> None:
+    """Flask-Login remembers a user for as long as the request, and a socket's request lasts for hours."""
+    office.sql(HIRE, "cy@harbour", "Cy Pier")
+    with Visitor(impatient.url).sign_in("cy@harbour").live() as line:
+        for _ in range(3):  # at the start, and after being asked about twice
+            line.expect("refetch")
+        office.sql('UPDATE customers SET "left" = true WHERE email = %s', "cy@harbour")
+        assert line.closed() == 1008
+
+
+def test_open_consoles_hold_no_connection_of_the_hosts_pool(impatient: Process, office: Office) -> None:
+    """The pool has three. Asking who is there takes one for a moment, not for as long as the socket."""
+    ada = Visitor(impatient.url).sign_in("ada@harbour")
+    lines = [ada.live() for _ in range(5)]
+    for _ in range(3):
+        for line in lines:
+            line.expect("refetch")
+    assert ada.get(f"{DESK}/inbox").status == HTTPStatus.OK
+    for line in lines:
+        line.close()
+    held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in %%'"
+    wait_until(lambda: office.sql(held) == [(0,)], seconds=5)
 
 
 # --- made by hand ----------------------------------------------------------------------------------------------------

@@ -110,7 +110,9 @@ def person(number: str) -> Person | None:
 
 def officer() -> Operator | None:
     """CAIRNLOOP_OPERATOR_LOADER"""
-    if not current_user.is_authenticated or not current_user.office:
+    if not current_user.is_authenticated:
+        return None
+    if not db.session.scalar(db.select(Person.office).filter_by(id=current_user.id)):
         return None
     return Operator(str(current_user.id), current_user.name, current_user.email)
 
