@@ -79,7 +79,8 @@
 
   /* ---------- unsent text, kept for each conversation while this tab lives ---------- */
 
-  const keptKey = (mode, conversation) => `cairnloop:${mode}-${conversation}`;
+  // One origin may have several desks, and each of them a conversation of this number.
+  const keptKey = (mode, conversation) => `cairnloop:${prefix}:${mode}-${conversation}`;
   const keyOf = (field) => keptKey(field.dataset.write, field.closest("[data-conversation]").dataset.conversation);
   const added = (kept, text) => kept.trim() ? `${kept.trimEnd()}\n\n${text}` : text;
 
