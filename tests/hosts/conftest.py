@@ -181,3 +181,10 @@ def make_draft_ready(office: Office, conversation_id: int) -> int:
     """What the worker would have written: these tests are about what surrounds the desk."""
     ((draft,),) = office.sql(DRAFT, conversation_id)
     return int(draft)
+
+
+def token_of(visitor: Visitor) -> str:
+    """What the page that carries the chat says about who this is."""
+    found = re.search(r'data-token="([^"]+)"', visitor.get(f"{MOUNT}/").text)
+    assert found is not None
+    return found[1]

@@ -11,7 +11,20 @@ from urllib.parse import quote
 import pytest
 
 from flask_cairnloop import Customer, receive
-from tests.hosts.conftest import CHAT, DESK, HARBOUR, HIRE, HTMX, LIVE, MOUNT, PUBLIC, Office, Visitor, make_draft_ready
+from tests.hosts.conftest import (
+    CHAT,
+    DESK,
+    HARBOUR,
+    HIRE,
+    HTMX,
+    LIVE,
+    MOUNT,
+    PUBLIC,
+    Office,
+    Visitor,
+    make_draft_ready,
+    token_of,
+)
 from tests.support import processes
 from tests.support.processes import Process, wait_until
 from tests.support.websocket import Chat
@@ -36,12 +49,6 @@ def ada(harbour: Process) -> Visitor:
 def bo(harbour: Process) -> Visitor:
     """An agent: a customer."""
     return Visitor(harbour.url).sign_in("bo@ship")
-
-
-def token_of(visitor: Visitor) -> str:
-    found = re.search(r'data-token="([^"]+)"', visitor.get(f"{MOUNT}/").text)
-    assert found is not None
-    return found[1]
 
 
 def asked(bo: Visitor, words: str = CARGO) -> tuple[Chat, int]:

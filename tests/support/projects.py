@@ -39,7 +39,7 @@ def environment(env: dict[str, str] | None = None) -> dict[str, str]:
     """A shell in which this checkout is installed: its package can be imported, its commands are found."""
     return {
         **os.environ,
+        **(env or {}),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": str(ROOT),
-        **(env or {}),
     }
