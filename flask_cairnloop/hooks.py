@@ -25,6 +25,7 @@ from flask_cairnloop.config import LONGEST_HOOK, PREFIX, Settings
 from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import ConfigurationError, HookFailed
 from flask_cairnloop.retrieval.types import Embedder, Strength
+from flask_cairnloop.telemetry import HOOK, carried, span
 
 if TYPE_CHECKING:
     from flask_cairnloop.audit.models import AuditEntry
@@ -370,16 +371,20 @@ class Hooks:
             except HookFailed as failure:
                 outcome.append((False, failure))
 
-        thread = threading.Thread(target=run, name=f"cairnloop-hook-{key.lower()}", daemon=True)
-        thread.start()
-        thread.join(self.settings.hook_timeout if seconds is None else seconds)
-        if not outcome:
-            log.error("%s%s did not answer in time", PREFIX, key)
-            raise HookFailed(PREFIX + key, "timeout", "no answer in time")
-        fine, answer = outcome[0]
-        if not fine:
-            raise answer
-        return answer
+        with span(HOOK) as note:
+            note("hook.key", key)
+            thread = threading.Thread(target=carried(run), name=f"cairnloop-hook-{key.lower()}", daemon=True)
+            thread.start()
+            thread.join(self.settings.hook_timeout if seconds is None else seconds)
+            if not outcome:
+                log.error("%s%s did not answer in time", PREFIX, key)
+                note("hook.outcome", "timeout")
+                raise HookFailed(PREFIX + key, "timeout", "no answer in time")
+            fine, answer = outcome[0]
+            note("hook.outcome", "answered" if fine else answer.reason)
+            if not fine:
+                raise answer
+            return answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,8 +271,9 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     contexts, complaints = [], []
 
     def complains(said: ConsoleMessage) -> bool:
-        # Chromium logs every refused request; 409 is an answer that our pages expect and show.
-        return said.type == "error" and "status of 409" not in said.text
+        # Chromium logs every refused request; these are answers that our pages expect and show.
+        expected = any(f"status of {status}" in said.text for status in (401, 409))
+        return said.type == "error" and not expected
 
     def open_page(**options: Any) -> Page:
         context = browser.new_context(**options)

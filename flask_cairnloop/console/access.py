@@ -27,7 +27,7 @@ T = TypeVar("T")
 Answer = Response | str | tuple[str, int]
 View = Callable[P, Answer]
 # What the rail of every whole page leads to.
-SECTIONS = (Permission.CONVERSATIONS_READ, Permission.KNOWLEDGE_READ)
+SECTIONS = (Permission.CONVERSATIONS_READ, Permission.KNOWLEDGE_READ, Permission.OPERATIONS_READ)
 
 
 def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]], View[P]]:
@@ -166,9 +166,11 @@ def _page() -> str:
         return _path_of(request.headers.get("HX-Current-URL") or "/")
     if request.method in ("GET", "HEAD"):
         return _path_of(request.script_root + request.full_path.rstrip("?"))
-    conversation_id = (request.view_args or {}).get("conversation_id")
-    if conversation_id is not None:
-        return url_for("cairnloop.conversation", conversation_id=conversation_id)
+    arguments = request.view_args or {}
+    if "conversation_id" in arguments:
+        return url_for("cairnloop.conversation", conversation_id=arguments["conversation_id"])
+    if "job_id" in arguments:
+        return url_for("cairnloop.settings")
     return own_page(request.form.get("next", ""), console_path())
 
 

@@ -457,6 +457,7 @@ FAILURES: Mapping[str, str] = {
     DraftFailure.HOOK_TIMEOUT: "Your app’s draft engine did not answer in time.",
     DraftFailure.HOOK_INVALID: "Your app’s draft engine wrote something that does not fit what was found.",
     DraftFailure.WORKER_LOST: "The work was cut off before the draft was done.",
+    DraftFailure.JOB_DISCARDED: "Somebody discarded its job before it ran.",
 }
 
 

@@ -69,7 +69,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(f"/settings/jobs/{JOB}/discard", "discard_job", discard, methods=["POST"])
 
 
-@requires(Permission.OPERATIONS_READ)
+@requires(Permission.OPERATIONS_READ, Permission.OPERATIONS_MANAGE)
 def settings() -> Response:
     """The page, or its live part."""
     return _shown()

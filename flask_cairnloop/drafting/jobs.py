@@ -24,6 +24,7 @@ from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.grounding import assess
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import SearchResults, Strength
+from flask_cairnloop.telemetry import DRAFT, span
 
 # Seconds. Host code is asked four times at most: the question's vector, the generator or (for our own engine) two more
 # vectors, the policy. Each may use its whole time; the rest is ours.
@@ -116,6 +117,16 @@ def _read(session: Session, draft_id: int) -> _Task | None:
 
 def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     """Search, weigh, write, ask the policy. No transaction of ours is open while host code runs."""
+    with span(DRAFT) as note:
+        outcome = _made(context, conversation_id, task)
+        note("draft.kind", outcome.proposal.kind.value)
+        note("draft.grounding", outcome.grounding.assessment.strength.value)
+        note("draft.policy", outcome.policy.value)
+        note("draft.engine", outcome.proposal.engine[:100])
+        return outcome
+
+
+def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     hooks = context.cairnloop.hooks
     results = search(context.session, task.asked.question, limit=EVIDENCE)
     context.release()

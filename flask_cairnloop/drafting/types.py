@@ -32,6 +32,7 @@ class DraftFailure(StrEnum):
     HOOK_TIMEOUT = "hook_timeout"
     HOOK_INVALID = "hook_invalid"
     WORKER_LOST = "worker_lost"
+    JOB_DISCARDED = "job_discarded"
     OTHER = "other"
 
     @classmethod
@@ -39,6 +40,8 @@ class DraftFailure(StrEnum):
         """The reason behind the last error of a job, as its row words it."""
         if error is None or error.startswith("The worker was lost"):
             return cls.WORKER_LOST
+        if error.startswith("Its job was discarded"):
+            return cls.JOB_DISCARDED
         hook = re.match(r"HookFailed: \w+ (raised|timeout|invalid): ", error)
         return cls(f"hook_{hook[1]}") if hook else cls.OTHER
 

@@ -22,15 +22,19 @@ from flask_cairnloop.context import current
 from flask_cairnloop.database.after_commit import after_commit
 from flask_cairnloop.jobs.models import UNCLAIMED, Job, JobState, QueueName
 from flask_cairnloop.jobs.registry import definition
+from flask_cairnloop.signals import SIGNALS
+from flask_cairnloop.telemetry import trace_parent
 
 if TYPE_CHECKING:
-    from blinker import Signal
+    from blinker import NamedSignal
 
     from flask_cairnloop.extension import Cairnloop
 
 log = logging.getLogger(__name__)
 
 PUSH_LEASE = timedelta(seconds=15)
+# What a further request for the same unclaimed job brings with it.
+RENEWED = ("arguments", "state", "run_at", "lease_until", "trace")
 RUN_PATH = "flask_cairnloop.jobs.runner.run"
 
 
@@ -79,11 +83,12 @@ def enqueue(
         "unique_key": unique_key,
         "lease_until": moment + PUSH_LEASE if due else None,
         "created_at": moment,
+        "trace": trace_parent(),
     }
     statement = insert(Job).values(values)
     if unique_key is not None:
         changes = {
-            **{key: getattr(statement.excluded, key) for key in ("arguments", "state", "run_at", "lease_until")},
+            **{key: getattr(statement.excluded, key) for key in RENEWED},
             # One that waits for another attempt has a full series for the new request.
             "max_attempts": Job.attempt + wanted.max_attempts,
         }
@@ -111,8 +116,14 @@ def publish_conversation(session: Session, conversation_id: int, type: str, **da
         publish(session, topic, type, conversation_id=conversation_id, **data)
 
 
-def send_signal(session: Session, signal: Signal, **payload: Any) -> None:
-    """Send a domain signal after commit."""
+def send_signal(session: Session, signal: NamedSignal, **payload: Any) -> None:
+    """Send a domain signal after commit.
+
+    Raises:
+        ValueError: the payload is not the one that the signal was declared with.
+    """
+    if set(payload) != set(SIGNALS[signal.name].payload):
+        raise ValueError(f"{signal.name} carries {', '.join(SIGNALS[signal.name].payload)}.")
     _after_commit(session, _send_signals, (signal, payload))
 
 
@@ -166,7 +177,7 @@ def _publish_all(items: list[tuple[Cairnloop, dict[str, Any]]]) -> None:
     items[0][0].publisher.send(*{repr(item): item for _, item in items}.values())
 
 
-def _send_signals(items: list[tuple[Cairnloop, tuple[Signal, dict[str, Any]]]]) -> None:
+def _send_signals(items: list[tuple[Cairnloop, tuple[NamedSignal, dict[str, Any]]]]) -> None:
     for cairnloop, (signal, payload) in items:
         for receiver in signal.receivers_for(cairnloop.app):
             try:

@@ -19,8 +19,9 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import now
-from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.jobs.models import Job, JobState, QueueName
 from flask_cairnloop.jobs.registry import GiveUp, JobContext, JobDefinition, definition, short_error
+from flask_cairnloop.telemetry import JOB, span
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -47,10 +48,22 @@ class Claim:
     max_attempts: int
     unique_key: str | None
     claimer: str
+    queue: QueueName
+    trace: str | None
 
     @classmethod
     def of(cls, row: Job) -> Claim:
-        return cls(row.id, row.name, row.arguments, row.attempt, row.max_attempts, row.unique_key, row.claimed_by or "")
+        return cls(
+            row.id,
+            row.name,
+            row.arguments,
+            row.attempt,
+            row.max_attempts,
+            row.unique_key,
+            row.claimed_by or "",
+            row.queue,
+            row.trace,
+        )
 
 
 def serve(app: Flask) -> str:
@@ -80,8 +93,11 @@ def run_row(app: Flask, job_id: int, claimer: str) -> bool:
         claim = _claim(cairnloop, job_id, claimer)
         if claim is None:
             return False
-        with _Heartbeat(cairnloop, claim):
-            _execute(cairnloop, claim)
+        with _Heartbeat(cairnloop, claim), span(JOB, parent=claim.trace) as note:
+            note("job.name", claim.name)
+            note("job.attempt", claim.attempt)
+            note("job.queue", claim.queue.value)
+            note("job.outcome", _execute(cairnloop, claim))
         return True
 
 
@@ -100,14 +116,25 @@ def _claim(cairnloop: Cairnloop, job_id: int, claimer: str) -> Claim | None:
                 lease_until=moment + RUN_LEASE,
                 started_at=moment,
             )
-            .returning(Job.name, Job.arguments, Job.attempt, Job.max_attempts, Job.unique_key)
+            .returning(Job.name, Job.arguments, Job.attempt, Job.max_attempts, Job.unique_key, Job.queue, Job.trace)
         ).one_or_none()
     if row is None:
         return None
-    return Claim(job_id, row.name, row.arguments, row.attempt, row.max_attempts, row.unique_key, claimer)
+    return Claim(
+        job_id,
+        row.name,
+        row.arguments,
+        row.attempt,
+        row.max_attempts,
+        row.unique_key,
+        claimer,
+        row.queue,
+        row.trace,
+    )
 
 
-def _execute(cairnloop: Cairnloop, claim: Claim) -> None:
+def _execute(cairnloop: Cairnloop, claim: Claim) -> str:
+    """Run a claimed row to the end of this attempt. Returns how it ended, in a word."""
     session: Session = cairnloop.session()
     try:
         found = definition(claim.name)
@@ -117,13 +144,15 @@ def _execute(cairnloop: Cairnloop, claim: Claim) -> None:
         if not _finish(session, claim, state=JobState.SUCCEEDED, last_error=None):
             log.warning("Job %s (%s) was taken over; its effects are dropped", claim.id, claim.name)
             session.rollback()
-            return
+            return "taken_over"
         session.commit()
+        return "succeeded"
     except Exception as error:
         session.rollback()
         log.exception("Job %s (%s) failed at attempt %s", claim.id, claim.name, claim.attempt)
         fail(cairnloop, session, claim, short_error(error), final=isinstance(error, GiveUp))
         session.commit()
+        return "failed"
 
 
 def _finish(session: Session, claim: Claim, **values: Any) -> bool:

@@ -128,6 +128,7 @@ def steps() -> Callable[..., list[dict[str, Any]]]:
     return explain
 
 
+@pytest.fixture
 def waiting_transactions(database_url: str) -> Callable[[], int]:
     """How many connections to this database hold a transaction open and do nothing in it, as while host code runs."""
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -13,6 +13,7 @@ from flask_cairnloop import Customer
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.drafting.models import Draft
 from tests.console.conftest import CITATION, Desk
+from tests.support import sockets
 from tests.support.processes import Process
 
 pytestmark = pytest.mark.browser
@@ -104,6 +105,53 @@ def test_the_number_of_waiting_customers_follows_on_every_page(console: Console,
     console.desk.ask("Is anybody there?")
     expect(page.locator("#rail-count")).to_have_attribute("data-waiting", str(waiting + 1))
     expect(page).to_have_title(re.compile(rf"^\({waiting + 1}\) "))
+
+
+def asks_within(page: Page, milliseconds: int) -> int:
+    """How often the page reads something again in a time that passes at once."""
+    expect(page.locator(".htmx-request")).to_have_count(0)  # one under way would run out of time
+    page.evaluate("window.asked = 0")
+    page.clock.run_for(milliseconds)
+    return int(page.evaluate("window.asked"))
+
+
+def test_without_a_socket_the_page_asks_by_itself_until_there_is_one(console: Console) -> None:
+    page = console.page
+    page.clock.install()
+    page.add_init_script("window.asked = 0; addEventListener('refresh', () => window.asked++, true)")
+    sockets.block(page)
+    console.open(console.ann)
+    expect(page.locator("#banner")).to_have_text("Reconnecting. What you see may be out of date.")
+    console.ann_says("I have the parcel now!")
+    page.clock.run_for(10_000)
+    expect(page.locator("#timeline")).to_contain_text("I have the parcel now!")
+    expect(page.locator("#banner")).to_be_visible()
+
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+    assert asks_within(page, 60_000) == 0
+    console.ann_says("Thank you!")
+    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#timeline")).to_contain_text("Thank you!")
+
+    sockets.unblock(page)
+    page.clock.run_for(15_000)
+    expect(page.locator("#banner")).to_be_hidden()
+    console.ann_says("Goodbye!")
+    expect(page.locator("#timeline")).to_contain_text("Goodbye!")
+    page.clock.run_for(2_000)  # what that message set off
+    assert asks_within(page, 30_000) == 0
+
+
+def test_a_page_without_a_socket_stops_asking_when_nobody_is_signed_in_any_more(console: Console) -> None:
+    page = console.page
+    page.clock.install()
+    sockets.block(page)
+    console.open(console.ann)
+    expect(page.locator("#banner")).to_be_visible()
+    page.request.get(f"{console.url.removesuffix('/support')}/host/sign-in/nobody")
+    page.clock.run_for(10_000)
+    expect(page.locator("#toasts .is-error")).to_have_count(1)
+    assert asks_within(page, 30_000) == 0
 
 
 def leave(console: Console, come: Callable[[Console], None]) -> None:
@@ -200,8 +248,16 @@ def test_a_late_refetch_of_the_timeline_stays_out(console: Console, come: Callab
     with console.page.expect_request(timeline):
         console.page.locator("#timeline").evaluate("timeline => htmx.trigger(timeline, 'refresh')")
     leave(console, come)
+    console.page.evaluate(
+        """path => {
+            window.dealtWith = new Promise((resolve) => addEventListener("htmx:finally:request", (event) => {
+                if (event.detail.ctx.request.action.includes(path)) resolve();
+            }));
+        }""",
+        f"/conversations/{console.ann}?",
+    )
     console.let_through()
-    console.page.wait_for_timeout(200)
+    console.page.evaluate("window.dealtWith")
     console.is_all_about_ben()
     expect(console.page.locator("#toasts")).to_be_empty()
 

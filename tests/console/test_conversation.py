@@ -160,6 +160,7 @@ FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
         (DraftFailure.HOOK_TIMEOUT, "Your app’s draft engine did not answer in time."),
         (DraftFailure.HOOK_INVALID, "Your app’s draft engine wrote something that does not fit what was found."),
         (DraftFailure.WORKER_LOST, "The work was cut off before the draft was done."),
+        (DraftFailure.JOB_DISCARDED, "Somebody discarded its job before it ran."),
         (DraftFailure.OTHER, "The draft could not be written."),
         ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", "The draft could not be written."),
         (None, "The draft could not be written."),
@@ -435,13 +436,23 @@ def test_a_reply_over_newer_words_is_refused_and_goes_the_second_time(
     assert messages(app, conversation_id, MessageKind.REPLY) == ["On its way."]
 
 
-@pytest.mark.parametrize("form", [{}, {"body": "x"}, {"body": "   ", "client_id": str(uuid.uuid4()), "seen": "9"}])
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({}, 422),
+        ({"body": "x"}, 422),
+        ({"body": "x", "seen": "9", "client_id": "no such thing"}, 422),
+        ({"body": "   ", "client_id": str(uuid.uuid4()), "seen": "9"}, 422),
+        ({"client_id": str(uuid.uuid4()), "seen": "9"}, 422),
+        ({"body": "x", "client_id": str(uuid.uuid4())}, 409),  # nothing was seen
+    ],
+)
 def test_an_incomplete_reply_changes_nothing(
-    app: Flask, desk: Desk, fragment: Callable[..., Any], form: dict[str, str]
+    app: Flask, desk: Desk, fragment: Callable[..., Any], form: dict[str, str], status: int
 ) -> None:
     conversation_id = desk.ask()
     answer = fragment("POST", f"/support/conversations/{conversation_id}/reply", **form)
-    assert answer.status_code in (409, 422)
+    assert answer.status_code == status
     assert messages(app, conversation_id, MessageKind.REPLY) == []
 
 

@@ -421,7 +421,7 @@ def test_discarding_a_waiting_job_fails_its_draft_and_retrying_it_makes_it_again
     job_service.discard(session, waits.id, actor=MINA)
     session.commit()
     (draft,) = drafts(session, conversation_id)
-    assert (draft.state, draft.failure) == (DraftState.FAILED, "Its job was discarded before it ran.")
+    assert (draft.state, draft.failure) == (DraftState.FAILED, DraftFailure.JOB_DISCARDED)
     assert run_jobs(app) == 0
 
     job_service.retry(session, waits.id, actor=MINA)
@@ -633,6 +633,7 @@ def test_no_draft_is_longer_than_a_message_may_be(
         ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", DraftFailure.HOOK_TIMEOUT),
         ("The worker was lost while it ran.", DraftFailure.WORKER_LOST),
         (None, DraftFailure.WORKER_LOST),
+        ("Its job was discarded before it ran.", DraftFailure.JOB_DISCARDED),
         ("OperationalError: server closed the connection", DraftFailure.OTHER),
         ("HookFailed: cleo wrote invalid: things", DraftFailure.OTHER),
         ("", DraftFailure.OTHER),

@@ -157,11 +157,11 @@ def test_what_was_never_committed_does_not_leave_with_a_later_commit(
         enqueue(session, "test.note", {"body": "dropped"})
         with session.begin_nested():
             publish(session, "console", "article", article_id=1)
-            send_signal(session, signals.article_published, article_id=1)
+            send_signal(session, signals.article_published, article_id=1, revision_id=1)
         end(session)
 
         publish(session, "console", "article", article_id=2)
-        send_signal(session, signals.article_published, article_id=2)
+        send_signal(session, signals.article_published, article_id=2, revision_id=2)
         session.commit()
         messages = iter(lambda: events.get_message(timeout=10), None)
         told = next(message["data"] for message in messages if message["type"] == "message")

@@ -122,12 +122,12 @@ def test_an_embedder_that_fails_does_not_delay_what_was_asked_for_meanwhile(
     session.remove()
 
     class AskedAgain(Failing):
-        def embed(self, texts: Sequence[str], kind: object = None) -> Sequence[Sequence[float]]:
+        def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:
             if not self.works:  # somebody rebuilds the index while this fails
                 asking = other.extensions["sqlalchemy"].session
                 for _ in indexing.queue(asking, [article_id]):
                     asking.commit()
-            return super().embed(texts, kind)
+            return super().embed(texts, kind=kind)
 
     embedder = AskedAgain()
     other = make_app(EMBEDDER=embedder)

@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import FrameLocator, Page, Route, WebSocketRoute, expect
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from flask_cairnloop import Customer, Operator, disconnect
 from flask_cairnloop.actors import Actor
@@ -225,11 +225,12 @@ def test_refused_tokens_are_renewed_ever_more_slowly_and_not_for_ever(site: Site
 
     site.page.route("**/chat-token", answer)
     site.page.on("websocket", lambda _: sockets.append(time.monotonic()))
+    site.page.clock.install()
     site.visit(token="long gone", token_url="/chat-token", open="")
     alert = site.chat.get_by_role("alert")
     expect(alert).to_have_text("We could not sign you in. Send a message, or reload the page, to try again.")
     site.state("Offline")
-    site.page.wait_for_timeout(2_000)
+    site.page.clock.run_for(120_000)
     assert (len(asked), len(sockets)) == (4, 5)
     waits = [round(after - before, 2) for before, after in pairwise(sockets)]
     assert waits[1] >= 0.2, waits  # the first fresh token goes out at once
@@ -261,6 +262,43 @@ def test_a_server_that_asks_for_patience_gets_it(site: Site, token: str) -> None
     assert len(waits) == 3
     assert all(wait >= least for wait, least in zip(waits, (0.2, 0.45, 0.9), strict=True)), waits
     expect(site.chat.get_by_role("alert")).to_be_hidden()
+
+
+def test_words_that_cannot_be_taken_in_now_are_tried_again_ever_more_slowly(site: Site, token: str) -> None:
+    sockets: list[float] = []
+
+    def cannot_write(socket: WebSocketRoute) -> None:
+        sockets.append(time.monotonic())
+        server = socket.connect_to_server()
+
+        def pass_on(frame: str | bytes) -> None:
+            if json.loads(frame)["type"] == "message" and len(sockets) <= 4:
+                socket.close(code=1013, reason="try later")
+            else:
+                server.send(frame)
+
+        socket.on_message(pass_on)
+
+    site.page.route_web_socket("**/widget/socket", cannot_write)
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.say("Can you hear me?")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    waits = [round(after - before, 2) for before, after in pairwise(sockets)][1:]
+    assert all(wait >= least for wait, least in zip(waits, (0.45, 0.9, 1.8), strict=True)), waits
+    expect(site.chat.locator(".mine .said")).to_have_text("Can you hear me?")
+
+
+def test_words_for_a_conversation_that_is_gone_go_into_a_new_one(site: Site, token: str) -> None:
+    site.visit(token=token, open="")
+    site.say("Hello")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    gone = site.conversation()
+    site.desk(lambda session: session.execute(delete(Conversation).where(Conversation.id == gone)))
+    site.say("Are you still there?")
+    expect(site.chat.locator(".unsent")).to_have_count(0)
+    expect(site.chat.locator(".mine .said")).to_have_text("Are you still there?")
+    assert site.conversation() != gone
 
 
 def test_a_page_on_plain_http_can_send(site: Site, token: str) -> None:
@@ -366,7 +404,7 @@ def test_accessible_in_every_state(
 def fine(page: Page) -> None:
     """No violation inside the frame, nothing to scroll sideways, nothing to press that is too small."""
     frame = next(frame for frame in page.frames if frame.url.endswith("/support/widget"))
-    page.wait_for_timeout(250)  # colours change over 120 ms
+    frame.evaluate("() => Promise.all(document.getAnimations().map(one => one.finished.catch(() => {})))")
     found = Axe().run(frame)  # type: ignore[arg-type]  # a frame runs axe as a page does
     told = [
         (violation["id"], [node["html"] for node in violation["nodes"]]) for violation in found.response["violations"]

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.channels.widget.protocol import WidgetSession
 from flask_cairnloop.conversations import service
-from flask_cairnloop.conversations.models import Message
+from flask_cairnloop.conversations.models import Conversation, Message
+from flask_cairnloop.hooks import AuditInfo
 from flask_cairnloop.realtime import Event, Refetch
 from tests.support.databases import blocked
 from tests.support.processes import wait_until
@@ -158,6 +159,85 @@ def test_first_words_from_two_sessions_at_once_are_one_conversation(
     assert (accepted["conversation"], accepted["cursor"]) == (elsewhere.conversation_id, 2)
     joined = next(frame for frame in frames if frame["type"] == "joined")
     assert [frame["body"] for frame in joined["messages"]] == ["Hello", "Hello too"]
+
+
+class Vetoing:
+    """An auditor that refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+
+    def __call__(self, _session: Session, entry: AuditInfo) -> None:
+        if entry.action in self.refused:
+            raise PermissionError("the books are closed")
+
+
+def test_words_that_the_auditor_refuses_are_given_back_and_the_line_stays(
+    make_app: Callable[..., Flask], doorman: Doorman, operator: Operator, at_the_desk: Desk
+) -> None:
+    auditor = Vetoing()
+    line = WidgetSession(
+        make_app(CUSTOMER_VERIFIER=doorman, AUDITOR=auditor).extensions["cairnloop"], lambda topic: None
+    )
+    send(line, "join", token="t")
+    auditor.refused = {"message.receive", "conversation.rate"}
+    client_id = str(uuid.uuid4())
+    (refused,) = send(line, "message", client_id=client_id, body="Hello")
+    assert (refused["type"], refused["code"], refused["client_id"]) == ("error", "failed", client_id)
+    assert "books" not in refused["message"]
+    assert at_the_desk(lambda s: s.scalar(select(Message).where(Message.client_id == uuid.UUID(client_id)))) is None
+
+    auditor.refused.remove("message.receive")
+    conversation = say(line, "Hello again")["conversation"]
+    at_the_desk(lambda s: service.resolve(s, conversation, actor=Actor.operator(operator)))
+    list(line.hear(Refetch()))
+    assert [(frame["type"], frame["code"]) for frame in send(line, "rate", rating=5)] == [("error", "failed")]
+    auditor.refused.clear()
+    assert send(line, "rate", rating=5)[0]["rating"] == 5
+    assert not line.ended
+
+
+@pytest.mark.parametrize("what", ["seen", "rate", "message", "refetch"])
+def test_a_conversation_that_is_gone_is_said_and_the_next_words_begin_another(
+    line: WidgetSession, at_the_desk: Desk, what: str
+) -> None:
+    gone = say(line, "Hello")["conversation"]
+    at_the_desk(lambda s: s.execute(delete(Conversation).where(Conversation.id == gone)))
+    client_id = str(uuid.uuid4())
+    fields: dict[str, object] = {
+        "seen": {"cursor": 1},
+        "rate": {"rating": 5},
+        "message": {"client_id": client_id, "body": "Hello?"},
+    }.get(what, {})
+    frames = list(line.hear(Refetch())) if what == "refetch" else send(line, what, **fields)
+    assert [(frame["type"], frame["code"]) for frame in frames] == [("error", "not_found")]
+    assert frames[0].get("client_id") == (client_id if what == "message" else None)
+    assert not line.ended
+    assert say(line, "Hello again")["conversation"] != gone
+
+
+@pytest.mark.parametrize("what", ["message", "refetch"])
+def test_a_lost_database_ends_the_line_for_now(
+    line: WidgetSession, make_app: Callable[..., Flask], what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    say(line, "Hello")
+    other = make_app()
+    with other.app_context():  # from there, so that it is none of the line's own connections that does it
+        other.extensions["sqlalchemy"].session.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+        other.extensions["sqlalchemy"].session.remove()
+    frames = (
+        list(line.hear(Refetch()))
+        if what == "refetch"
+        else send(line, "message", client_id=str(uuid.uuid4()), body="Are you there?")
+    )
+    assert frames == []
+    assert (line.ended, line.try_later) == (True, True)
+    assert "cannot be asked" in caplog.text
 
 
 def test_the_mark_of_a_person_is_stable_and_not_their_reference(

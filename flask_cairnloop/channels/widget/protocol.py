@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import ActorKind
@@ -27,11 +30,17 @@ from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
 from flask_cairnloop.realtime.events import DISCONNECT, Event, Refetch, conversation_topic, customer_topic
 from flask_cairnloop.realtime.publish import publish_now
+from flask_cairnloop.telemetry import FRAME, span
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
 
+log = logging.getLogger(__name__)
+
 PAGE = 100
+FAILED = "Something went wrong on our side. Please try again."
+# The database cannot be asked now; anything else that it raises is about what was asked.
+AWAY = (OperationalError, InterfaceError, PoolTimeout)
 TYPING_SECONDS = 2.0
 MAX_ID = 2**63 - 1
 
@@ -190,6 +199,11 @@ class WidgetSession:
         except Malformed as failure:
             yield error(failure.code, failure.message)
             return
+        with span(FRAME) as note:
+            note("frame.type", frame.type)
+            yield from self._held(self._answer(frame))
+
+    def _answer(self, frame: ClientFrame) -> Iterator[Frame]:
         if isinstance(frame, Ping):
             yield {"type": "pong"}
         elif isinstance(frame, Join):
@@ -218,10 +232,7 @@ class WidgetSession:
             return
         self.customer, self._token = customer, frame.token
         self._listen(customer_topic(customer.ref))
-        try:
-            yield from self._resume(customer, frame.conversation, frame.after or 0)
-        except NotFound:
-            yield error("not_found", "There is no such conversation.")
+        yield from self._resume(customer, frame.conversation, frame.after or 0)
 
     def _resume(self, customer: Customer, conversation_id: int | None, after: int) -> Iterator[Frame]:
         """Bind the session to a conversation, or to the latest one, and replay what came after the cursor."""
@@ -239,6 +250,8 @@ class WidgetSession:
             else:
                 conversation = service.customer_conversation(session, customer.ref, conversation_id)
             if conversation is not None:
+                # Listening starts before reading: what is committed after the read is heard of.
+                self._listen(conversation_topic(conversation.id))
                 self._bind(conversation.id, min(after, conversation.last_sequence))
                 page = self._page(session, customer, conversation.id)
                 self._status = status_frame(conversation)
@@ -275,14 +288,21 @@ class WidgetSession:
                 }
                 status = status_frame(message.conversation)
                 if conversation_id != before:
-                    self._bind(conversation_id, 0)
+                    self._listen(conversation_topic(conversation_id))
         except InvalidInput as failure:
             yield error("empty" if not frame.body.strip() else "invalid", failure.message, frame.client_id)
             return
         except NotFound:
-            yield error("not_found", "There is no such conversation.", frame.client_id)
+            yield from self._gone(frame.client_id)
+            return
+        except AWAY:
+            raise
+        except Exception:  # e.g. the veto of the host's `AUDITOR`: it would be the same with the next try
+            log.exception("A customer's message could not be taken in")
+            yield error("failed", FAILED, frame.client_id)
             return
         if conversation_id != before:
+            self._bind(conversation_id, 0)
             opened = {"conversation_id": conversation_id}
             self._cairnloop.publisher.send({"topic": customer_topic(customer.ref), "type": "opened", "data": opened})
             if sequence > 1:  # it has a past that this client has not shown
@@ -317,6 +337,11 @@ class WidgetSession:
             yield error("invalid", failure.message)
         except Conflict:
             yield error("not_resolved", "You can rate the help once it is resolved.")
+        except (NotFound, *AWAY):
+            raise
+        except Exception:
+            log.exception("A customer's rating could not be taken in")
+            yield error("failed", FAILED)
         else:
             yield from self._changed(status)
 
@@ -337,17 +362,19 @@ class WidgetSession:
 
     def hear(self, item: Event | Refetch) -> Iterator[Frame]:
         """Answer a live event. After a ``Refetch`` everything is looked at again, identity included."""
-        if self.customer is None or self.ended:
-            return
+        if self.customer is not None and not self.ended:
+            yield from self._held(self._hear(self.customer, item))
+
+    def _hear(self, customer: Customer, item: Event | Refetch) -> Iterator[Frame]:
         if isinstance(item, Refetch):
             yield from self.check_identity()
             if not self.ended:
-                yield from self._catch_up(self.customer)
+                yield from self._catch_up(customer)
         elif item.type == DISCONNECT:
             yield from self._end("disconnected", "This chat was closed.")
         elif item.type == "opened":
             if self._conversation_id is None:
-                yield from self._catch_up(self.customer)
+                yield from self._catch_up(customer)
         elif item.topic == conversation_topic(self._conversation_id or 0):
             yield from self._hear_conversation(item)
 
@@ -414,14 +441,30 @@ class WidgetSession:
             self._status = status
             yield status
 
-    def _bind(self, conversation_id: int, cursor: int) -> None:
-        # Listening starts before reading: what is committed after the read is heard of.
-        self._listen(conversation_topic(conversation_id))
+    def _bind(self, conversation_id: int | None, cursor: int) -> None:
         self._conversation_id, self._cursor, self._status = conversation_id, cursor, None
         self._accepted.clear()
 
+    # --- ends ------------------------------------------------------------------------------------------------------
+
+    def _held(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames, and what there is to say when they break off: no single answer may cost a client its line."""
+        try:
+            yield from frames
+        except NotFound:
+            yield from self._gone()
+        except AWAY as failure:
+            log.warning("A chat has to come back later: the database cannot be asked (%s)", type(failure).__name__)
+            self._break_off()
+
+    def _gone(self, client_id: uuid.UUID | None = None) -> Iterator[Frame]:
+        """The conversation is not there, or not any more. The client may join again, or write into a new one."""
+        self._bind(None, 0)
+        yield error("not_found", "There is no such conversation.", client_id)
+
     def _break_off(self) -> None:
-        """The host cannot say who this is: nobody stays in on a guess, and nobody is told that they were refused."""
+        """The host or the database cannot be asked: nobody stays in on a guess, and nobody is told that they were
+        refused."""
         self.ended = self.try_later = True
 
     def _end(self, code: str, message: str) -> Iterator[Frame]:

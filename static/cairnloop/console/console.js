@@ -45,6 +45,7 @@
   }, 15000);
 
   function toast(text, tone = "info") {
+    if (tone === "error" && $$("#toasts > .is-error > span").some((words) => words.textContent === text)) return;
     const box = document.createElement("div");
     box.className = "toast" + (tone === "error" ? " is-error" : "");
     box.setAttribute("role", tone === "error" ? "alert" : "status");
@@ -319,8 +320,10 @@
     refetch($("#home"), 500);
   }
 
+  const POLL_EVERY = 10000;
   let socket = null;
   let lost = 0;
+  let polling = 0;
 
   function say(frame) {
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(frame));
@@ -338,17 +341,29 @@
     line.textContent = text;
   }
 
+  /* While there is no socket the page asks by itself; nobody looks at a hidden one. */
+  function poll() {
+    if (polling && !document.hidden) refetchAll();
+  }
+
+  function stopPolling() {
+    clearInterval(polling);
+    polling = 0;
+  }
+
   document.addEventListener("htmx:ws:after:connection", (event) => {
     socket = event.detail.connection.socket;
     clearTimeout(lost);
     lost = 0;
+    stopPolling();
     banner("");
     watch();
   });
   document.addEventListener("htmx:ws:close", (event) => {
     socket = null;
-    if (event.detail.reason === "removed") return;
-    lost ||= setTimeout(() => banner("Reconnecting. What you see may be out of date."), 2000);
+    if (event.detail.reason === "removed" || lost) return;
+    lost = setTimeout(() => banner("Reconnecting. What you see may be out of date."), 2000);
+    polling = setInterval(poll, POLL_EVERY);
   });
   document.addEventListener("htmx:ws:before:message:incoming", (event) => {
     event.preventDefault(); // our frames are events; none of them is markup to swap in
@@ -385,15 +400,16 @@
     toast("No answer from the server. What you typed is still here; doing it again is safe.", "error");
   });
   document.addEventListener("htmx:response:error", (event) => {
-    const { status, headers } = event.detail.ctx.response;
+    const { request, response: { status, headers } } = event.detail.ctx;
+    if (status === 401) stopPolling(); // the answer will not change before somebody signs in
     if (status >= 500) toast("Something went wrong on our side. What you typed is still here; doing it again is safe.", "error");
     // Not an answer of ours, which say what they mean: a rule of the app around us, such as a form token that ran out.
-    else if (status !== 409 && !headers.has("HX-Trigger")) toast("Your app refused this. Nothing was done and what you typed is still here; reload the page if it happens again.", "error");
+    else if (request.method !== "GET" && status !== 409 && !headers.has("HX-Trigger")) toast("Your app refused this. Nothing was done and what you typed is still here; reload the page if it happens again.", "error");
   });
   document.addEventListener("cairnloop:toast", (event) => {
     toast(event.detail.text, event.detail.tone);
-    // Something of ours was done: the list follows, also where the socket is down.
-    if (openConversation()) changed({ type: "own", conversation_id: Number(openConversation()) }, false);
+    // Something of ours was done: the list follows, also where the socket is down. A refusal changes nothing.
+    if (event.detail.tone !== "error" && openConversation()) changed({ type: "own", conversation_id: Number(openConversation()) }, false);
   });
   document.addEventListener("cairnloop:sent", (event) => {
     clearSent(event.detail.mode, event.detail.conversation);
@@ -532,6 +548,7 @@
   document.addEventListener("visibilitychange", () => {
     markRead();
     if (!document.hidden) refetch($("#outage"), 0);
+    poll();
   });
 
   /* Without a Mac the shortcut is Ctrl. */

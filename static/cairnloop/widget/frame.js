@@ -256,12 +256,12 @@ const heard = {
   },
 
   error(frame) {
-    if (frame.client_id) refuse(frame);
-    else if (frame.code === "disconnected") end(TEXT.closed);
-    else if (frame.code === "not_found") {
-      clear();
+    if (frame.code === "not_found") {
+      clear(); // what is unsent goes into the conversation that is resumed, or into a new one
       link.restart();
-    } else if (!["unauthorized", "internal"].includes(frame.code)) warn(frame.message);
+    } else if (frame.client_id) refuse(frame);
+    else if (frame.code === "disconnected") end(TEXT.closed);
+    else if (!["unauthorized", "internal"].includes(frame.code)) warn(frame.message);
   },
 };
 

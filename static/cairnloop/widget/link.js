@@ -2,6 +2,7 @@
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 30_000;
+const STEADY = 10_000; // a line that held this long was good: the waits begin anew
 const QUIET = 25_000; // without a word from the server this long, we ask
 const SILENT = 8_000; // and without an answer this long, the line is dead
 const REFUSED = 1008; // the server does not want this token: coming back with the same one is pointless
@@ -14,6 +15,7 @@ export class Link {
   #joined = false;
   #everJoined = false;
   #attempts = 0;
+  #joinedAt = 0;
   #refusals = 0; // in a row
   #retry = 0;
   #heardAt = 0;
@@ -58,7 +60,7 @@ export class Link {
 
   /** Join once more on a new line. */
   restart() {
-    this.start(this.#token);
+    this.#drop();
   }
 
   /** Whether the frame could be handed over; not whether it arrived. */
@@ -87,9 +89,11 @@ export class Link {
     if (frame.type === "pong") return;
     if (frame.type === "joined") {
       this.#joined = this.#everJoined = true;
-      this.#attempts = this.#refusals = 0;
+      this.#joinedAt = Date.now();
+      this.#refusals = 0;
       this.#on.state("connected");
     }
+    if (frame.type === "accepted") this.#attempts = 0; // joining alone is no sign of that: reading may work, writing not
     this.#on.frame(frame);
   }
 
@@ -129,9 +133,11 @@ export class Link {
 
   #forget() {
     clearTimeout(this.#retry);
+    if (this.#joinedAt && Date.now() - this.#joinedAt > STEADY) this.#attempts = 0;
     const socket = this.#socket;
     this.#socket = null;
     this.#joined = false;
+    this.#joinedAt = 0;
     this.#askedAt = 0;
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
