@@ -141,9 +141,9 @@ def sign_in(operator_id: str) -> Response:
 
 @pages.get("/host/chat/<ref>")
 def chat(ref: str) -> str:
-    """A page of the host with the chat on it, for the customer of this reference."""
+    """A page of the host with the chat on it, for the customer of this reference; ``?prefix=`` is another desk's."""
     token = verifier.issue(Customer(ref, ref.title(), f"{ref}@customer.example"))
-    return render_template_string(CHAT_PAGE, token=token, url_prefix="/support")
+    return render_template_string(CHAT_PAGE, token=token, url_prefix=request.args.get("prefix", "/support"))
 
 
 CHAT_PAGE = """<!doctype html>

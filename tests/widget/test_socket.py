@@ -25,7 +25,7 @@ from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.realtime import publish_now
 from tests.support.processes import Process
-from tests.widget.conftest import Chat, Frame
+from tests.support.websocket import Chat, Frame
 
 Desk = Callable[[Callable[..., Any]], Any]
 Open = Callable[..., Chat]
