@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer
@@ -67,3 +68,22 @@ def at_the_desk(app: Flask) -> Callable[[Callable[[Session], Any]], Any]:
             return result
 
     return run
+
+
+@pytest.fixture
+def cut_the_database(make_app: Callable[..., Flask]) -> Callable[[], None]:
+    """Ends every connection to the module's database, as its restart would; new ones are made at once."""
+
+    def cut() -> None:
+        other = make_app()  # its own connection is the one that lives
+        with other.app_context():
+            session = other.extensions["sqlalchemy"].session
+            session.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+            session.remove()
+
+    return cut
