@@ -102,9 +102,9 @@ def receive(
         conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
+    conversation.last_customer_sequence = conversation.last_sequence + 1
+    conversation.waiting_since = conversation.waiting_since or now()
     message = _append(session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key)
-    conversation.last_customer_sequence = message.sequence
-    conversation.waiting_since = conversation.waiting_since or message.created_at
     record(session, actor, "message.receive", "conversation", conversation.id, sequence=message.sequence)
     send_signal(
         session,
@@ -171,9 +171,9 @@ def _customer(session: Session, customer: Customer) -> CustomerRecord:
     statement = insert(CustomerRecord).values(ref=customer.ref, created_at=moment, **known)
     # A host that knows less this time, e.g. from a background task, takes nothing away.
     kept = {name: func.coalesce(statement.excluded[name], getattr(CustomerRecord, name)) for name in known}
-    session.execute(statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept))
     return session.scalars(
-        select(CustomerRecord).where(CustomerRecord.ref == customer.ref).execution_options(populate_existing=True)
+        statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept).returning(CustomerRecord),
+        execution_options={"populate_existing": True},
     ).one()
 
 

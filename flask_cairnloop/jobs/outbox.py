@@ -17,7 +17,7 @@ from sqlalchemy import case, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.clock import now
+from flask_cairnloop.clock import database_now, now
 from flask_cairnloop.context import current
 from flask_cairnloop.database.after_commit import after_commit
 from flask_cairnloop.jobs.models import UNCLAIMED, Job, JobState, QueueName
@@ -54,6 +54,7 @@ def enqueue(
     arguments: dict[str, Any],
     *,
     run_at: datetime | None = None,
+    delay: timedelta | None = None,
     unique_key: str | None = None,
     keep_earlier: bool = False,
 ) -> int:
@@ -61,23 +62,24 @@ def enqueue(
 
     Args:
         arguments: JSON values; ids, not objects.
-        run_at: not before this time; now when left out.
-        unique_key: while an unclaimed job has this key no second one is made; the one there moves to ``run_at``
+        run_at: not before this time of day; now when left out.
+        delay: not before so long from now, by the database's clock; in place of ``run_at``.
+        unique_key: while an unclaimed job has this key no second one is made; the one there moves to the new time
             instead and takes the new arguments. A request that comes while the job runs makes a successor.
-        keep_earlier: leave one that is due before ``run_at`` as it is.
+        keep_earlier: leave one that is due before that time as it is.
 
     Returns:
         The id of the job's row.
     """
     wanted = definition(name)
-    moment = now()
-    due = run_at is None or run_at <= moment
+    moment = database_now()
+    due = not delay and (run_at is None or run_at <= now())
     values = {
         "queue": wanted.queue,
         "name": name,
         "arguments": arguments,
         "state": JobState.QUEUED if due else JobState.SCHEDULED,
-        "run_at": moment if run_at is None else run_at,
+        "run_at": run_at or (moment + delay if delay else moment),
         "attempt": 0,
         "max_attempts": wanted.max_attempts,
         "unique_key": unique_key,

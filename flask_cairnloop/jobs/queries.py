@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import extract, func, select
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.clock import now
+from flask_cairnloop.clock import database_now
 from flask_cairnloop.jobs.heartbeat import ALIVE
 from flask_cairnloop.jobs.models import Job, JobState, QueueName, WorkerKind, WorkerProcess
 
@@ -65,7 +64,7 @@ def worker_states(session: Session) -> tuple[WorkerState, ...]:
 
 def queue_states(session: Session) -> tuple[QueueState, ...]:
     """Every queue, with what has not ended well yet. One query over partial indexes: finished jobs are not read."""
-    moment = now()
+    moment = database_now()
     unclaimed = Job.state.in_((JobState.SCHEDULED, JobState.QUEUED, JobState.RETRYING))
     due = unclaimed & (Job.run_at <= moment)
     rows = session.execute(
@@ -75,13 +74,13 @@ def queue_states(session: Session) -> tuple[QueueState, ...]:
             func.count().filter(unclaimed & (Job.run_at > moment)).label("later"),
             func.count().filter(Job.state == JobState.RUNNING).label("running"),
             func.count().filter(Job.state == JobState.DEAD).label("dead"),
-            func.min(Job.run_at).filter(due).label("oldest"),
+            extract("epoch", moment - func.min(Job.run_at).filter(due)).label("oldest"),
         )
         .where(Job.state.in_(COUNTED))
         .group_by(Job.queue)
     )
     found = {
-        row.queue: QueueState(row.queue, row.due, row.later, row.running, row.dead, _age(row.oldest, moment))
+        row.queue: QueueState(row.queue, row.due, row.later, row.running, row.dead, max(0.0, float(row.oldest or 0)))
         for row in rows
     }
     return tuple(found.get(queue) or QueueState(queue, 0, 0, 0, 0, 0.0) for queue in QueueName)
@@ -93,7 +92,3 @@ def dead_jobs(session: Session, *, before: int | None = None, limit: int = 25) -
     if before is not None:
         statement = statement.where(Job.id < before)
     return session.scalars(statement).all()
-
-
-def _age(since: datetime | None, moment: datetime) -> float:
-    return 0.0 if since is None else max(0.0, (moment - since).total_seconds())

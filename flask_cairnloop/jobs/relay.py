@@ -17,7 +17,7 @@ from redis import RedisError
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.clock import now
+from flask_cairnloop.clock import database_now
 from flask_cairnloop.jobs.heartbeat import FORGET
 from flask_cairnloop.jobs.models import Job, JobState, QueueName, WorkerProcess
 from flask_cairnloop.jobs.outbox import PUSH_LEASE, Push, push, rq_id
@@ -86,7 +86,7 @@ def prune(cairnloop: Cairnloop) -> int:
         select(Job.id)
         .where(
             Job.state.in_((JobState.SUCCEEDED, JobState.DISCARDED)),
-            Job.finished_at < now() - timedelta(seconds=cairnloop.settings.retention_jobs),
+            Job.finished_at < database_now() - timedelta(seconds=cairnloop.settings.retention_jobs),
         )
         .limit(PRUNE_BATCH)
         .with_for_update(skip_locked=True)
@@ -100,7 +100,7 @@ def prune(cairnloop: Cairnloop) -> int:
 
 
 def _due(session: Session) -> list[Push]:
-    moment = now()
+    moment = database_now()
     due = (
         select(Job.id)
         .where(Job.state.in_((JobState.SCHEDULED, JobState.RETRYING)), Job.run_at <= moment)
@@ -120,7 +120,7 @@ def _due(session: Session) -> list[Push]:
 
 def _unclaimed(cairnloop: Cairnloop, session: Session) -> list[Push]:
     """Rows that were pushed and not claimed in time, less those that still wait their turn in RQ."""
-    moment = now()
+    moment = database_now()
     late = (
         select(Job.id)
         .where(Job.state == JobState.QUEUED, Job.lease_until < moment)
@@ -154,7 +154,7 @@ def _take_back(cairnloop: Cairnloop, session: Session) -> int:
     """Running rows whose lease ran out: their worker died, or was cut off."""
     rows = session.scalars(
         select(Job)
-        .where(Job.state == JobState.RUNNING, Job.lease_until < now())
+        .where(Job.state == JobState.RUNNING, Job.lease_until < database_now())
         .order_by(Job.lease_until)
         .limit(BATCH)
         .with_for_update(skip_locked=True)

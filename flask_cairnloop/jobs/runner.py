@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.clock import now
+from flask_cairnloop.clock import database_now
 from flask_cairnloop.jobs.models import Job, JobState, QueueName
 from flask_cairnloop.jobs.registry import GiveUp, JobContext, JobDefinition, definition, short_error
 from flask_cairnloop.telemetry import JOB, span
@@ -105,7 +105,7 @@ def _claim(cairnloop: Cairnloop, job_id: int, claimer: str) -> Claim | None:
     with cairnloop.engine.begin() as connection:
         # A claim lost in a crash of the database is only a row that is run again, so it need not wait for the disk.
         connection.execute(text("SET LOCAL synchronous_commit = off"))
-        moment = now()
+        moment = database_now()
         row = connection.execute(
             update(Job)
             .where(Job.id == job_id, Job.state == JobState.QUEUED)
@@ -157,7 +157,7 @@ def _execute(cairnloop: Cairnloop, claim: Claim) -> str:
 
 def _finish(session: Session, claim: Claim, **values: Any) -> bool:
     """End this attempt, if it is still ours."""
-    values = {"claimed_by": None, "lease_until": None, "finished_at": now(), **values}
+    values = {"claimed_by": None, "lease_until": None, "finished_at": database_now(), **values}
     result = session.execute(
         update(Job)
         .where(
@@ -184,7 +184,7 @@ def fail(cairnloop: Cairnloop, session: Session, claim: Claim, error: str, *, fi
                     session,
                     claim,
                     state=JobState.RETRYING,
-                    run_at=now() + backoff(claim.attempt),
+                    run_at=database_now() + backoff(claim.attempt),
                     finished_at=None,
                     last_error=error,
                 )
@@ -269,7 +269,7 @@ class _Heartbeat:
                         Job.claimed_by == self._claim.claimer,
                         Job.attempt == self._claim.attempt,
                     )
-                    .values(lease_until=now() + RUN_LEASE)
+                    .values(lease_until=database_now() + RUN_LEASE)
                 )
         except Exception:
             log.warning("The lease of job %s could not be renewed; trying again", self._claim.id, exc_info=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.audit.service import record
-from flask_cairnloop.clock import now
+from flask_cairnloop.clock import database_now
 from flask_cairnloop.context import current
 from flask_cairnloop.database.after_commit import after_commit
 from flask_cairnloop.errors import Conflict, IllegalTransition, NotFound
@@ -47,7 +48,7 @@ def retry(session: Session, job_id: int, *, actor: Actor) -> Job:
             select(exists().where(other.unique_key == job.unique_key, other.state.in_(UNCLAIMED_STATES)))
         ):
             raise Conflict("A newer job for the same thing is waiting already.")
-        moment = now()
+        moment = _database_now(session)
         job.state = JobState.QUEUED
         job.run_at = moment
         job.lease_until = moment + PUSH_LEASE
@@ -73,9 +74,13 @@ def discard(session: Session, job_id: int, *, actor: Actor) -> Job:
         _lock(session, job, DISCARDABLE, "be discarded")
         job.state = JobState.DISCARDED
         job.lease_until = None
-        job.finished_at = now()
+        job.finished_at = _database_now(session)
         record(session, actor, "job.discard", "job", job.id, name=job.name)
     return job
+
+
+def _database_now(session: Session) -> datetime:
+    return session.scalars(select(database_now())).one()
 
 
 def _look(session: Session, job_id: int, allowed: Collection[JobState], step: str) -> Job:
@@ -93,13 +98,13 @@ def _lock(session: Session, job: Job, allowed: Collection[JobState], step: str) 
     A room locks its own rows first and then asks for a job. So what the room has to say comes before this, and this
     does not wait: whoever holds the row might be waiting for what the room has locked.
     """
-    seen = (job.attempt, job.arguments)
+    seen = (job.attempt, job.run_at)  # who asks for it again moves it
     found = session.scalars(
         select(Job).where(Job.id == job.id).with_for_update(skip_locked=True).execution_options(populate_existing=True)
     ).one_or_none()
     if found is not None:
         _check(found, allowed, step)
-    if found is None or (found.attempt, found.arguments) != seen:
+    if found is None or (found.attempt, found.run_at) != seen:
         raise Conflict("This job is changing at this moment. Look at it again.")
 
 

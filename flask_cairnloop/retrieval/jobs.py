@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from flask_cairnloop.clock import now
 from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.jobs import JobContext, enqueue, job
 from flask_cairnloop.jobs.models import QueueName
@@ -53,7 +52,7 @@ def index(context: JobContext, article_id: int, failures: int = 0) -> None:
             session,
             indexing.INDEX,
             arguments,
-            run_at=now() + wait,
+            delay=wait,
             unique_key=indexing.index_key(article_id),
             keep_earlier=True,  # somebody may have asked for it meanwhile, and sooner
         )

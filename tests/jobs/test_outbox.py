@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 
 import pytest
 from flask import Flask
 from redis import Redis
-from sqlalchemy import event, select, text, update
+from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -39,6 +39,7 @@ from flask_cairnloop.jobs.runner import run_row
 from flask_cairnloop.realtime import Event, Refetch
 from flask_cairnloop.testing import frozen, run_jobs
 from tests.support.host import HostNote
+from tests.support.processes import wait_until
 
 ONCALL = Actor.system("test")
 
@@ -351,6 +352,7 @@ def test_whoever_holds_a_job_is_not_waited_for(app: Flask, session: Session) -> 
     session.commit()
     with app.extensions["cairnloop"].engine.begin() as other:
         other.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+        session.execute(text("SET LOCAL lock_timeout = '5s'"))
         with pytest.raises(Conflict, match="changing"):
             service.discard(session, job_id, actor=ONCALL)
         session.commit()
@@ -498,3 +500,36 @@ def test_jobs_that_ended_well_are_deleted_after_a_while_and_dead_ones_stay(app: 
     with frozen(clock.now() + timedelta(days=8)):
         prune(app.extensions["cairnloop"])
     assert left() == {dead}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_host_whose_clock_is_an_hour_off_takes_no_job_from_others_and_delays_none(
+    app: Flask, session: Session, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    class Wrong(datetime):
+        """What a process sees where somebody has moved the clock."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    monkeypatch.setattr(clock, "datetime", Wrong)
+    cairnloop = app.extensions["cairnloop"]
+    held = enqueue(session, "test.note", {"body": "held"})
+    elsewhere = {"state": JobState.RUNNING, "claimed_by": "another host", "attempt": 1}
+    session.execute(
+        update(Job).where(Job.id == held).values(**elsewhere, lease_until=func.now() + timedelta(minutes=1))
+    )
+    soon = enqueue(session, "test.note", {"body": f"soon {hours}"}, delay=timedelta(seconds=0.5))
+    session.commit()
+
+    def stands(job_id: int) -> JobState:
+        session.rollback()
+        return session.scalars(select(Job.state).where(Job.id == job_id)).one()
+
+    sweep(cairnloop)
+    assert (stands(held), stands(soon)) == (JobState.RUNNING, JobState.SCHEDULED)
+    wait_until(lambda: sweep(cairnloop), seconds=5)
+    assert (stands(held), stands(soon)) == (JobState.RUNNING, JobState.QUEUED)
+    assert run_row(app, soon, "me")
+    assert notes(session, f"soon {hours}") == 1
