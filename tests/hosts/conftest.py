@@ -6,14 +6,11 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from html import unescape
-from http.client import HTTPConnection
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 import psycopg
 import pytest
@@ -22,6 +19,7 @@ from sqlalchemy.engine import make_url
 from example_app.servers import Servers
 from tests.hosts.harbour import PASSWORD
 from tests.support import databases, projects
+from tests.support.web import Answer, send
 from tests.support.websocket import Chat, Line, handshake
 
 HARBOUR = "tests.hosts.harbour:create_app"
@@ -83,13 +81,8 @@ def office(
         yield office
 
 
-@dataclass
-class Answer:
+class Page(Answer):
     """What came back through the proxy."""
-
-    status: int
-    headers: Any
-    text: str
 
     def forms(self) -> list[tuple[str, dict[str, str]]]:
         """Every form that is posted: where to, and its hidden fields, also those that stand elsewhere on the page."""
@@ -124,21 +117,19 @@ class Visitor:
     cookies: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: str) -> Page:
         return self.request("GET", path, headers=headers)
 
-    def post(self, path: str, form: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> Answer:
+    def post(self, path: str, form: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> Page:
         sent = {"Origin": PUBLIC, "Sec-Fetch-Site": "same-origin", "Referer": f"{PUBLIC}{DESK}/", **(headers or {})}
-        return self.request("POST", path, urlencode(form or {}), sent)
+        return self.request("POST", path, sent, form)
 
-    def request(self, method: str, path: str, body: str = "", headers: dict[str, str] | None = None) -> Answer:
+    def request(
+        self, method: str, path: str, headers: dict[str, str] | None = None, form: dict[str, str] | None = None
+    ) -> Page:
         assert path.startswith(MOUNT), f"{path} is somebody else's: the proxy would not bring it here."
-        upstream = urlsplit(self.upstream)
-        sent = {**self._forwarded(), "Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
-        with closing(HTTPConnection(upstream.hostname or "", upstream.port, timeout=30)) as connection:
-            connection.request(method, path.removeprefix(MOUNT) or "/", body, sent)
-            answer = connection.getresponse()
-            text = answer.read().decode(errors="replace")
+        sent = {**self._forwarded(), **(headers or {})}
+        answer = send(self.upstream, method, path.removeprefix(MOUNT) or "/", sent, form)
         for line in answer.headers.get_all("Set-Cookie", []):
             for name, morsel in SimpleCookie(line).items():
                 if not morsel.value:  # taken away
@@ -146,7 +137,7 @@ class Visitor:
                     continue
                 assert morsel["secure"], f"{name} was set as if the page were not served over https."
                 self.cookies[name], self.paths[name] = morsel.value, morsel["path"]
-        return Answer(answer.status, answer.headers, text)
+        return Page(answer.status, answer.headers, answer.text)
 
     def live(self) -> Line:
         """The console's socket, with this visitor's cookies."""

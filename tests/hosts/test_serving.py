@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import time
-from contextlib import closing
 from html import unescape
-from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,6 +14,7 @@ from tests.hosts import readme
 from tests.hosts.conftest import DESK, HARBOUR, Office, Visitor, token_of
 from tests.support import processes, projects
 from tests.support.processes import Process
+from tests.support.web import get, post
 from tests.support.websocket import Chat, Line
 
 STOP_SECONDS = 3.0
@@ -86,46 +84,34 @@ def test_a_host_of_the_readmes_lines_answers_a_customer(shop: tuple[Path, dict[s
         processes.web_server(env, options=options, app="app:app", folder=folder) as server,
         processes.worker(env, app="app", folder=folder) as worker,
     ):
-        assert request(server, "/support/health") == (200, '{"status":"ok"}\n')
-        assert request(server, "/support/")[0] == 302
-        kim, lou = (f"session={session(server, name)}" for name in ("kim", "lou"))
-        page = request(server, "/", Cookie=lou)[1]
+        assert get(server.url, "/support/health").text == '{"status":"ok"}\n'
+        assert get(server.url, "/support/").headers["Location"] == "/login?next=%2Fsupport%2F"
+        kim, lou = (signed_in(server, name) for name in ("kim", "lou"))
+        page = get(server.url, "/", lou).text
         found = re.search(r'<script src="(/support/widget\.js)" data-token="([^"]+)"', page)
         assert found is not None
-        assert request(server, found[1])[0] == 200
-        with Line(server.url, "/support/live", headers={"Cookie": kim}) as live, Chat(server.url) as chat:
+        assert get(server.url, found[1]).status == 200
+        with Line(server.url, "/support/live", headers=kim) as live, Chat(server.url) as chat:
             live.expect("refetch")
             chat.join(unescape(found[2]))
             number = chat.say("Do you swap a saddle that does not fit me for another one?")["conversation"]
             live.until(lambda frame: frame["type"] == "draft" and frame.get("state") == "ready", seconds=40)
-            page = request(server, f"/support/conversations/{number}", Cookie=kim)[1]
+            page = get(server.url, f"/support/conversations/{number}", kim).text
             assert "Swap a saddle" in page
             action = re.search(r'action="(/support/conversations/\d+/drafts/\d+/approve)"', page)
             assert action is not None
-            assert request(server, action[1], "seen=1", Cookie=kim)[0] == 303
+            assert post(server.url, action[1], {"seen": "1"}, kim).status == 303
             assert "within two weeks" in chat.expect("message", kind="reply")["body"]
             ends(server, live, chat)
         worker.popen.terminate()
         assert worker.popen.wait(20) == 0
 
 
-def request(server: Process, path: str, form: str | None = None, **headers: str) -> tuple[int, str]:
-    address = urlsplit(server.url)
-    sent = {"Origin": server.url, "Content-Type": "application/x-www-form-urlencoded", **headers}
-    with closing(HTTPConnection(address.hostname or "", address.port, timeout=30)) as connection:
-        connection.request("GET" if form is None else "POST", path, form, sent)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-
-
-def session(server: Process, name: str) -> str:
-    """The session cookie of somebody who has just signed in."""
-    address = urlsplit(server.url)
-    with closing(HTTPConnection(address.hostname or "", address.port, timeout=30)) as connection:
-        connection.request("GET", f"/sign-in/{name}")
-        found = re.search(r"session=([^;]+)", connection.getresponse().headers["Set-Cookie"])
+def signed_in(server: Process, name: str) -> dict[str, str]:
+    """The session of somebody who has just signed in."""
+    found = re.search(r"session=[^;]+", get(server.url, f"/sign-in/{name}").headers["Set-Cookie"])
     assert found is not None
-    return found[1]
+    return {"Cookie": found[0]}
 
 
 def test_one_line_alone_lets_nobody_in_and_breaks_nothing(
