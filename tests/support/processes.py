@@ -74,7 +74,7 @@ def web_server(
 ) -> Iterator[Process]:
     """gunicorn, as the README runs it. ``folder`` is where the app lies."""
     port = free_port()
-    where = ("--bind", f"127.0.0.1:{port}", "--graceful-timeout", "10", "--no-control-socket")
+    where = ("--bind", f"127.0.0.1:{port}", "--graceful-timeout", "60", "--no-control-socket")
     url = f"http://127.0.0.1:{port}"
     with _running([sys.executable, "-m", "gunicorn", *options, *where, app], env, url, folder) as process:
         wait_until(lambda: _answers(url), process)
