@@ -11,10 +11,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from example_app import signin
 from example_app.models import Account, Activity, Charge, ChargeState, Role, Standing, Tracker, User, db
-from flask_cairnloop import Customer, Operator, SignedCustomerVerifier
-from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
-from flask_cairnloop.hooks import DraftInfo, ResolvedEvent
-from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop import (
+    ConversationInfo,
+    Customer,
+    DraftInfo,
+    DraftKind,
+    Operator,
+    PolicyDecision,
+    ResolvedEvent,
+    SignedCustomerVerifier,
+    Strength,
+)
 
 verify_customer = SignedCustomerVerifier()
 """CAIRNLOOP_CUSTOMER_VERIFIER: the page that carries the widget asked us for a token, and this reads it again."""
@@ -37,7 +44,7 @@ def signed_in_operator() -> Operator | None:
     return as_operator(user) if user else None
 
 
-def what_we_know(customer: Customer, conversation_id: int) -> Mapping[str, object]:  # noqa: ARG001 - the hook's shape
+def what_we_know(customer: Customer, conversation: ConversationInfo) -> Mapping[str, object]:  # noqa: ARG001
     """CAIRNLOOP_CONTEXT_PROVIDER: the shop behind a question, from our own tables."""
     account = _account_of(customer.ref)
     if account is None:

@@ -22,12 +22,10 @@ from sqlalchemy.orm import Session, joinedload
 
 from example_app import hooks, people, story
 from example_app.models import SeedStep, User, db
-from flask_cairnloop import testing
-from flask_cairnloop.actors import Actor
+from flask_cairnloop import Actor, DraftKind, Grounding, PolicyDecision, Proposal, testing
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import DraftState
-from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.knowledge import importer
 
 HERE = Path(__file__).resolve().parent

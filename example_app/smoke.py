@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import http.cookiejar
 import json
+import os
+import signal
 import time
 import urllib.error
 import urllib.parse
@@ -24,18 +26,18 @@ from typing import Any, TypeVar
 
 import click
 from flask import Flask
-from rq import Worker
 from simple_websocket import Client, ConnectionClosed
 from simple_websocket import ConnectionError as SocketError
 from sqlalchemy import select
 
 from example_app import create_app
 from example_app.models import Account, Role, User, db
+from flask_cairnloop import DraftKind, Strength
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.drafting.types import DraftKind
-from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.jobs.models import WorkerKind, WorkerProcess
+from flask_cairnloop.jobs.queries import worker_states
 
 SECONDS = 60.0
 COVERED = "How do I connect a new tracker to one of our bikes?"
@@ -204,6 +206,8 @@ class Journey:
             self._answered(live)
             self._one_question_back(live)
             self._handed_over(live)
+            self._survives(live)
+        self._well()
 
     def _answered(self, live: Socket) -> None:
         with self._customer() as (customer, chat):
@@ -256,6 +260,47 @@ class Journey:
             need(draft.kind is DraftKind.ESCALATION, f"The uncovered question got a {draft.kind}: {draft.body}")
             need(draft.grounding is Strength.NONE, f"The grounding is {draft.grounding}.")
             say("uncovered question is handed to a person", draft=draft.id, grounding=draft.grounding)
+
+    def _survives(self, live: Socket) -> None:
+        """A killed worker and an empty Redis cost time, and nothing else."""
+        with self._customer() as (customer, chat):
+            killed = self._kill_a_worker()
+            conversation_id = self._ask(customer, chat, COVERED)
+            with self.app.app_context():
+                current().redis.flushdb()
+            say("Redis is emptied with the question on its way", conversation=conversation_id)
+            draft = self._draft(live, conversation_id)
+            say("the draft comes all the same", draft=draft.id, state=draft.state.value)
+
+            def successor() -> bool:
+                return any(kind is WorkerKind.INTERACTIVE and pid != killed for kind, pid in self._workers())
+
+            until("Another worker in its place", successor)
+            say("another worker has taken its place", instead_of=killed)
+
+    def _kill_a_worker(self) -> int:
+        pid = next(pid for kind, pid in self._workers() if kind is WorkerKind.INTERACTIVE)
+        os.kill(pid, signal.SIGKILL)
+        say("the worker that writes drafts is killed", pid=pid)
+        return pid
+
+    def _workers(self) -> list[tuple[WorkerKind, int]]:
+        """Kind and process id of every worker that has reported, newest first."""
+        with self.app.app_context():
+            rows = db.session.execute(
+                select(WorkerProcess.kind, WorkerProcess.name).order_by(WorkerProcess.id.desc())
+            ).all()
+        return [(kind, int(name.split(":")[-2])) for kind, name in rows]
+
+    def _well(self) -> None:
+        """What the one on call looks at."""
+        ready = json.loads(self.desk.get("/support/ready").html)
+        need(ready["status"] == "ready", f"Not ready: {ready}")
+        scrape = self.desk.get("/support/metrics").html
+        need("cairnloop_up 1.0" in scrape, "The scrape does not say that it is up.")
+        settings = self.desk.get("/support/settings")
+        need("Health" in settings.html, "The settings have no word on health.")
+        say("the desk is ready again, and says so", checks=len(ready["checks"]))
 
     @contextmanager
     def _customer(self) -> Iterator[tuple[int, Socket]]:
@@ -323,12 +368,14 @@ def wait(url: str, app: Flask) -> None:
         except OSError:
             return False
 
-    def workers() -> int:
+    def workers() -> bool:
         with app.app_context():
-            return Worker.count(connection=current().redis)
+            states = worker_states(db.session())
+            db.session.rollback()
+            return all(state.alive for state in states)
 
     until("The web server's first answer", answers)
-    until("The first worker", workers)
+    until("A worker for every queue", workers)
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """A customer-support desk inside your own Flask app."""
 
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations.service import (
     add_note,
     assign,
@@ -9,18 +10,41 @@ from flask_cairnloop.conversations.service import (
     reply,
     resolve,
 )
+from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.extension import Cairnloop
-from flask_cairnloop.hooks import Customer, Operator, Permission, SignedCustomerVerifier, Subject
+from flask_cairnloop.hooks import (
+    AuditInfo,
+    ConversationInfo,
+    Customer,
+    DraftInfo,
+    Operator,
+    Permission,
+    ResolvedEvent,
+    SignedCustomerVerifier,
+    Subject,
+)
 from flask_cairnloop.realtime.publish import disconnect, disconnect_operator
 from flask_cairnloop.retrieval.search import search
+from flask_cairnloop.retrieval.types import Strength
 
 __version__ = "0.1.0"
 __all__ = [
+    "Actor",
+    "AuditInfo",
     "Cairnloop",
+    "Citation",
+    "ConversationInfo",
     "Customer",
+    "DraftInfo",
+    "DraftKind",
+    "Grounding",
     "Operator",
     "Permission",
+    "PolicyDecision",
+    "Proposal",
+    "ResolvedEvent",
     "SignedCustomerVerifier",
+    "Strength",
     "Subject",
     "add_note",
     "assign",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from flask_cairnloop.hooks import Customer, Operator
+
+
+ID_LENGTH = 200
+NAME_LENGTH = 200
 
 
 class ActorKind(StrEnum):
@@ -23,8 +27,11 @@ class Actor:
 
     Args:
         kind: what kind of actor.
-        id: the host's id of the operator, the customer's ref, the policy's or the job's name. Never empty.
-        name: how people call them; shown beside what they did.
+        id: the host's id of the operator, the customer's ref, the policy's or the job's name: 1 to 200 characters.
+        name: how people call them; shown beside what they did. Kept as far as rows have room for it.
+
+    Raises:
+        ValueError: the id does not fit.
     """
 
     kind: ActorKind
@@ -32,8 +39,9 @@ class Actor:
     name: str
 
     def __post_init__(self) -> None:
-        if not self.id.strip():
-            raise ValueError("An actor needs an id.")
+        if not self.id.strip() or len(self.id) > ID_LENGTH or "\x00" in self.id:
+            raise ValueError(f"An actor needs an id of 1 to {ID_LENGTH} characters, without NUL.")
+        object.__setattr__(self, "name", self.name.replace("\x00", "")[:NAME_LENGTH])
 
     @classmethod
     def operator(cls, operator: Operator) -> Actor:
@@ -45,8 +53,29 @@ class Actor:
 
     @classmethod
     def policy(cls, name: str) -> Actor:
-        return cls(ActorKind.POLICY, f"policy:{name}", "Automatic answer")
+        return cls(ActorKind.POLICY, f"policy:{name}"[:ID_LENGTH], "Automatic answer")
 
     @classmethod
     def system(cls, name: str) -> Actor:
         return cls(ActorKind.SYSTEM, f"system:{name}", "Cairnloop")
+
+
+# What may be named as the actor: hosts have an Operator or a Customer at hand.
+Acting: TypeAlias = "Actor | Operator | Customer"
+
+
+def as_actor(who: Acting) -> Actor:
+    """Whoever acts, as an actor.
+
+    Raises:
+        TypeError: it is none of the three.
+    """
+    from flask_cairnloop.hooks import Customer, Operator
+
+    if isinstance(who, Actor):
+        return who
+    if isinstance(who, Operator):
+        return Actor.operator(who)
+    if isinstance(who, Customer):
+        return Actor.customer(who)
+    raise TypeError(f"The actor is {type(who).__name__}; name an Actor, an Operator or a Customer.")

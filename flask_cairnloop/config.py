@@ -14,6 +14,8 @@ from redis.connection import parse_url
 from flask_cairnloop.errors import ConfigurationError
 
 PREFIX = "CAIRNLOOP_"
+LONGEST_HOOK = 60  # seconds any one call of host code is waited for; the time of the jobs is reckoned from it
+TEN_YEARS = 10 * 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +84,9 @@ def _ancestors(value: list[str]) -> str | None:
     return _origins([origin for origin in value if origin != "'self'"])
 
 
-def _positive(value: float) -> str | None:
-    return None if value > 0 else "it must be greater than zero"
-
-
-def _not_negative(value: float) -> str | None:
-    return None if value >= 0 else "it must not be negative"
-
-
-def _fraction(value: float) -> str | None:
-    return None if 0 <= value <= 1 else "it must lie between 0 and 1"
+def _between(low: float, high: float) -> Callable[[float], str | None]:
+    """A check that also refuses what is no finite number."""
+    return lambda value: None if low <= value <= high else f"it must lie between {low} and {high}"
 
 
 def _rates(value: dict[str, str | None]) -> str | None:
@@ -109,10 +104,6 @@ def _is_rate(text: str) -> bool:
     except ValueError:
         return False
     return len(rates) == 1 and 1 <= rates[0].amount <= 100_000
-
-
-def _message_limit(value: int) -> str | None:
-    return None if 1 <= value <= 100_000 else "it must lie between 1 and 100000"
 
 
 RATE_LIMITS: dict[str, str | None] = {"messages": "30/minute", "conversations": "20/day", "frames": "20/second"}
@@ -148,7 +139,8 @@ KEYS: tuple[Key, ...] = (
         "AUTHORIZE",
         "hook",
         None,
-        "`(operator, permission, subject) -> bool`: finer permissions. Unset: the operator's own set decides.",
+        "`(operator, permission, subject) -> bool`: finer permissions, also for each row of a list. Unset: the "
+        "operator's own set decides.",
     ),
     Key("LOGIN_URL", "str", "", "Where an operator who is not signed in is sent, with `?next=`. Empty: 401."),
     Key(
@@ -161,7 +153,7 @@ KEYS: tuple[Key, ...] = (
         "CONTEXT_PROVIDER",
         "hook",
         None,
-        "`(customer, conversation_id) -> Mapping`: what the operator sees about the customer; nested mappings become "
+        "`(customer, conversation) -> Mapping`: what the operator sees about the customer; nested mappings become "
         "titled sections.",
     ),
     Key(
@@ -216,9 +208,9 @@ KEYS: tuple[Key, ...] = (
         "int",
         14 * 86_400,
         "Seconds after its last message in which a resolved conversation is resumed; later words open a new one.",
-        check=_not_negative,
+        check=_between(0, TEN_YEARS),
     ),
-    Key("MESSAGE_LIMIT", "int", 10_000, "Longest message in characters.", check=_message_limit),
+    Key("MESSAGE_LIMIT", "int", 10_000, "Longest message in characters.", check=_between(1, 100_000)),
     Key(
         "RATE_LIMITS",
         "mapping",
@@ -233,24 +225,32 @@ KEYS: tuple[Key, ...] = (
         0,
         "Most WebSockets of one process; the next is answered 503, and that chat goes on by POST. 0: derived from the "
         "threads of a gunicorn worker, else no limit.",
-        check=_not_negative,
+        check=_between(0, 100_000),
     ),
-    Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_fraction),
-    Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_fraction),
+    Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_between(0, 1)),
+    Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_between(0, 1)),
     Key(
         "DRAFT_DELAY",
         "float",
         1.0,
         "Seconds of quiet after a customer's message before the draft is made, so that three lines make one draft.",
-        check=_not_negative,
+        check=_between(0, 3600),
+    ),
+    Key(
+        "RETENTION_JOBS",
+        "int",
+        7 * 86_400,
+        "Seconds that jobs are kept after they ended well or were discarded. Dead ones stay until somebody decides.",
+        check=_between(0, TEN_YEARS),
     ),
     Key(
         "HOOK_TIMEOUT",
         "float",
         5.0,
-        "Seconds a host hook may take before it counts as failed; `DRAFT_GENERATOR`, and `EMBEDDER` for passages, have "
-        "at least 60.",
-        check=_positive,
+        f"Seconds a host hook may take before it counts as failed, at most {LONGEST_HOOK}; `DRAFT_GENERATOR`, and "
+        f"`EMBEDDER` for passages, always have {LONGEST_HOOK}. A job has time for all its hooks: one that uses its "
+        "whole time fails alone.",
+        check=_between(0.05, LONGEST_HOOK),
     ),
 )
 
@@ -285,6 +285,7 @@ class Settings:
     grounding_strong: float
     grounding_partial: float
     draft_delay: float
+    retention_jobs: int
     hook_timeout: float
 
     @classmethod
@@ -316,15 +317,13 @@ def _value(key: Key, config: Mapping[str, Any]) -> Any:
     if not fits(value):
         shown = "" if key.secret else f" ({value!r})"
         raise ConfigurationError(f"{name} is {type(value).__name__}{shown}; it must be {wanted}.")
-    if key.kind == "float":
-        value = float(value)
     if key.kind == "mapping":
         value = {**key.default, **value}
     wrong = key.check(value) if key.check else None
     if wrong:
         shown = ":" if key.secret else f" is {value!r};"
         raise ConfigurationError(f"{name}{shown} {wrong}.")
-    return value
+    return float(value) if key.kind == "float" else value
 
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")

@@ -151,7 +151,7 @@ class Cairnloop:
     # --- the blueprint ----------------------------------------------------------------------------
 
     def _blueprint(self) -> Blueprint:
-        from flask_cairnloop import console
+        from flask_cairnloop import console, operations
         from flask_cairnloop.channels import widget
         from flask_cairnloop.console import live
 
@@ -168,6 +168,7 @@ class Cairnloop:
         console.register(blueprint)
         live.register(blueprint, sock)
         widget.register(blueprint, sock)
+        operations.register(blueprint)
         return blueprint
 
     def _guard_origin(self) -> None:

@@ -14,22 +14,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from flask import Flask, current_app
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.config import PREFIX, Settings
+from flask_cairnloop.config import LONGEST_HOOK, PREFIX, Settings
 from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import ConfigurationError, HookFailed
 from flask_cairnloop.retrieval.types import Embedder, Strength
+from flask_cairnloop.telemetry import HOOK, carried, span
 
 if TYPE_CHECKING:
     from flask_cairnloop.audit.models import AuditEntry
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+MODEL_LENGTH = 200  # characters of an embedding model's fingerprint, as its column holds them
 
 
 class Permission(StrEnum):
@@ -40,6 +44,8 @@ class Permission(StrEnum):
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
     KNOWLEDGE_READ = "knowledge.read"
+    OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
+    OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
 
 
 DEFAULT_PERMISSIONS = frozenset(Permission)
@@ -81,6 +87,25 @@ class Customer:
     name: str | None = None
     email: str | None = None
     organization: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationInfo:
+    """The conversation that ``CONTEXT_PROVIDER`` is asked about.
+
+    Args:
+        status: ``"open"`` or ``"resolved"``.
+        channel: how it came in, e.g. ``"widget"``.
+        assignee_id: id of the operator who has it, if somebody does.
+    """
+
+    id: int
+    subject: str
+    status: str
+    channel: str
+    opened_at: datetime
+    resolved_at: datetime | None = None
+    assignee_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,20 +268,21 @@ class Hooks:
 
     # --- what is known ----------------------------------------------------------------------------
 
-    def load_context(self, customer: Customer, conversation_id: int) -> ContextView:
+    def load_context(self, customer: Customer, conversation: ConversationInfo) -> ContextView:
         """What the host knows about a customer. Never raises: failure is a state of the view."""
         hook = self._resolved["CONTEXT_PROVIDER"]
         if hook is None:
             return ContextView("not_configured")
+
+        def view() -> ContextView:
+            # The words of the host's values are made by the host's code as well: rows that load late, lazy texts.
+            return _context_view(hook(customer, conversation))
+
         try:
-            answer = self._call("CONTEXT_PROVIDER", hook, customer, conversation_id)
-            if answer is None:
-                return ContextView("empty")
-            if not isinstance(answer, Mapping):
-                raise HookFailed(f"{PREFIX}CONTEXT_PROVIDER", "invalid", type(answer).__name__)
+            found: ContextView = self._call("CONTEXT_PROVIDER", view)
         except HookFailed:
             return ContextView("failed")
-        return _context_view(answer)
+        return found
 
     def embedder(self) -> Embedder | None:
         """The configured embedder under a time limit, or the offline model of the ``local`` extra, or ``None``."""
@@ -281,7 +307,7 @@ class Hooks:
         hook = self._resolved["DRAFT_GENERATOR"]
         if hook is None:
             return None
-        proposal = self._call("DRAFT_GENERATOR", hook, grounding, seconds=max(60.0, self.settings.hook_timeout))
+        proposal = self._call("DRAFT_GENERATOR", hook, grounding, seconds=LONGEST_HOOK)
         if not isinstance(proposal, Proposal):
             raise HookFailed(f"{PREFIX}DRAFT_GENERATOR", "invalid", type(proposal).__name__)
         return proposal
@@ -294,7 +320,8 @@ class Hooks:
         try:
             answer = self._call("AUTOMATION_POLICY", hook, draft)
         except HookFailed as failure:
-            return PolicyDecision.REQUIRE_APPROVAL, f"The policy could not be asked ({failure.reason})."
+            how = "did not answer in time" if failure.reason == "timeout" else "failed"
+            return PolicyDecision.REQUIRE_APPROVAL, f"Your app’s policy {how}, so a person decides."
         try:
             return PolicyDecision(answer), None
         except ValueError:
@@ -344,16 +371,20 @@ class Hooks:
             except HookFailed as failure:
                 outcome.append((False, failure))
 
-        thread = threading.Thread(target=run, name=f"cairnloop-hook-{key.lower()}", daemon=True)
-        thread.start()
-        thread.join(self.settings.hook_timeout if seconds is None else seconds)
-        if not outcome:
-            log.error("%s%s did not answer in time", PREFIX, key)
-            raise HookFailed(PREFIX + key, "timeout", "no answer in time")
-        fine, answer = outcome[0]
-        if not fine:
-            raise answer
-        return answer
+        with span(HOOK) as note:
+            note("hook.key", key)
+            thread = threading.Thread(target=carried(run), name=f"cairnloop-hook-{key.lower()}", daemon=True)
+            thread.start()
+            thread.join(self.settings.hook_timeout if seconds is None else seconds)
+            if not outcome:
+                log.error("%s%s did not answer in time", PREFIX, key)
+                note("hook.outcome", "timeout")
+                raise HookFailed(PREFIX + key, "timeout", "no answer in time")
+            fine, answer = outcome[0]
+            note("hook.outcome", "answered" if fine else answer.reason)
+            if not fine:
+                raise answer
+            return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,10 +403,9 @@ class _TimedEmbedder:
         return self.embedder.dimensions
 
     def embed(self, texts: Sequence[str], kind: Literal["query", "passage"] = "passage") -> Sequence[Sequence[float]]:
-        limit = self.hooks.settings.hook_timeout
-        seconds = limit if kind == "query" else max(60.0, limit)
+        seconds = self.hooks.settings.hook_timeout if kind == "query" else LONGEST_HOOK
         answer: Sequence[Sequence[float]] = self.hooks._call(
-            "EMBEDDER", self.embedder.embed, texts, kind, seconds=seconds
+            "EMBEDDER", partial(self.embedder.embed, kind=kind), texts, seconds=seconds
         )
         return answer
 
@@ -395,6 +425,9 @@ _HOOK_KEYS = (
 def _guarded(key: str, hook: Callable[..., T], *arguments: object) -> T:
     try:
         return hook(*arguments)
+    except HookFailed as failure:  # an answer of the wrong kind, found while the hook ran
+        log.error("%s%s answered %s", PREFIX, key, failure.detail)
+        raise
     except Exception as error:
         # Host code may put customer text into its message: only the class goes further, the rest to the host's log.
         log.exception("%s%s raised", PREFIX, key)
@@ -413,16 +446,25 @@ def _import(key: str, path: str) -> Any:
 
 
 def _check_embedder(embedder: Any) -> None:
+    model = getattr(embedder, "model", None)
     if (
-        not isinstance(getattr(embedder, "model", None), str)
+        not isinstance(model, str)
         or not isinstance(getattr(embedder, "dimensions", None), int)
         or not callable(getattr(embedder, "embed", None))
     ):
-        raise ConfigurationError(f"{PREFIX}EMBEDDER needs `model` (str), `dimensions` (int) and `embed(texts, kind)`.")
+        raise ConfigurationError(
+            f"{PREFIX}EMBEDDER needs `model` (str), `dimensions` (int) and `embed(texts, kind=…)`."
+        )
+    if not 0 < len(model) <= MODEL_LENGTH:
+        raise ConfigurationError(f"{PREFIX}EMBEDDER has a `model` of {len(model)} characters; 1 to {MODEL_LENGTH} fit.")
 
 
 def _operator_fits(operator: Operator) -> bool:
-    return all(isinstance(value, str) and 0 < len(value.strip()) <= 200 for value in (operator.id, operator.name))
+    return (
+        all(isinstance(value, str) and 0 < len(value.strip()) <= 200 for value in (operator.id, operator.name))
+        and isinstance(operator.permissions, (set, frozenset))
+        and all(isinstance(permission, str) for permission in operator.permissions)
+    )
 
 
 def _customer_fits(customer: Customer) -> bool:
@@ -430,11 +472,17 @@ def _customer_fits(customer: Customer) -> bool:
     return (
         isinstance(customer.ref, str)
         and 0 < len(customer.ref.strip()) <= 200
+        and "\x00" not in customer.ref
         and all(value is None or isinstance(value, str) for value in optional)
     )
 
 
-def _context_view(answer: Mapping[Any, Any]) -> ContextView:
+def _context_view(answer: object) -> ContextView:
+    if answer is None:
+        return ContextView("empty")
+    if not isinstance(answer, Mapping):
+        raise HookFailed(f"{PREFIX}CONTEXT_PROVIDER", "invalid", type(answer).__name__)
+
     def pairs(values: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
         return tuple((str(label), str(value)) for label, value in list(values.items())[:50] if value is not None)
 

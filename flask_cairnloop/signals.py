@@ -5,23 +5,53 @@ A receiver that raises is logged and changes nothing: signals are for telling, n
 
 from __future__ import annotations
 
-from blinker import Namespace
+from dataclasses import dataclass
+
+from blinker import NamedSignal, Namespace
 
 _namespace = Namespace()
 
-conversation_opened = _namespace.signal("conversation_opened")
-"""``conversation_id``, ``channel``"""
-message_received = _namespace.signal("message_received")
-"""``conversation_id``, ``message_id``, ``channel``"""
-reply_sent = _namespace.signal("reply_sent")
-"""``conversation_id``, ``message_id``, ``automatic``"""
-conversation_resolved = _namespace.signal("conversation_resolved")
-"""``conversation_id``, ``actor_kind``"""
-conversation_reopened = _namespace.signal("conversation_reopened")
-"""``conversation_id``, ``actor_kind``"""
-draft_created = _namespace.signal("draft_created")
-"""``conversation_id``, ``draft_id``, ``state``, ``kind``, ``grounding``"""
-draft_decided = _namespace.signal("draft_decided")
-"""``conversation_id``, ``draft_id``, ``decision``"""
-article_published = _namespace.signal("article_published")
-"""``article_id``, ``revision_id``"""
+
+@dataclass(frozen=True, slots=True)
+class SignalKind:
+    """What a signal carries and when it is sent."""
+
+    name: str
+    payload: tuple[str, ...]
+    meaning: str
+
+
+SIGNALS: dict[str, SignalKind] = {}
+
+
+def _declare(name: str, payload: tuple[str, ...], meaning: str) -> NamedSignal:
+    SIGNALS[name] = SignalKind(name, payload, meaning)
+    return _namespace.signal(name, doc=meaning)
+
+
+conversation_opened = _declare("conversation_opened", ("conversation_id", "channel"), "A conversation was opened.")
+message_received = _declare(
+    "message_received", ("conversation_id", "message_id", "channel"), "A customer's message was taken in."
+)
+reply_sent = _declare(
+    "reply_sent",
+    ("conversation_id", "message_id", "automatic"),
+    "Words went to a customer: typed, approved or automatic.",
+)
+conversation_resolved = _declare(
+    "conversation_resolved", ("conversation_id", "actor_kind"), "A conversation was marked as done."
+)
+conversation_reopened = _declare(
+    "conversation_reopened", ("conversation_id", "actor_kind"), "A resolved conversation was opened again."
+)
+draft_created = _declare(
+    "draft_created",
+    ("conversation_id", "draft_id", "state", "kind", "grounding"),
+    "A draft is ready, was withheld, or could not be made.",
+)
+draft_decided = _declare(
+    "draft_decided", ("conversation_id", "draft_id", "decision"), "An operator or a policy decided on a draft."
+)
+article_published = _declare(
+    "article_published", ("article_id", "revision_id"), "An article, or a new revision, is found."
+)

@@ -35,7 +35,7 @@ def run_jobs(app: Flask, *, within: timedelta = timedelta(seconds=30), limit: in
             with engine.begin() as connection:
                 job_id = connection.scalar(
                     select(Job.id)
-                    .where(Job.state.in_(UNCLAIMED_STATES), Job.run_at <= clock.now() + within)
+                    .where(Job.state.in_(UNCLAIMED_STATES), Job.run_at <= clock.database_now() + within)
                     .order_by(Job.run_at, Job.id)
                     .limit(1)
                     .with_for_update(skip_locked=True)
@@ -45,7 +45,7 @@ def run_jobs(app: Flask, *, within: timedelta = timedelta(seconds=30), limit: in
                 connection.execute(
                     update(Job)
                     .where(Job.id == job_id)
-                    .values(state=JobState.QUEUED, lease_until=clock.now() + timedelta(minutes=5))
+                    .values(state=JobState.QUEUED, lease_until=clock.database_now() + timedelta(minutes=5))
                 )
         done += run_row(app, job_id, "inline")
     return done

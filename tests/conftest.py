@@ -197,7 +197,7 @@ def operator_client(app: Flask, operator: Operator) -> FlaskClient:
 def sign_in(app: Flask) -> Callable[[str], FlaskClient]:
     """``sign_in("omar")`` is another operator's client.
 
-    There are mina, omar, reader (may only read), editor (knowledge only) and outsider (may nothing).
+    There are mina, omar, reader (may only read), editor (knowledge only), oncall and outsider (may nothing).
     """
     return lambda operator_id: _client(app, operator_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Identity, Index, String
+from sqlalchemy import Identity, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_cairnloop.actors import ActorKind
@@ -20,6 +20,7 @@ class AuditEntry(Base):
     __table_args__ = (
         Index("ix_audit_entries_subject", "subject_type", "subject_id", "id"),
         Index("ix_audit_entries_occurred_at", "occurred_at", "id"),
+        Index("ix_audit_entries_resolved", "occurred_at", postgresql_where=text("action = 'conversation.resolve'")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

@@ -17,6 +17,7 @@ from flask_cairnloop.jobs import service
 from flask_cairnloop.jobs.models import Job, JobState
 
 ACTOR = Actor.system("cli")
+JOB_ID = click.IntRange(1, 2**63 - 1)  # what the column holds
 UNFINISHED = (JobState.SCHEDULED, JobState.QUEUED, JobState.RUNNING, JobState.RETRYING, JobState.DEAD)
 
 jobs = AppGroup("jobs", help="Look at deferred work, retry or discard it.")
@@ -44,7 +45,7 @@ def list_jobs(state: tuple[str, ...], limit: int, as_json: bool) -> None:
 
 
 @jobs.command("retry")
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=JOB_ID)
 @with_appcontext
 def retry_job(job_id: int) -> None:
     """Give a dead or discarded job a new series of attempts."""
@@ -52,7 +53,7 @@ def retry_job(job_id: int) -> None:
 
 
 @jobs.command("discard")
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=JOB_ID)
 @with_appcontext
 def discard_job(job_id: int) -> None:
     """Decide that a dead or waiting job shall not run."""

@@ -1,28 +1,40 @@
-"""Who may see a page. Every console view is wrapped by :func:`requires`; a test walks all of them."""
+"""Who may see a page, and what of it. Every console view is wrapped by :func:`requires`; a test walks all of them.
+
+``AUTHORIZE`` is host code: what a page needs to know is asked before its first query, and rows of a list are asked for
+after the session they were read in is closed, so that no transaction of ours waits for an answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from flask import g, redirect, request
+from flask import g, redirect, request, url_for
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.console.rendering import console_path, is_fragment, problem
+from flask_cairnloop.console.rendering import console_path, is_fragment, own_page, problem
 from flask_cairnloop.context import current
 from flask_cairnloop.errors import Conflict, Forbidden, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Operator, Permission, Subject
 
 P = ParamSpec("P")
+T = TypeVar("T")
 Answer = Response | str | tuple[str, int]
 View = Callable[P, Answer]
+# What the rail of every whole page leads to.
+SECTIONS = (Permission.CONVERSATIONS_READ, Permission.KNOWLEDGE_READ, Permission.OPERATIONS_READ)
 
 
-def requires(permission: Permission) -> Callable[[View[P]], View[P]]:
+def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]], View[P]]:
     """Let a view run only for an operator who has a permission.
+
+    Args:
+        offers: further permissions that decide what the page offers; templates ask :func:`may`.
 
     No ``OPERATOR_LOADER``: 503 naming the key. Nobody signed in: the host's ``LOGIN_URL``, or 401. Not permitted: 403.
     Errors that services raise on purpose become calm pages here, so that no view needs to repeat it.
@@ -31,7 +43,7 @@ def requires(permission: Permission) -> Callable[[View[P]], View[P]]:
     def decorate(view: View[P]) -> View[P]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Answer:
-            refusal = admit(permission)
+            refusal = admit(permission, *offers)
             if refusal is not None:
                 return refusal
             try:
@@ -51,8 +63,8 @@ def requires(permission: Permission) -> Callable[[View[P]], View[P]]:
     return decorate
 
 
-def admit(permission: Permission) -> Answer | None:
-    """Put the operator of this request into ``g``, or say why not."""
+def admit(permission: Permission, *offers: Permission) -> Answer | None:
+    """Put the operator of this request, and what they may do, into ``g``, or say why not."""
     hooks = current().hooks
     if not hooks.configured("OPERATOR_LOADER"):
         return problem(503, detail="CAIRNLOOP_OPERATOR_LOADER is not set.")
@@ -62,8 +74,15 @@ def admit(permission: Permission) -> Answer | None:
         return problem(503, detail="CAIRNLOOP_OPERATOR_LOADER failed. The app’s log says how.")
     if operator is None:
         return _sign_in()
-    g.cairnloop_operator = operator
-    return None if hooks.authorize(operator, permission, _subject()) else problem(403)
+    g.cairnloop_operator, g.cairnloop_decided = operator, {}
+    if not is_fragment():
+        for section in SECTIONS:
+            _allowed(section, None)
+    if not may(permission):
+        return problem(403)
+    for offered in offers:
+        may(offered)
+    return None
 
 
 def operator() -> Operator:
@@ -78,8 +97,46 @@ def actor() -> Actor:
 
 
 def may(permission: Permission) -> bool:
-    """Whether the operator of this request has another permission, for what a page offers."""
-    return current().hooks.authorize(operator(), permission, _subject())
+    """Whether the operator of this request has a permission for what the request is about."""
+    return _allowed(permission, _subject())
+
+
+def may_open(section: Permission) -> bool:
+    """Whether the operator of this request has a permission in general, for what the rail leads to."""
+    return _allowed(section, None)
+
+
+def _allowed(permission: Permission, subject: Subject | None) -> bool:
+    """The answer for this request; a page that asks again gets the same one, and the host is left alone."""
+    decided: dict[tuple[Permission, Subject | None], bool] = g.cairnloop_decided
+    if (permission, subject) not in decided:
+        decided[permission, subject] = current().hooks.authorize(operator(), permission, subject)
+    return decided[permission, subject]
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """The session to read what a page shows in.
+
+    Where the host decides about rows it is one of our own, closed at the end: rows stay readable, no transaction of
+    ours is open any more, and the host's session is not touched. Else it is the request's, which costs nothing more.
+    """
+    cairnloop = current()
+    if not cairnloop.hooks.configured("AUTHORIZE"):
+        yield cairnloop.session()
+        return
+    with Session(cairnloop.engine) as session:
+        yield session
+
+
+def visible(rows: Iterable[T], permission: Permission, kind: str, id_of: Callable[[T], int]) -> Iterator[T]:
+    """The rows that the operator may see, each asked for as a subject of its own. Call it outside :func:`reading`."""
+    if not current().hooks.configured("AUTHORIZE"):
+        yield from rows
+        return
+    for row in rows:
+        if _allowed(permission, Subject(kind, id_of(row))):
+            yield row
 
 
 def _subject() -> Subject | None:
@@ -95,14 +152,26 @@ def _sign_in() -> Answer:
     login_url = current().settings.login_url
     if not login_url:
         return problem(401)
-    here = request.script_root + request.full_path.rstrip("?")
-    back = request.headers.get("HX-Current-URL") if is_fragment() else here
-    target = login_url + ("&" if "?" in login_url else "?") + urlencode({"next": _path_of(back or "/")})
+    target = login_url + ("&" if "?" in login_url else "?") + urlencode({"next": _page()})
     if not is_fragment():
         return redirect(target)
     answer = Response(status=204)
     answer.headers["HX-Redirect"] = target
     return answer
+
+
+def _page() -> str:
+    """The page that this request was made on, to come back to. The address of a form's own request answers no GET."""
+    if is_fragment():
+        return _path_of(request.headers.get("HX-Current-URL") or "/")
+    if request.method in ("GET", "HEAD"):
+        return _path_of(request.script_root + request.full_path.rstrip("?"))
+    arguments = request.view_args or {}
+    if "conversation_id" in arguments:
+        return url_for("cairnloop.conversation", conversation_id=arguments["conversation_id"])
+    if "job_id" in arguments:
+        return url_for("cairnloop.settings")
+    return own_page(request.form.get("next", ""), console_path())
 
 
 def _path_of(url: str) -> str:

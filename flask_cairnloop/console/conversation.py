@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import actor, operator, requires
+from flask_cairnloop.console.access import actor, operator, reading, requires, visible
 from flask_cairnloop.console.inbox import counts, listed
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
 from flask_cairnloop.context import current
@@ -19,8 +19,10 @@ from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
-from flask_cairnloop.hooks import Customer, Permission
+from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 
+# What a page with a conversation offers beside reading it.
+DECISIONS = (Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_NOTE, Permission.CONVERSATIONS_RESOLVE)
 BIGINT_MAX = 2**63 - 1
 ID = "<int(max=9223372036854775807):{}>"
 
@@ -46,7 +48,7 @@ def register(blueprint: Blueprint) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-@requires(Permission.CONVERSATIONS_READ)
+@requires(Permission.CONVERSATIONS_READ, *DECISIONS)
 def conversation(conversation_id: int) -> Response:
     """The inbox opened at a conversation, or the part of it that was asked for."""
     thread = shown(conversation_id, before=_number(request.args.get("before")))
@@ -62,21 +64,25 @@ def conversation(conversation_id: int) -> Response:
 
 @requires(Permission.CONVERSATIONS_READ)
 def context(conversation_id: int) -> Response:
-    """What the host says about the customer, and their other conversations. Host code runs outside a transaction."""
-    session = current().session()
-    found, record = queries.conversation_with_customer(session, conversation_id)
-    past = queries.past_conversations(session, record.id, besides=found.id)
+    """What the host says about the customer, and their other conversations.
+
+    Read in a session of our own that is closed before the host is asked: a slow hook holds no transaction of ours open,
+    and what the host has in its own session on this request stays there.
+    """
+    with Session(current().engine) as session:
+        found, record = queries.conversation_with_customer(session, conversation_id)
+        past = queries.past_conversations(session, record.id, besides=found.id)
+    others = list(visible(past, Permission.CONVERSATIONS_READ, "conversation", lambda other: other.id))
     customer = Customer(record.ref, record.name, record.email, record.organization)
-    session.expunge_all()
-    session.rollback()  # ends the read: a slow hook must not hold a transaction open
-    known = current().hooks.load_context(customer, conversation_id)
+    known = current().hooks.load_context(customer, _info(found))
     return page(
         "_context.html" if is_fragment() else "context.html",
         conversation=found,
         customer=presenters.customer_person(record),
         record=record,
         known=known,
-        past=past,
+        past=others,
+        left_out=len(others) < len(past),
     )
 
 
@@ -94,7 +100,7 @@ def mark_read(conversation_id: int) -> Response:
 # --- deciding and writing ---------------------------------------------------------------------------------------------
 
 
-@requires(Permission.CONVERSATIONS_REPLY)
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
 def reply(conversation_id: int) -> Response:
     """Send a typed reply. Refused, with the text kept, where the customer wrote after what was shown."""
     session = current().session()
@@ -108,7 +114,7 @@ def reply(conversation_id: int) -> Response:
     return _done(conversation_id, "Sent", sent="kept" if "kept" in request.form else "reply")
 
 
-@requires(Permission.CONVERSATIONS_NOTE)
+@requires(Permission.CONVERSATIONS_NOTE, *DECISIONS)
 def note(conversation_id: int) -> Response:
     """Add an internal note."""
     session = current().session()
@@ -117,7 +123,7 @@ def note(conversation_id: int) -> Response:
     return _done(conversation_id, "Note added. Only your team sees it", sent="note")
 
 
-@requires(Permission.CONVERSATIONS_REPLY)
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
 def approve(conversation_id: int, draft_id: int) -> Response:
     """Send a draft, as it stands or as edited. At most once, and never over words of the customer not shown before."""
     session = current().session()
@@ -139,7 +145,7 @@ def approve(conversation_id: int, draft_id: int) -> Response:
     return _done(conversation_id, "Sent")
 
 
-@requires(Permission.CONVERSATIONS_REPLY)
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
 def discard(conversation_id: int, draft_id: int) -> Response:
     """Throw a draft away, with a reason."""
     session = current().session()
@@ -153,7 +159,7 @@ def discard(conversation_id: int, draft_id: int) -> Response:
     return _done(conversation_id, "Draft discarded")
 
 
-@requires(Permission.CONVERSATIONS_REPLY)
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
 def regenerate(conversation_id: int) -> Response:
     """Ask for a new draft."""
     session = current().session()
@@ -162,7 +168,7 @@ def regenerate(conversation_id: int) -> Response:
     return _done(conversation_id, "Looking for sources again")
 
 
-@requires(Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_RESOLVE, *DECISIONS)
 def resolve(conversation_id: int) -> Response:
     """Mark as done. Refused where the customer wrote after what was shown."""
     session = current().session()
@@ -178,7 +184,7 @@ def resolve(conversation_id: int) -> Response:
     return _done(conversation_id, "Resolved")
 
 
-@requires(Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_RESOLVE, *DECISIONS)
 def reopen(conversation_id: int) -> Response:
     """Open again."""
     session = current().session()
@@ -196,7 +202,8 @@ def reopen(conversation_id: int) -> Response:
 
 def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
     """What the thread of a conversation needs. Three queries."""
-    thread = queries.timeline(current().session(), conversation_id, operator().id, before=before)
+    with reading() as session:
+        thread = queries.timeline(session, conversation_id, operator().id, before=before)
     latest = before is None
     return {
         "thread": thread,
@@ -255,6 +262,18 @@ def _held(
     answer.headers["HX-Retarget"] = "#held"
     answer.headers["HX-Reswap"] = "innerHTML"
     return tell(answer, {"cairnloop:held": {"conversation": conversation_id}})
+
+
+def _info(found: Conversation) -> ConversationInfo:
+    return ConversationInfo(
+        id=found.id,
+        subject=found.subject,
+        status=found.status.value,
+        channel=found.channel,
+        opened_at=found.created_at,
+        resolved_at=found.resolved_at,
+        assignee_id=found.assignee_id,
+    )
 
 
 def _usual_view(found: Conversation) -> View:

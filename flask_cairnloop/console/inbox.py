@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, request
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import operator, requires
+from flask_cairnloop.console.access import operator, reading, requires, visible
 from flask_cairnloop.console.rendering import page, times, wanted
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries
-from flask_cairnloop.conversations.queries import Cursor, View
+from flask_cairnloop.conversations.queries import InboxPage, InboxRow, View
 from flask_cairnloop.hooks import Permission
+from flask_cairnloop.paging import Cursor
 
 
 def register(blueprint: Blueprint) -> None:
@@ -53,9 +55,22 @@ def inbox_row(conversation_id: int) -> Response:
 def listed(view: View) -> dict[str, Any]:
     """What the list of a view needs. One query."""
     after = Cursor.parse(request.args.get("after"))
-    found = queries.inbox_page(current().session(), view, operator().id, after=after)
-    rows = [presenters.inbox_row(row, operator(), times().now) for row in found.rows]
-    return {"view": view, "rows": rows, "more": found.after, "paged": after is not None, "selected": None}
+    with reading() as session:
+        found = queries.inbox_page(session, view, operator().id, after=after)
+    rows = [presenters.inbox_row(row, operator(), times().now) for row in visible_conversations(found)]
+    return {
+        "view": view,
+        "rows": rows,
+        "left_out": len(rows) < len(found.rows),
+        "more": found.after,
+        "paged": after is not None,
+        "selected": None,
+    }
+
+
+def visible_conversations(found: InboxPage) -> Iterator[InboxRow]:
+    """The rows of a page that the operator may see: a page may be shorter, the next one starts where it would."""
+    return visible(found.rows, Permission.CONVERSATIONS_READ, "conversation", lambda row: row.conversation.id)
 
 
 def counts() -> dict[str, Any]:

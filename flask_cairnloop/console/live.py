@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Blueprint, Flask, current_app, g, request
@@ -44,7 +45,7 @@ def live(socket: Socket) -> None:
     """Pass events on until the operator goes or may no longer see them."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     environ = dict(request.environ)
-    session = _Live(app, g.cairnloop_operator)
+    session = _Live(app, environ, g.cairnloop_operator)
     checked = time.monotonic()
     topics = [CONSOLE, operator_topic(session.operator.id)]
     with current().hub.subscribe(topics, wake=socket.wake) as subscription:
@@ -74,8 +75,9 @@ def live(socket: Socket) -> None:
 class _Live:
     """What one socket knows: who is at it, and which conversations it watches."""
 
-    def __init__(self, app: Flask, operator: Operator) -> None:
+    def __init__(self, app: Flask, environ: dict[str, Any], operator: Operator) -> None:
         self.app = app
+        self.environ = environ
         self.operator = operator
         self.watched: set[int] = set()
         self._typed = 0.0
@@ -103,37 +105,56 @@ class _Live:
             return None
         if type(conversation_id) is not int or not 0 < conversation_id < 2**63:
             return None
-        if kind == "watch" and (conversation_id in self.watched or len(self.watched) < WATCHED):
-            self.watched.add(conversation_id)
-            subscription.add(conversation_topic(conversation_id))
+        if kind == "watch" and self._watch(conversation_id, subscription):
             return {"type": "watching", "conversation_id": conversation_id}
         if kind == "typing":
             self._typing(conversation_id)
         return None
 
+    def _watch(self, conversation_id: int, subscription: Subscription) -> bool:
+        if conversation_id in self.watched:
+            return True
+        if len(self.watched) >= WATCHED or not self._may(Permission.CONVERSATIONS_READ, conversation_id):
+            return False
+        self.watched.add(conversation_id)
+        subscription.add(conversation_topic(conversation_id))
+        return True
+
     def _typing(self, conversation_id: int) -> None:
         if conversation_id not in self.watched or time.monotonic() - self._typed < TYPING_SECONDS:
             return
         self._typed = time.monotonic()
-        with self.app.app_context():
-            cairnloop = current()
-            if cairnloop.hooks.authorize(
-                self.operator, Permission.CONVERSATIONS_REPLY, Subject("conversation", conversation_id)
-            ):
-                publish_now(
-                    cairnloop,
-                    conversation_topic(conversation_id),
-                    "typing",
-                    conversation_id=conversation_id,
-                    author="operator",
-                    name=self.operator.name,
-                    by=self.operator.id,
-                )
+        if self._may(Permission.CONVERSATIONS_REPLY, conversation_id):
+            publish_now(
+                self.app.extensions["cairnloop"],
+                conversation_topic(conversation_id),
+                "typing",
+                conversation_id=conversation_id,
+                author="operator",
+                name=self.operator.name,
+                by=self.operator.id,
+            )
+
+    def _may(self, permission: Permission, conversation_id: int) -> bool:
+        """Ask the host, as on a page. Who is refused hears nothing of it: there is nothing to read, or to tell."""
+        with _asking(self.app, self.environ):
+            return current().hooks.authorize(self.operator, permission, Subject("conversation", conversation_id))
+
+
+@contextmanager
+def _asking(app: Flask, environ: dict[str, Any]) -> Iterator[None]:
+    """A request as at the handshake, for a moment, with an app context of its own.
+
+    In the socket's own, ``db.session`` would keep a connection for as long as the socket lives, and Flask-Login, which
+    remembers its user in ``g``, would let in for ever whoever was let in once.
+    """
+    with app.app_context(), app.request_context(environ):
+        yield
 
 
 def _still_admitted(app: Flask, environ: dict[str, Any], operator: Operator) -> bool:
-    """Ask the host again, in a request context of its own, so that no database session lives as long as the socket."""
-    with app.request_context(environ):
+    """Ask the host again."""
+    with _asking(app, environ):
         hooks = current().hooks
         try:
             now = hooks.load_operator()

@@ -6,7 +6,7 @@ from flask import Blueprint, redirect, request
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console.access import requires
-from flask_cairnloop.console.rendering import THEME_COOKIE, THEMES, console_path
+from flask_cairnloop.console.rendering import THEME_COOKIE, THEMES, console_path, own_page
 from flask_cairnloop.errors import InvalidInput
 from flask_cairnloop.hooks import Permission
 
@@ -29,10 +29,3 @@ def set_theme() -> Response:
         THEME_COOKIE, chosen, max_age=YEAR, path=prefix, secure=request.is_secure, httponly=True, samesite="Lax"
     )
     return answer
-
-
-def own_page(address: str, prefix: str) -> str:
-    """An address if it is a page of the console, else its home: never a way to another site."""
-    inside = address == prefix or address.startswith((f"{prefix}/", f"{prefix}?"))
-    clean = "\\" not in address and "//" not in address and address.isprintable()
-    return address if inside and clean else f"{prefix}/"

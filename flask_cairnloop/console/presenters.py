@@ -10,7 +10,8 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
+from heapq import merge
 from typing import Any, Literal
 from urllib.parse import quote as urlquote
 
@@ -28,7 +29,7 @@ from flask_cairnloop.conversations.models import (
 from flask_cairnloop.conversations.queries import COUNT_LIMIT, InboxRow, Timeline, View
 from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
-from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.hooks import Operator
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
 from flask_cairnloop.retrieval.types import Strength
@@ -172,6 +173,10 @@ VIEW_EMPTY: Mapping[View, tuple[str, str]] = {
 }
 
 
+# Where there is something, and nothing of it is for this operator.
+LEFT_OUT = ("Nothing here is for you", "What your account may not open is left out.")
+
+
 @dataclass(frozen=True, slots=True)
 class RowView:
     """One inbox row in words."""
@@ -311,14 +316,22 @@ class Source:
 
 
 def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
-    """A timeline in reading order: messages, one-line events, the history of drafts, days and where the new starts."""
-    items = [_message(message, view, operator) for message in view.messages]
-    first = view.messages[0].created_at if view.messages and view.earlier else None
-    for draft in view.drafts:
-        item = draft_history(draft, operator)
-        if item is not None and (first is None or item.moment >= first):
-            items.append(item)
-    items.sort(key=lambda item: item.moment)
+    """A timeline in reading order: messages, one-line events, the history of drafts, days and where the new starts.
+
+    Messages stand by their number, which is their order for the customer too: the clocks of two hosts may differ. What
+    became of drafts is told in between, by time; each line on one page only.
+    """
+    messages = [_message(message, view, operator) for message in view.messages]
+    since = view.messages[0].created_at if view.messages and view.earlier else None
+    told = (draft_history(draft, operator) for draft in view.drafts)
+    lines = [
+        line
+        for line in told
+        if line is not None
+        and (since is None or since <= line.moment)
+        and (view.until is None or line.moment < view.until)
+    ]
+    items = merge(messages, sorted(lines, key=_moment), key=_moment)
     new = next(
         (
             f"m{message.sequence}"
@@ -330,12 +343,17 @@ def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
     return list(_with_separators(items, new, times))
 
 
+def _moment(item: Entry) -> datetime:
+    return item.moment
+
+
 def _with_separators(items: Iterable[Entry], new: str | None, times: Times) -> Iterable[Entry]:
-    day = ""
+    day: date | None = None
     for item in items:
-        if times.day(item.moment) != day:
-            day = times.day(item.moment)
-            yield Entry("day", f"day-{item.moment.astimezone(times.zone):%Y%m%d}", item.moment, day)
+        here = item.moment.astimezone(times.zone).date()
+        if day is None or here > day:  # never back, where a clock was behind
+            day = here
+            yield Entry("day", f"day-{here:%Y%m%d}", item.moment, times.day(item.moment))
         if item.key == new:
             yield Entry("unread", "unread", item.moment, "New since you last looked")
         yield item
@@ -432,6 +450,14 @@ GROUNDING_REASONS: Mapping[str, str] = {
     "not_covered": "What was found is too far from the question to answer from.",
     "too_little_said": "The question is too short to tell which article is meant.",
     "search_degraded": "Search was not complete, so nothing is claimed.",
+}
+# Why no draft was made, by the reason that was kept.
+FAILURES: Mapping[str, str] = {
+    DraftFailure.HOOK_RAISED: "Your app’s draft engine failed.",
+    DraftFailure.HOOK_TIMEOUT: "Your app’s draft engine did not answer in time.",
+    DraftFailure.HOOK_INVALID: "Your app’s draft engine wrote something that does not fit what was found.",
+    DraftFailure.WORKER_LOST: "The work was cut off before the draft was done.",
+    DraftFailure.JOB_DISCARDED: "Somebody discarded its job before it ran.",
 }
 
 
@@ -530,11 +556,9 @@ def _policy_line(draft: Draft, look: str) -> str:
 
 
 def _failure(reason: str | None) -> str:
-    """A stored failure as a sentence; anything that looks like a machine wrote it is kept from the page."""
-    text = " ".join((reason or "").split())
-    if not text or re.search(r"[{}<>\\]|Error\b|Exception|Traceback|\w+\.\w+\(", text):
-        return "The draft could not be written. Nothing was sent, and the conversation is as it was."
-    return text if text.endswith((".", "?")) else f"{text}."
+    """A stored reason as a sentence; one that we do not know says no more than that it failed."""
+    what = FAILURES.get(reason or "", "The draft could not be written.")
+    return f"{what} Nothing was sent, and the conversation is as it was."
 
 
 def grounding(draft: Draft) -> tuple[str, str, str]:

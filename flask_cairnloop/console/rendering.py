@@ -21,11 +21,16 @@ from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.hooks import Permission
+from flask_cairnloop.jobs.queries import worker_states
 from flask_cairnloop.resources import folder
 
 THEME_COOKIE = "cairnloop_theme"
 ZONE_COOKIE = "cairnloop_zone"
 THEMES = ("system", "light", "dark")
+
+# What a view may give a template, and what it is otherwise. Said here, before the host's own context processors or its
+# `StrictUndefined` say something else.
+UNLESS_GIVEN: dict[str, Any] = {"alone": False, "fresh": False, "counts": None, "section": ""}
 
 # What happened, why it matters, what to do. Never a path, a class or a query.
 PROBLEMS: dict[int, tuple[str, str]] = {
@@ -102,6 +107,13 @@ def console_path() -> str:
     return request.script_root + current().settings.url_prefix
 
 
+def own_page(address: str, prefix: str) -> str:
+    """An address if it is a page of the console, else its home: never a way to another site."""
+    inside = address == prefix or address.startswith((f"{prefix}/", f"{prefix}?"))
+    clean = "\\" not in address and "//" not in address and address.isprintable()
+    return address if inside and clean else f"{prefix}/"
+
+
 def theme() -> str:
     """The reader's chosen theme, ``system`` unless they chose."""
     chosen = request.cookies.get(THEME_COOKIE, "")
@@ -113,10 +125,30 @@ def waiting_count() -> int | None:
     session = current().session()
     try:
         with session.begin_nested():
-            return queries.view_counts(session)[View.WAITING]
+            return queries.waiting(session)
     except SQLAlchemyError:  # a page that has nothing to do with it must not fail for it
         current().app.logger.exception("the number of waiting customers could not be read")
         return None
+
+
+def outage() -> list[str]:
+    """What stands still right now, in sentences for every page; empty when all is well. One query."""
+    cairnloop = current()
+    lines: list[str] = []
+    reached = False
+    with cairnloop.breaker.guard() as usable:  # an error inside is taken up by the guard
+        reached = bool(usable and cairnloop.redis.ping())
+    if not reached:
+        lines.append("Redis does not answer. Nothing is lost, but pages update late and drafts wait.")
+    session = cairnloop.session()
+    try:
+        with session.begin_nested():
+            working = any(state.alive for state in worker_states(session))
+    except SQLAlchemyError:
+        return lines  # the page itself will say so
+    if not working:
+        lines.append("No worker is running. Nothing is lost, but drafts and messages to your app wait.")
+    return lines
 
 
 def asset(name: str) -> str:
@@ -135,7 +167,7 @@ def register(blueprint: Blueprint) -> None:
 
     @blueprint.context_processor
     def helpers() -> dict[str, Any]:
-        from flask_cairnloop.console.access import may
+        from flask_cairnloop.console.access import may, may_open
 
         return {
             "asset": asset,
@@ -146,7 +178,10 @@ def register(blueprint: Blueprint) -> None:
             "View": View,
             "Permission": Permission,
             "may": may,
+            "may_open": may_open,
             "waiting_count": waiting_count,
+            "outage": outage,
             "operator": g.get("cairnloop_operator"),
             "settings": current().settings,
+            **UNLESS_GIVEN,
         }

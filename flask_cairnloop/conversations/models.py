@@ -25,7 +25,9 @@ from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.clock import now
 from flask_cairnloop.database.base import Base, choice
 
+CHANNEL_LENGTH = 20
 PREVIEW_LENGTH = 160
+REF_LENGTH = 200
 SUBJECT_LENGTH = 200
 
 
@@ -54,7 +56,7 @@ class CustomerRecord(Base):
     __tablename__ = "customers"
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    ref: Mapped[str] = mapped_column(String(200), unique=True)
+    ref: Mapped[str] = mapped_column(String(REF_LENGTH), unique=True)
     name: Mapped[str | None] = mapped_column(String(200))
     email: Mapped[str | None] = mapped_column(String(320))
     organization: Mapped[str | None] = mapped_column(String(200))
@@ -83,12 +85,12 @@ class Conversation(Base):
             text("id DESC"),
             postgresql_where=text("status = 'open' AND waiting_since IS NULL"),
         ),
-        Index("ix_conversations_customer", "customer_id", text("last_message_at DESC"), text("id DESC")),
+        Index("ix_conversations_customer", "customer_id", text("last_spoken_at DESC"), text("id DESC")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     customer_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.customers.id"))
-    channel: Mapped[str] = mapped_column(String(20))
+    channel: Mapped[str] = mapped_column(String(CHANNEL_LENGTH))
     subject: Mapped[str] = mapped_column(String(SUBJECT_LENGTH))
     status: Mapped[ConversationStatus] = mapped_column(
         choice(ConversationStatus, "status"), default=ConversationStatus.OPEN
@@ -102,6 +104,8 @@ class Conversation(Base):
     last_message_kind: Mapped[MessageKind | None] = mapped_column(choice(MessageKind, "last_message_kind"))
     last_author_name: Mapped[str | None] = mapped_column(String(200))
     preview: Mapped[str] = mapped_column(String(PREVIEW_LENGTH), default="")
+    # The newest words between the customer and us: notes are none, they are not the customer's to notice.
+    last_spoken_at: Mapped[datetime] = mapped_column(default=now)
     # Sequence of the customer's newest words: what a reply must have seen.
     last_customer_sequence: Mapped[int] = mapped_column(default=0)
     # Since when the customer waits for us; null when nobody waits.
@@ -146,7 +150,7 @@ class Message(Base):
     automatic: Mapped[bool] = mapped_column(Boolean, default=False)
     # The client's own id of the message, echoed so that it can replace its optimistic copy.
     client_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
-    # Author and client id together: a resend finds the first one.
+    # Author, client id and, for the team, where it was said: a resend finds the first one.
     idempotency_key: Mapped[str | None] = mapped_column(String(300))
     # The draft this reply was approved from; unique, so a draft is sent at most once.
     draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))

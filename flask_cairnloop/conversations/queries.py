@@ -5,10 +5,9 @@ Every function takes a fixed number of queries, however much there is, and walks
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -27,14 +26,13 @@ from flask_cairnloop.conversations.models import (
 from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.errors import NotFound
+from flask_cairnloop.paging import Cursor
 
 PAGE_SIZE = 50
 TIMELINE_SIZE = 100
 DRAFT_HISTORY = 50
 # Counts stop here: the row says "999+", and a million rows cost no more than a thousand.
 COUNT_LIMIT = 999
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BIGINT_MAX = 2**63 - 1
 
 
 class View(StrEnum):
@@ -56,25 +54,6 @@ class View(StrEnum):
             return cls(value)
         except ValueError:
             return cls.ALL
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where a page ends: the sort time and id of its last row."""
-
-    at: datetime
-    id: int
-
-    def __str__(self) -> str:
-        return f"{(self.at - _EPOCH) // timedelta(microseconds=1)}-{self.id}"
-
-    @classmethod
-    def parse(cls, value: str | None) -> Cursor | None:
-        """A cursor from a query value; ``None``, which means the first page, for anything that is not one."""
-        match = re.fullmatch(r"(\d{1,17})-(\d{1,19})", value or "", re.ASCII)
-        if match is None or int(match[2]) > _BIGINT_MAX:
-            return None
-        return cls(_EPOCH + timedelta(microseconds=int(match[1])), int(match[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +105,7 @@ class Timeline:
     Args:
         messages: oldest first.
         earlier: sequence before which there is more, if there is.
+        until: when the first message after these came; ``None`` where these are the newest.
         drafts: every draft of the conversation, oldest first; the open one, if any, is the last.
         read: sequence up to which this operator had read it before.
     """
@@ -134,6 +114,7 @@ class Timeline:
     customer: CustomerRecord
     messages: tuple[Message, ...]
     earlier: int | None
+    until: datetime | None
     drafts: tuple[Draft, ...]
     read: int
 
@@ -170,7 +151,7 @@ def inbox_page(
 
 def _picked(view: View, after: Cursor | None) -> Select[Any]:
     """The ids of a view in its order, from a cursor on."""
-    if view is View.DRAFT_READY:  # in the order of the index on open drafts: oldest conversation first
+    if view is View.DRAFT_READY:  # in the order of the index on drafts to check: oldest conversation first
         ids = select(Draft.conversation_id.label("id")).where(_ready_draft())
         if after is not None:
             ids = ids.where(Draft.conversation_id > after.id)
@@ -201,21 +182,28 @@ def inbox_row(session: Session, conversation_id: int, operator_id: str) -> Inbox
 def view_counts(session: Session) -> Mapping[View, int]:
     """How many conversations stand in each view that is work; at most ``COUNT_LIMIT + 1``. One query."""
     counted = (View.WAITING, View.DRAFT_READY, View.WAITING_ON_THEM, View.OPEN)
-
-    def capped(view: View) -> Any:
-        rows = select(Conversation.id).where(*_conditions(view)).limit(COUNT_LIMIT + 1)
-        if view is View.DRAFT_READY:
-            rows = select(Draft.id).where(_ready_draft()).limit(COUNT_LIMIT + 1)
-        return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(view.value)
-
-    found = session.execute(select(*(capped(view) for view in counted))).one()
+    found = session.execute(select(*(_capped(view) for view in counted))).one()
     return dict(zip(counted, found, strict=True))
 
 
+def waiting(session: Session) -> int:
+    """How many conversations wait for us; at most ``COUNT_LIMIT + 1``. One count."""
+    return session.scalar(select(_capped(View.WAITING))) or 0
+
+
+def _capped(view: View) -> Any:
+    """The count of a view that stops at its limit."""
+    rows = select(Conversation.id).where(*_conditions(view)).limit(COUNT_LIMIT + 1)
+    if view is View.DRAFT_READY:
+        rows = select(Draft.conversation_id).where(_ready_draft()).limit(COUNT_LIMIT + 1)
+    return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(view.value)
+
+
 def resolved_since(session: Session, since: datetime) -> int:
-    """How many conversations were resolved since a moment, from the audit log's index on time."""
+    """How many conversations were resolved since a moment, from the audit log's index on resolutions."""
+    action = bindparam("is_resolve", "conversation.resolve", AuditEntry.action.type, literal_execute=True)
     statement = select(func.count(AuditEntry.subject_id.distinct())).where(
-        AuditEntry.occurred_at >= since, AuditEntry.action == "conversation.resolve"
+        AuditEntry.occurred_at >= since, AuditEntry.action == action
     )
     return session.scalar(statement) or 0
 
@@ -242,9 +230,10 @@ def timeline(
     if head is None:
         raise NotFound
     wanted = select(Message).where(Message.conversation_id == conversation_id)
-    if before is not None:
-        wanted = wanted.where(Message.sequence < before)
-    newest_first = list(session.scalars(wanted.order_by(Message.sequence.desc()).limit(limit + 1)))
+    if before is not None:  # with the message itself, which is on the next page: it says where this one ends
+        wanted = wanted.where(Message.sequence <= before)
+    newest_first = list(session.scalars(wanted.order_by(Message.sequence.desc()).limit(limit + 2)))
+    following = newest_first.pop(0) if newest_first and newest_first[0].sequence == before else None
     messages = newest_first[:limit][::-1]
     drafts = session.scalars(
         select(Draft)
@@ -258,6 +247,7 @@ def timeline(
         customer=head[1],
         messages=tuple(messages),
         earlier=messages[0].sequence if len(newest_first) > limit else None,
+        until=following.created_at if following else None,
         drafts=tuple(list(drafts)[::-1]),
         read=head[2] or 0,
     )
@@ -309,12 +299,12 @@ def conversation_with_customer(session: Session, conversation_id: int) -> tuple[
 
 
 def past_conversations(session: Session, customer_id: int, *, besides: int, limit: int = 6) -> tuple[Conversation, ...]:
-    """The customer's other conversations, newest first."""
+    """The customer's other conversations, those spoken in last first."""
     return tuple(
         session.scalars(
             select(Conversation)
             .where(Conversation.customer_id == customer_id, Conversation.id != besides)
-            .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+            .order_by(Conversation.last_spoken_at.desc(), Conversation.id.desc())
             .limit(limit)
         )
     )
@@ -358,10 +348,9 @@ def _conditions(view: View) -> tuple[ColumnElement[bool], ...]:
 
 
 def _ready_draft() -> ColumnElement[bool]:
-    # Both: the first lets the index on open drafts be used, the second is what is meant.
-    # A hand-over to a person is no text to check: those conversations just wait.
+    # A hand-over to a person is no text to check: those conversations just wait. Word for word what the index holds.
     escalation = bindparam("is_escalation", DraftKind.ESCALATION, Draft.kind.type, literal_execute=True)
-    return and_(_state_in(OPEN_STATES), Draft.state == _literal("ready", DraftState.READY), Draft.kind != escalation)
+    return and_(Draft.state == _literal("ready", DraftState.READY), Draft.kind != escalation)
 
 
 def _state_in(states: Iterable[DraftState]) -> ColumnElement[bool]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.sql.dml import ReturningInsert
 
 from flask_cairnloop import signals
-from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import (
+    CHANNEL_LENGTH,
     PREVIEW_LENGTH,
+    REF_LENGTH,
     SUBJECT_LENGTH,
     Conversation,
     ConversationRead,
@@ -26,7 +30,7 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
-from flask_cairnloop.drafting.lifecycle import start, withdraw
+from flask_cairnloop.drafting.lifecycle import SYSTEM, start, withdraw
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
@@ -43,18 +47,19 @@ CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
 
 
 def open_conversation(
-    session: Session, *, customer: Customer, actor: Actor, subject: str, channel: str = "host"
+    session: Session, *, customer: Customer, actor: Acting, subject: str, channel: str = "host"
 ) -> Conversation:
     """Open a conversation without a message, e.g. for a first word of ours.
 
     Raises:
-        InvalidInput: the subject is empty or too long.
+        InvalidInput: the subject is empty or too long, or the customer's reference or the channel does not fit.
     """
-    subject = subject.strip()
+    subject = _clean(subject)
     if not subject or len(subject) > SUBJECT_LENGTH:
         raise InvalidInput("subject", f"A subject has 1 to {SUBJECT_LENGTH} characters.")
+    _check_origin(customer, channel)
     person = _customer(session, customer)
-    return _open(session, person, actor=actor, subject=subject, channel=channel)
+    return _open(session, person, actor=as_actor(actor), subject=subject, channel=channel)
 
 
 def receive(
@@ -64,6 +69,7 @@ def receive(
     body: str,
     channel: str,
     conversation_id: int | None = None,
+    resume: bool = False,
     client_id: uuid.UUID | None = None,
     subject: str | None = None,
 ) -> Message:
@@ -73,31 +79,34 @@ def receive(
     it, withdraws a draft that no longer answers the newest words, and asks for a new one.
 
     Args:
+        resume: before a new conversation is opened, continue the customer's latest one if that is still possible. Of
+            two first messages at once the second then follows the first.
         client_id: the client's own id of this message; a resend returns the first one and changes nothing.
         subject: for a new conversation; its first line when left out.
 
     Raises:
-        InvalidInput: the body is empty or longer than ``MESSAGE_LIMIT``.
+        InvalidInput: the body is empty or longer than ``MESSAGE_LIMIT``, or the customer's reference or the channel
+            does not fit.
         NotFound: the conversation is not this customer's.
     """
-    body = _body(body)
-    person = _customer(session, customer)
+    body = clean_body(body)
+    _check_origin(customer, channel)
+    person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
     key = None if client_id is None else f"customer:{person.id}:{client_id}"
     if key is not None and (first := _sent_before(session, key)):
         return first
     actor = Actor.customer(customer)
-    conversation = _conversation_to_continue(session, person, conversation_id)
+    conversation = _named(session, person, conversation_id)
+    if conversation is None and resume:
+        conversation = _latest(session, person)
     if conversation is None:
-        conversation = _open(
-            session, person, actor=actor, subject=(subject or first_line(body))[:SUBJECT_LENGTH], channel=channel
-        )
-    if key is not None and (first := _sent_before(session, key)):  # it came while we waited for the lock
-        return first
+        subject = _clean(subject or "") or first_line(body)
+        conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
+    conversation.last_customer_sequence = conversation.last_sequence + 1
+    conversation.waiting_since = conversation.waiting_since or now()
     message = _append(session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key)
-    conversation.last_customer_sequence = message.sequence
-    conversation.waiting_since = conversation.waiting_since or message.created_at
     record(session, actor, "message.receive", "conversation", conversation.id, sequence=message.sequence)
     send_signal(
         session,
@@ -106,13 +115,12 @@ def receive(
         message_id=message.id,
         channel=conversation.channel,
     )
-    start(session, conversation)
+    start(session, conversation, actor=SYSTEM)
     return message
 
 
-def _conversation_to_continue(
-    session: Session, person: CustomerRecord, conversation_id: int | None
-) -> Conversation | None:
+def _named(session: Session, person: CustomerRecord, conversation_id: int | None) -> Conversation | None:
+    """The conversation that was named, locked, if it can be continued."""
     if conversation_id is None:
         return None
     conversation = lock(session, conversation_id)
@@ -121,11 +129,17 @@ def _conversation_to_continue(
     return conversation if _resumable(conversation) else None
 
 
+def _latest(session: Session, person: CustomerRecord) -> Conversation | None:
+    """The customer's latest conversation, locked, if it can be continued."""
+    latest = resumable(session, person.ref)
+    return None if latest is None else _named(session, person, latest.id)
+
+
 def _resumable(conversation: Conversation) -> bool:
     if conversation.status is ConversationStatus.OPEN:
         return True
     window = timedelta(seconds=current().settings.reopen_window)
-    return now() - conversation.last_message_at <= window
+    return now() - conversation.last_spoken_at <= window
 
 
 def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: str, channel: str) -> Conversation:
@@ -138,26 +152,47 @@ def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: st
     return conversation
 
 
+def _check_origin(customer: Customer, channel: str) -> None:
+    """Whether a row can hold who writes, and by which way."""
+    ref = customer.ref
+    if not ref.strip() or len(ref) > REF_LENGTH or "\x00" in ref:
+        raise InvalidInput("customer", f"A customer's reference has 1 to {REF_LENGTH} characters, and no NUL.")
+    if not channel.strip() or len(channel) > CHANNEL_LENGTH or "\x00" in channel:
+        raise InvalidInput("channel", f"A channel's name has 1 to {CHANNEL_LENGTH} characters, and no NUL.")
+
+
 def _customer(session: Session, customer: Customer) -> CustomerRecord:
     """The customer's row, brought up to date with what the host says now."""
-    moment = now()
-    known = {
-        "name": _fit(customer.name, 200),
-        "email": _fit(customer.email, 320),
-        "organization": _fit(customer.organization, 200),
-        "last_seen_at": moment,
+    values = {
+        "of": customer.ref,
+        "called": _fit(customer.name, 200),
+        "mail": _fit(customer.email, 320),
+        "at": _fit(customer.organization, 200),
+        "now": now(),
     }
-    statement = insert(CustomerRecord).values(ref=customer.ref, created_at=moment, **known)
+    return session.scalars(_customer_statement(), values, execution_options={"populate_existing": True}).one()
+
+
+@cache
+def _customer_statement() -> ReturningInsert[CustomerRecord]:
+    """The statement behind :func:`_customer`, built once: that takes longer than to run it."""
+    statement = insert(CustomerRecord).values(
+        ref=bindparam("of"),
+        name=bindparam("called"),
+        email=bindparam("mail"),
+        organization=bindparam("at"),
+        created_at=bindparam("now"),
+        last_seen_at=bindparam("now"),
+    )
     # A host that knows less this time, e.g. from a background task, takes nothing away.
+    known = ("name", "email", "organization", "last_seen_at")
     kept = {name: func.coalesce(statement.excluded[name], getattr(CustomerRecord, name)) for name in known}
-    session.execute(statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept))
-    return session.scalars(
-        select(CustomerRecord).where(CustomerRecord.ref == customer.ref).execution_options(populate_existing=True)
-    ).one()
+    return statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept).returning(CustomerRecord)
 
 
 def _fit(value: str | None, length: int) -> str | None:
-    return value.strip()[:length] or None if value else None
+    """What the host says of a customer, cut to what their row holds."""
+    return _clean(value)[:length] or None if value else None
 
 
 # --- answering ------------------------------------------------------------------------------------
@@ -167,7 +202,7 @@ def reply(
     session: Session,
     conversation_id: int,
     *,
-    actor: Actor,
+    actor: Acting,
     body: str,
     client_id: uuid.UUID | None = None,
     seen: int | None = None,
@@ -175,16 +210,16 @@ def reply(
     """Send a reply to the customer. A resolved conversation is reopened by it.
 
     Args:
-        client_id: the client's own id of this message; a resend returns the first one.
+        client_id: the client's own id of this message; a resend to this conversation returns the first one.
         seen: sequence of the newest message the author had before them.
 
     Raises:
         InvalidInput: the body is empty or too long.
         StaleConversation: the customer has written after ``seen``.
     """
-    body = _body(body)
+    actor, body = as_actor(actor), clean_body(body)
     conversation = lock(session, conversation_id)
-    key = _author_key(actor, client_id)
+    key = _author_key(actor, conversation, MessageKind.REPLY, client_id)
     if key is not None and (first := _sent_before(session, key)):
         return first
     check_seen(conversation, seen)
@@ -244,16 +279,16 @@ def send(
 
 
 def add_note(
-    session: Session, conversation_id: int, *, actor: Actor, body: str, client_id: uuid.UUID | None = None
+    session: Session, conversation_id: int, *, actor: Acting, body: str, client_id: uuid.UUID | None = None
 ) -> Message:
     """Add an internal note. It never reaches the customer and changes nothing else.
 
     Raises:
         InvalidInput: the body is empty or too long.
     """
-    body = _body(body)
+    actor, body = as_actor(actor), clean_body(body)
     conversation = lock(session, conversation_id)
-    key = _author_key(actor, client_id)
+    key = _author_key(actor, conversation, MessageKind.NOTE, client_id)
     if key is not None and (first := _sent_before(session, key)):
         return first
     message = _append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key)
@@ -274,13 +309,14 @@ def check_seen(conversation: Conversation, seen: int | None) -> None:
 # --- resolving and reopening ----------------------------------------------------------------------
 
 
-def resolve(session: Session, conversation_id: int, *, actor: Actor, seen: int | None = None) -> Conversation:
+def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int | None = None) -> Conversation:
     """Mark a conversation as done; its open draft is withdrawn and the host is told by a job.
 
     Raises:
         IllegalTransition: it is resolved already.
         StaleConversation: the customer has written after ``seen``.
     """
+    actor = as_actor(actor)
     conversation = lock(session, conversation_id)
     _check_step(conversation, "be resolved")
     check_seen(conversation, seen)
@@ -303,14 +339,14 @@ def resolve(session: Session, conversation_id: int, *, actor: Actor, seen: int |
     return conversation
 
 
-def reopen(session: Session, conversation_id: int, *, actor: Actor) -> Conversation:
+def reopen(session: Session, conversation_id: int, *, actor: Acting) -> Conversation:
     """Open a resolved conversation again.
 
     Raises:
         IllegalTransition: it is open.
     """
     conversation = lock(session, conversation_id)
-    _reopen(session, conversation, actor)
+    _reopen(session, conversation, as_actor(actor))
     return conversation
 
 
@@ -338,14 +374,15 @@ def _step(conversation: Conversation, step: str) -> None:
     conversation.status = TRANSITIONS[step][1]
 
 
-def assign(session: Session, conversation_id: int, *, actor: Actor, assignee: Operator | None) -> Conversation:
+def assign(session: Session, conversation_id: int, *, actor: Acting, assignee: Operator | None) -> Conversation:
     """Hand a conversation to an operator, or to nobody. Handing it to whom it belongs changes nothing."""
+    actor = as_actor(actor)
     conversation = lock(session, conversation_id)
     new_id = assignee.id if assignee else None
     if conversation.assignee_id == new_id:
         return conversation
     conversation.assignee_id = new_id
-    conversation.assignee_name = assignee.name if assignee else None
+    conversation.assignee_name = assignee.name[:NAME_LENGTH] if assignee else None
     data = {"assignee_name": conversation.assignee_name}
     _append(session, conversation, MessageKind.EVENT, actor, event=EventName.ASSIGNED, data=data)
     record(session, actor, "conversation.assign", "conversation", conversation.id, assignee_id=new_id)
@@ -362,7 +399,7 @@ def resumable(session: Session, customer_ref: str) -> Conversation | None:
         select(Conversation)
         .join(Conversation.customer)
         .where(CustomerRecord.ref == customer_ref)
-        .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+        .order_by(Conversation.last_spoken_at.desc(), Conversation.id.desc())
         .limit(1)
     ).one_or_none()
     return conversation if conversation is not None and _resumable(conversation) else None
@@ -524,7 +561,7 @@ def _append(
         body=body,
         author_kind=actor.kind,
         author_id=actor.id,
-        author_name=actor.name[:200],
+        author_name=actor.name,
         client_id=client_id,
         idempotency_key=key,
         draft_id=draft_id,
@@ -537,6 +574,8 @@ def _append(
         conversation.last_message_kind = kind
         conversation.last_author_name = message.author_name
         conversation.preview = " ".join(body.split())[:PREVIEW_LENGTH]
+    if kind in (MessageKind.CUSTOMER, MessageKind.REPLY):
+        conversation.last_spoken_at = message.created_at
     session.flush()
     publish_conversation(session, conversation.id, "message", sequence=message.sequence, kind=kind.value)
     return message
@@ -552,18 +591,31 @@ def _sent_before(session: Session, key: str) -> Message | None:
     ).one_or_none()
 
 
-def _author_key(actor: Actor, client_id: uuid.UUID | None) -> str | None:
-    return None if client_id is None else f"{actor.kind.value}:{actor.id}:{client_id}"
+def _author_key(actor: Actor, conversation: Conversation, kind: MessageKind, client_id: uuid.UUID | None) -> str | None:
+    """What a resend shares with the first one: the same words of the same author, to the same place."""
+    if client_id is None:
+        return None
+    return f"{actor.kind.value}:{actor.id}:{conversation.id}:{kind.value}:{client_id}"
 
 
-def _body(body: str) -> str:
-    body = body.replace("\r\n", "\n").replace("\x00", "").strip()
+def clean_body(body: str) -> str:
+    """Words as a message holds them.
+
+    Raises:
+        InvalidInput: nothing is left of them, or they are longer than ``MESSAGE_LIMIT``.
+    """
+    body = _clean(body.replace("\r\n", "\n"))
     limit = current().settings.message_limit
     if not body:
         raise InvalidInput("body", "There is nothing to send.")
     if len(body) > limit:
         raise InvalidInput("body", f"A message has at most {limit:,} characters; this one has {len(body):,}.")
     return body
+
+
+def _clean(text: str) -> str:
+    """Text without surrounding space, and without NUL, which PostgreSQL cannot store and no keyboard types."""
+    return text.replace("\x00", "").strip()
 
 
 def first_line(body: str) -> str:

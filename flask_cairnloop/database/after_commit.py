@@ -1,8 +1,8 @@
 """Things that leave a transaction only once it is committed: job pushes, live events, signals.
 
 One listener on every SQLAlchemy session, the host's own included. Items remember the (nested) transaction they were
-added in: rolling back a savepoint drops just its own, releasing one hands them to its parent, and the outermost commit
-lets go.
+added in: releasing a savepoint hands them to its parent, the outermost commit lets go, and whatever ends a transaction
+without either, be it a rollback or closing the session, drops just its own.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ def after_commit(session: Session | scoped_session[Session], action: Action, ite
     session.info.setdefault(_KEY, []).append([transaction, action, item])
 
 
+def _lasting(transaction: SessionTransaction) -> SessionTransaction:
+    """The savepoint or outermost transaction of one that SQLAlchemy begins for a moment, such as for a flush."""
+    while transaction.parent is not None and not transaction.nested:
+        transaction = transaction.parent
+    return transaction
+
+
 def _inside(transaction: SessionTransaction | None, ended: SessionTransaction) -> bool:
     while transaction is not None:
         if transaction is ended:
@@ -39,8 +46,9 @@ def _inside(transaction: SessionTransaction | None, ended: SessionTransaction) -
     return False
 
 
-@event.listens_for(Session, "after_soft_rollback")
+@event.listens_for(Session, "after_transaction_end")
 def _drop(session: Session, ended: SessionTransaction) -> None:
+    """What is still waiting for a transaction at its end was never committed."""
     pending = session.info.get(_KEY)
     if pending:
         session.info[_KEY] = [entry for entry in pending if not _inside(entry[0], ended)]
@@ -53,14 +61,18 @@ def _release(session: Session) -> None:
         return
     nested = session.get_nested_transaction()
     if nested is not None:  # a savepoint was released: its items now belong to the transaction around it
+        assert nested.parent is not None  # noqa: S101 - a savepoint is always inside another transaction
         for entry in pending:
             if entry[0] is nested:
-                entry[0] = nested.parent
+                entry[0] = _lasting(nested.parent)
         return
     session.info.pop(_KEY)
+    committed = session.get_transaction()
     grouped: dict[Action, list[Any]] = {}
-    for _, action, item in pending:
-        grouped.setdefault(action, []).append(item)
+    for transaction, action, item in pending:
+        # One that could not even be ended, because the connection broke meanwhile, left its items to the next.
+        if transaction is committed:
+            grouped.setdefault(action, []).append(item)
     for action, items in grouped.items():
         try:
             action(items)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.blocks import Block, blocks_of, sentences
 from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, Proposal
 from flask_cairnloop.retrieval.grounding import TOO_LITTLE_SAID
@@ -15,6 +16,7 @@ from flask_cairnloop.retrieval.types import Passage, Strength
 
 ENGINE = "deterministic-1"
 MAX_CLARIFICATIONS = 2
+TOO_LONG = "What there is to say is longer than a message may be. A person should answer."
 MAX_WORDS = 150  # of quoted text; an answer that is longer is not read
 MAX_BLOCKS = 3
 NEAR_BEST = 0.14  # a block this much less alike than the best one still belongs to the answer
@@ -43,23 +45,25 @@ class _Candidate:
         return len(self.text.split())
 
 
-def compose(grounding: Grounding, likeness: Likeness) -> Proposal:
+def compose(grounding: Grounding, likeness: Likeness, limit: int) -> Proposal:
     """Write the draft for a grounded question.
 
     Args:
         grounding: what is known. Only public passages are quoted.
         likeness: how alike texts are to the question; :func:`lexical_likeness` where there is no embedder.
+        limit: longest message in characters; what does not fit quotes less, or is left to a person.
     """
     quotable = [passage for passage in grounding.passages if passage.public]
     strength = grounding.assessment.strength
     if strength is Strength.STRONG and quotable:
         chosen = _choose(grounding.question, quotable, likeness)
         if chosen:
-            return _answer(grounding, chosen)
+            return _fitting_answer(grounding, chosen, limit) or _escalate(TOO_LONG)
     askable = quotable or grounding.assessment.reason == TOO_LITTLE_SAID
     if strength is not Strength.NONE and askable and grounding.clarifications < MAX_CLARIFICATIONS:
-        return _clarify(grounding, quotable)
-    return _escalate(grounding)
+        asking = _clarify(grounding, quotable)
+        return asking if _fits(asking, limit) else _escalate(TOO_LONG)
+    return _escalate(_why_a_person(grounding))
 
 
 # --- an answer ------------------------------------------------------------------------------------
@@ -117,6 +121,17 @@ def _shorten(block: Block) -> Block:
             break
         kept.append(sentence)
     return Block("paragraph", (" ".join(kept),))
+
+
+def _fitting_answer(grounding: Grounding, chosen: list[_Candidate], limit: int) -> Proposal | None:
+    """The answer without the least alike of its blocks, so that it fits; ``None`` when the best alone does not."""
+    kept = list(chosen)
+    while kept:
+        answer = _answer(grounding, kept)
+        if _fits(answer, limit):
+            return answer
+        kept.remove(min(reversed(kept), key=lambda item: item.likeness))
+    return None
 
 
 def _answer(grounding: Grounding, chosen: list[_Candidate]) -> Proposal:
@@ -192,17 +207,23 @@ def _topics(passages: list[Passage]) -> list[str]:
 # --- handing over ------------------------------------------------------------------------------------
 
 
-def _escalate(grounding: Grounding) -> Proposal:
-    if grounding.clarifications >= MAX_CLARIFICATIONS:
-        summary = f"Asked {grounding.clarifications} times already without getting closer. A person should take over."
-    elif grounding.passages and not grounding.passages[0].public:
-        summary = "The closest article is internal and may not be quoted. A person should answer."
-    else:
-        summary = "No published article covers this. A person should answer."
+def _escalate(summary: str) -> Proposal:
     return Proposal(DraftKind.ESCALATION, "", summary, (), ENGINE)
 
 
+def _why_a_person(grounding: Grounding) -> str:
+    if grounding.clarifications >= MAX_CLARIFICATIONS:
+        return f"Asked {grounding.clarifications} times already without getting closer. A person should take over."
+    if grounding.passages and not grounding.passages[0].public:
+        return "The closest article is internal and may not be quoted. A person should answer."
+    return "No published article covers this. A person should answer."
+
+
 # --- shared ---------------------------------------------------------------------------------------
+
+
+def _fits(proposal: Proposal, limit: int) -> bool:
+    return len(marks.sent(proposal)) <= limit
 
 
 def _greeting(grounding: Grounding) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,12 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop.clock import now
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus
 from flask_cairnloop.drafting import engine, lifecycle, marks, question
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
-from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
@@ -23,7 +24,11 @@ from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.grounding import assess
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import SearchResults, Strength
+from flask_cairnloop.telemetry import DRAFT, span
 
+# Seconds. Host code is asked four times at most: the question's vector, the generator or (for our own engine) two more
+# vectors, the policy. Each may use its whole time; the rest is ours.
+TIMEOUT = 4 * LONGEST_HOOK + 60
 EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
 
 
@@ -32,6 +37,7 @@ class _Task:
     """What was read before the slow part."""
 
     draft_id: int
+    answers: int  # sequence of the words it is for
     subject: str
     customer: Customer
     asked: question.Asked
@@ -48,20 +54,42 @@ class _Outcome:
     policy_reason: str | None
 
 
-def give_up(context: JobContext, *, conversation_id: int) -> None:
-    """The last attempt failed: say so on the draft, where the operator can ask for another."""
-    conversation = conversations.lock(context.session, conversation_id)
-    draft = lifecycle.find_open(context.session, conversation.id)
-    if draft is not None and draft.state is DraftState.GENERATING:
-        draft.failure = (context.error or "The worker was lost.")[:500]
-        lifecycle.step(context.session, draft, "fail", lifecycle.SYSTEM)
+def give_up(context: JobContext, *, conversation_id: int, draft_id: int) -> None:
+    """The draft will not be made: say so on it, where the operator can ask for another."""
+    found = _locked(context.session, conversation_id, draft_id)
+    if found is not None and found.state is DraftState.GENERATING:
+        found.failure = DraftFailure.of(context.error).value
+        lifecycle.step(context.session, found, "fail", context.actor or lifecycle.SYSTEM)
 
 
-@job(lifecycle.JOB, queue=QueueName.INTERACTIVE, max_attempts=3, timeout=90, on_dead=give_up)
-def draft(context: JobContext, *, conversation_id: int) -> None:
-    """Make the draft a conversation waits for, if it still waits for one."""
-    _begin_again(context.session, conversation_id)
-    task = _read(context.session, conversation_id)
+def make_again(context: JobContext, *, conversation_id: int, draft_id: int) -> None:
+    """Somebody runs the job again: its failed draft is being made again, and its page says so."""
+    found = _locked(context.session, conversation_id, draft_id)
+    if found is not None and found.state is DraftState.FAILED:
+        found.failure = None
+        lifecycle.step(context.session, found, "be tried again", context.actor or lifecycle.SYSTEM)
+
+
+def _locked(session: Session, conversation_id: int, draft_id: int) -> Draft | None:
+    """The draft a job was made for, its conversation locked; ``None`` when they were deleted."""
+    try:
+        conversations.lock(session, conversation_id)
+    except NotFound:
+        return None
+    return lifecycle.find(session, draft_id)
+
+
+@job(
+    lifecycle.JOB,
+    queue=QueueName.INTERACTIVE,
+    max_attempts=3,
+    timeout=TIMEOUT,
+    on_dead=give_up,
+    on_retry=make_again,
+)
+def draft(context: JobContext, *, conversation_id: int, draft_id: int) -> None:
+    """Make a draft, if its conversation still waits for it."""
+    task = _read(context.session, draft_id)
     if task is None:
         return
     context.release()
@@ -69,24 +97,11 @@ def draft(context: JobContext, *, conversation_id: int) -> None:
     _write(context, conversation_id, task, outcome)
 
 
-def _begin_again(session: Session, conversation_id: int) -> None:
-    """A job that was retried by a person: its failed draft is being made again, and its page says so meanwhile."""
-    found = lifecycle.find_open(session, conversation_id)
-    if found is None or found.state is not DraftState.FAILED:
-        return
-    conversations.lock(session, conversation_id)
-    found = lifecycle.find_open(session, conversation_id)
-    if found is not None and found.state is DraftState.FAILED:
-        found.failure = None
-        lifecycle.step(session, found, "be tried again", lifecycle.SYSTEM)
-        session.commit()
-
-
-def _read(session: Session, conversation_id: int) -> _Task | None:
+def _read(session: Session, draft_id: int) -> _Task | None:
     row = session.execute(
         select(Draft, Conversation)
         .join(Conversation, Conversation.id == Draft.conversation_id)
-        .where(Draft.conversation_id == conversation_id, Draft.state == DraftState.GENERATING)
+        .where(Draft.id == draft_id, Draft.state == DraftState.GENERATING)
         .options(joinedload(Conversation.customer))
     ).one_or_none()
     if row is None:
@@ -95,6 +110,7 @@ def _read(session: Session, conversation_id: int) -> _Task | None:
     person = conversation.customer
     return _Task(
         found.id,
+        found.answers_sequence,
         conversation.subject,
         Customer(person.ref, person.name, person.email, person.organization),
         question.read(session, conversation),
@@ -103,6 +119,16 @@ def _read(session: Session, conversation_id: int) -> _Task | None:
 
 def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     """Search, weigh, write, ask the policy. No transaction of ours is open while host code runs."""
+    with span(DRAFT) as note:
+        outcome = _made(context, conversation_id, task)
+        note("draft.kind", outcome.proposal.kind.value)
+        note("draft.grounding", outcome.grounding.assessment.strength.value)
+        note("draft.policy", outcome.policy.value)
+        note("draft.engine", outcome.proposal.engine[:100])
+        return outcome
+
+
+def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     hooks = context.cairnloop.hooks
     results = search(context.session, task.asked.question, limit=EVIDENCE)
     context.release()
@@ -116,11 +142,12 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         task.asked.clarifications,
         task.customer.name,
     )
+    limit = context.cairnloop.settings.message_limit
     proposal = hooks.generate_draft(grounding)
     if proposal is None:
-        proposal = engine.compose(grounding, _likeness(hooks))
+        proposal = engine.compose(grounding, _likeness(hooks), limit)
     else:
-        check(proposal, grounding, context.cairnloop.settings.message_limit)
+        check(proposal, grounding, limit)
     decision, reason = hooks.automation_policy(
         DraftInfo(
             conversation_id,
@@ -129,7 +156,7 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
             grounding.assessment.strength,
             grounding.assessment.score,
             task.asked.question,
-            marks.without(proposal.body, {citation.number for citation in proposal.citations}),
+            marks.sent(proposal),
             proposal.engine,
         )
     )
@@ -151,7 +178,8 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
     """Hold a host engine's proposal to what was found.
 
     Raises:
-        HookFailed: it answers without strong grounding, cites what is not public evidence, or has no fitting text.
+        HookFailed: it answers without strong grounding, cites what is not public evidence, has no text that can be
+            sent, or holds what no row can.
     """
 
     def refuse(detail: str) -> HookFailed:
@@ -159,7 +187,9 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
 
     if not isinstance(proposal.kind, DraftKind):
         raise refuse("kind is no DraftKind")
-    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(proposal.body.strip()) <= limit:
+    if not all(map(_storable, _texts(proposal))):
+        raise refuse("a text is no text, or holds NUL")
+    if proposal.kind is not DraftKind.ESCALATION and not 0 < len(marks.sent(proposal)) <= limit:
         raise refuse("the text is empty or too long")
     if proposal.kind is DraftKind.REPLY and grounding.assessment.strength is not Strength.STRONG:
         raise refuse("a reply needs strong grounding")
@@ -168,6 +198,18 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
         raise refuse("a citation names no public passage of the evidence")
     if proposal.kind is DraftKind.REPLY and not proposal.citations:
         raise refuse("a reply needs a citation")
+
+
+def _texts(proposal: Proposal) -> Iterator[str]:
+    """Everything in a proposal that is somebody's own text, and is stored as it is."""
+    yield from (proposal.body, proposal.summary, proposal.engine)
+    for citation in proposal.citations:
+        yield from (citation.title, citation.heading, citation.quote)
+
+
+def _storable(text: object) -> bool:
+    """Whether PostgreSQL can hold it: it refuses NUL, and a lone surrogate, which is no character."""
+    return isinstance(text, str) and "\x00" not in text and text.encode(errors="ignore").decode() == text
 
 
 def _likeness(hooks: Hooks) -> engine.Likeness:
@@ -200,13 +242,12 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
         conversation = conversations.lock(session, conversation_id)
     except NotFound:
         return
-    found = lifecycle.find_open(session, conversation_id)
+    found = lifecycle.find(session, task.draft_id)
     if (
         found is None
-        or found.id != task.draft_id
         or found.state is not DraftState.GENERATING
         or conversation.status is not ConversationStatus.OPEN
-        or conversation.last_customer_sequence != found.answers_sequence
+        or found.answers_sequence != task.answers  # newer words came; another job makes it for them
     ):
         return
     assessment = outcome.grounding.assessment

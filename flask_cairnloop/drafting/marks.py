@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from flask_cairnloop.drafting.types import Proposal
+
 _RUN = re.compile(r"(?:(?<=\S)[ \t]+|^[ \t]*)((?:\[\d{1,2}\])+)", re.MULTILINE)
 
 
@@ -22,6 +24,11 @@ def find(body: str, numbers: Collection[int]) -> Iterator[tuple[int, int, list[i
         marked = [int(number) for number in re.findall(r"\d+", run[1])]
         if all(number in numbers for number in marked):
             yield run.start(), run.end(), marked
+
+
+def sent(proposal: Proposal) -> str:
+    """A proposal's text as the customer would read it."""
+    return without(proposal.body, {citation.number for citation in proposal.citations})
 
 
 def without(body: str, numbers: Collection[int]) -> str:

@@ -33,7 +33,8 @@ class Draft(Base):
     __tablename__ = "drafts"
     __table_args__ = (
         CheckConstraint(
-            "state NOT IN ('ready', 'approved', 'edited') OR (kind = 'escalation' OR kind IS NOT NULL AND body <> '')",
+            "state NOT IN ('ready', 'approved', 'edited')"
+            " OR (kind IS NOT NULL AND (kind = 'escalation' OR body <> ''))",
             name="text_when_ready",
         ),
         CheckConstraint(
@@ -46,6 +47,12 @@ class Draft(Base):
             postgresql_where=text("state IN ('generating', 'ready', 'failed')"),
         ),
         Index("ix_drafts_conversation_id", "conversation_id", "id"),
+        # What an operator can check and send: a hand-over to a person is no text.
+        Index(
+            "ix_drafts_to_check",
+            "conversation_id",
+            postgresql_where=text("state = 'ready' AND kind <> 'escalation'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

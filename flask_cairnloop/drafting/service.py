@@ -6,7 +6,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.context import current
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message
 from flask_cairnloop.drafting import lifecycle, marks
@@ -66,14 +65,8 @@ def send_automatically(session: Session, draft: Draft, conversation: Conversatio
 
 
 def _send(session: Session, draft: Draft, conversation: Conversation, actor: Actor, body: str | None) -> Message:
-    proposed = without_marks(draft)
-    words = proposed if body is None else without_marks(draft, body)
-    if not words:
-        raise InvalidInput("body", "There is nothing to send.")
-    limit = current().settings.message_limit
-    if len(words) > limit:
-        raise InvalidInput("body", f"A message has at most {limit:,} characters; this one has {len(words):,}.")
-    edited = words != proposed
+    words = conversations.clean_body(without_marks(draft, body))
+    edited = words != without_marks(draft)
     lifecycle.decide(draft, actor)
     lifecycle.step(session, draft, "be edited and sent" if edited else "be approved", actor)
     return conversations.send(
@@ -110,7 +103,7 @@ def regenerate(session: Session, conversation_id: int, *, actor: Actor) -> Draft
     if conversation.status is not ConversationStatus.OPEN or not conversation.last_customer_sequence:
         raise IllegalTransition("conversation", conversation.status.value, "get a new draft")
     lifecycle.withdraw(session, conversation, because="regenerate", actor=actor)
-    return lifecycle.start(session, conversation)
+    return lifecycle.start(session, conversation, actor=actor)
 
 
 def _lock(session: Session, draft_id: int) -> tuple[Draft, Conversation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +23,27 @@ class PolicyDecision(StrEnum):
     DRAFT_ONLY = "draft_only"
     ALLOW = "allow"
     DENY = "deny"
+
+
+class DraftFailure(StrEnum):
+    """Why a draft could not be made, in the few words that are kept of it. The job's row has the details."""
+
+    HOOK_RAISED = "hook_raised"
+    HOOK_TIMEOUT = "hook_timeout"
+    HOOK_INVALID = "hook_invalid"
+    WORKER_LOST = "worker_lost"
+    JOB_DISCARDED = "job_discarded"
+    OTHER = "other"
+
+    @classmethod
+    def of(cls, error: str | None) -> DraftFailure:
+        """The reason behind the last error of a job, as its row words it."""
+        if error is None or error.startswith("The worker was lost"):
+            return cls.WORKER_LOST
+        if error.startswith("Its job was discarded"):
+            return cls.JOB_DISCARDED
+        hook = re.match(r"HookFailed: \w+ (raised|timeout|invalid): ", error)
+        return cls(f"hook_{hook[1]}") if hook else cls.OTHER
 
 
 @dataclass(frozen=True, slots=True)

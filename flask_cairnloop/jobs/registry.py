@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.errors import CairnloopError
 from flask_cairnloop.jobs.models import QueueName
 
@@ -32,7 +33,8 @@ class JobContext:
         cairnloop: the app's extension object.
         attempt: 1-based number of this attempt.
         max_attempts: when ``attempt`` has reached it, a failure is final.
-        error: for ``on_dead``: why the last attempt failed, in the words of the job's row.
+        error: for ``on_dead``: why the job will not run any more.
+        actor: for ``on_dead`` and ``on_retry``: the person who decided it; ``None`` when nobody did.
     """
 
     session: Session
@@ -40,6 +42,7 @@ class JobContext:
     attempt: int
     max_attempts: int
     error: str | None = None
+    actor: Actor | None = None
 
     def release(self) -> None:
         """End the read transaction, so that slow work or host code runs without holding one. Loaded rows detach."""
@@ -57,6 +60,7 @@ class JobDefinition:
     max_attempts: int
     timeout: int
     on_dead: Callable[..., None] | None
+    on_retry: Callable[..., None] | None
 
 
 _definitions: dict[str, JobDefinition] = {}
@@ -69,18 +73,20 @@ def job(
     max_attempts: int = 5,
     timeout: int = 120,
     on_dead: Callable[..., None] | None = None,
+    on_retry: Callable[..., None] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register ``function(context, **arguments)`` under a stable name.
 
     Args:
-        on_dead: called like the function, in a transaction of its own together with the job's end, when the last
-            attempt has failed or the worker was lost for good.
+        on_dead: called like the function, in one transaction with the job's end, when it will not run any more: the
+            last attempt has failed, the worker was lost for good, or somebody discarded the job while it waited.
+        on_retry: called like the function, in one transaction with the decision to run a job again that had ended so.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         if name in _definitions:
             raise ValueError(f"A job named {name} is registered already.")
-        _definitions[name] = JobDefinition(name, function, queue, max_attempts, timeout, on_dead)
+        _definitions[name] = JobDefinition(name, function, queue, max_attempts, timeout, on_dead, on_retry)
         return function
 
     return register

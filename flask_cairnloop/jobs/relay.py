@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import zlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from redis import RedisError
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.clock import now
-from flask_cairnloop.jobs.models import Job, JobState, QueueName
+from flask_cairnloop.clock import database_now
+from flask_cairnloop.jobs.heartbeat import FORGET
+from flask_cairnloop.jobs.models import Job, JobState, QueueName, WorkerProcess
 from flask_cairnloop.jobs.outbox import PUSH_LEASE, Push, push, rq_id
 from flask_cairnloop.jobs.registry import GiveUp, definition
 from flask_cairnloop.jobs.runner import Claim, fail
@@ -30,14 +32,20 @@ log = logging.getLogger(__name__)
 BATCH = 500
 IDLE_SECONDS = 0.25
 LEASE_AGAIN = timedelta(seconds=60)
+PRUNE_SECONDS = 60.0
+PRUNE_BATCH = 5_000
 
 
 def run_relay(cairnloop: Cairnloop, stop: threading.Event) -> None:
     """Sweep until told to stop. A lost database or Redis is waited out."""
     wait = IDLE_SECONDS
+    prune_at = 0.0
     while not stop.wait(wait):
         try:
             with cairnloop.app.app_context():
+                if time.monotonic() >= prune_at:
+                    more = prune(cairnloop) == PRUNE_BATCH
+                    prune_at = time.monotonic() + (0.0 if more else PRUNE_SECONDS)
                 moved = sweep(cairnloop)
             wait = 0.0 if moved >= BATCH else IDLE_SECONDS
         except Exception as error:
@@ -65,8 +73,34 @@ def sweep(cairnloop: Cairnloop) -> int:
     return lost + len(pushes)
 
 
+def prune(cairnloop: Cairnloop) -> int:
+    """Delete a batch of jobs that ended well, or were discarded, longer than ``RETENTION_JOBS`` ago.
+
+    Dead jobs stay until somebody decides on them. Rows of workers long gone go too.
+
+    Returns:
+        How many jobs went; ``PRUNE_BATCH`` when there may be more.
+    """
+    session: Session = cairnloop.session()
+    old = (
+        select(Job.id)
+        .where(
+            Job.state.in_((JobState.SUCCEEDED, JobState.DISCARDED)),
+            Job.finished_at < database_now() - timedelta(seconds=cairnloop.settings.retention_jobs),
+        )
+        .limit(PRUNE_BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    plain = {"synchronize_session": False}
+    gone = session.execute(delete(Job).where(Job.id.in_(old.scalar_subquery())).execution_options(**plain))
+    long_gone = WorkerProcess.beat_at < func.clock_timestamp() - FORGET
+    session.execute(delete(WorkerProcess).where(long_gone).execution_options(**plain))
+    session.commit()
+    return int(gone.rowcount)  # type: ignore[attr-defined]
+
+
 def _due(session: Session) -> list[Push]:
-    moment = now()
+    moment = database_now()
     due = (
         select(Job.id)
         .where(Job.state.in_((JobState.SCHEDULED, JobState.RETRYING)), Job.run_at <= moment)
@@ -86,7 +120,7 @@ def _due(session: Session) -> list[Push]:
 
 def _unclaimed(cairnloop: Cairnloop, session: Session) -> list[Push]:
     """Rows that were pushed and not claimed in time, less those that still wait their turn in RQ."""
-    moment = now()
+    moment = database_now()
     late = (
         select(Job.id)
         .where(Job.state == JobState.QUEUED, Job.lease_until < moment)
@@ -120,15 +154,12 @@ def _take_back(cairnloop: Cairnloop, session: Session) -> int:
     """Running rows whose lease ran out: their worker died, or was cut off."""
     rows = session.scalars(
         select(Job)
-        .where(Job.state == JobState.RUNNING, Job.lease_until < now())
+        .where(Job.state == JobState.RUNNING, Job.lease_until < database_now())
         .order_by(Job.lease_until)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     ).all()
     for row in rows:
-        claim = Claim(
-            row.id, row.name, row.arguments, row.attempt, row.max_attempts, row.unique_key, row.claimed_by or ""
-        )
         log.warning("Job %s (%s) was lost by %s", row.id, row.name, row.claimed_by)
-        fail(cairnloop, session, claim, "The worker was lost while it ran.")
+        fail(cairnloop, session, Claim.of(row), "The worker was lost while it ran.")
     return len(rows)

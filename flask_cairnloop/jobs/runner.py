@@ -17,9 +17,11 @@ from sqlalchemy import exists, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.clock import now
-from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.clock import database_now
+from flask_cairnloop.jobs.models import Job, JobState, QueueName
 from flask_cairnloop.jobs.registry import GiveUp, JobContext, JobDefinition, definition, short_error
+from flask_cairnloop.telemetry import JOB, span
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -46,13 +48,35 @@ class Claim:
     max_attempts: int
     unique_key: str | None
     claimer: str
+    queue: QueueName
+    trace: str | None
+
+    @classmethod
+    def of(cls, row: Job) -> Claim:
+        return cls(
+            row.id,
+            row.name,
+            row.arguments,
+            row.attempt,
+            row.max_attempts,
+            row.unique_key,
+            row.claimed_by or "",
+            row.queue,
+            row.trace,
+        )
 
 
-def serve(app: Flask) -> None:
-    """Make this process run jobs of ``app``."""
+def serve(app: Flask) -> str:
+    """Make this process run jobs of ``app``. Returns the name it claims them under."""
     global _app, _me
     _app = app
-    _me = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    _me = process_name()
+    return _me
+
+
+def process_name() -> str:
+    """A name for this process that no other has, on any host and at any time."""
+    return f"{socket.gethostname()[:150]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def run(job_id: int) -> None:
@@ -69,8 +93,11 @@ def run_row(app: Flask, job_id: int, claimer: str) -> bool:
         claim = _claim(cairnloop, job_id, claimer)
         if claim is None:
             return False
-        with _Heartbeat(cairnloop, claim):
-            _execute(cairnloop, claim)
+        with _Heartbeat(cairnloop, claim), span(JOB, parent=claim.trace) as note:
+            note("job.name", claim.name)
+            note("job.attempt", claim.attempt)
+            note("job.queue", claim.queue.value)
+            note("job.outcome", _execute(cairnloop, claim))
         return True
 
 
@@ -78,7 +105,7 @@ def _claim(cairnloop: Cairnloop, job_id: int, claimer: str) -> Claim | None:
     with cairnloop.engine.begin() as connection:
         # A claim lost in a crash of the database is only a row that is run again, so it need not wait for the disk.
         connection.execute(text("SET LOCAL synchronous_commit = off"))
-        moment = now()
+        moment = database_now()
         row = connection.execute(
             update(Job)
             .where(Job.id == job_id, Job.state == JobState.QUEUED)
@@ -89,14 +116,25 @@ def _claim(cairnloop: Cairnloop, job_id: int, claimer: str) -> Claim | None:
                 lease_until=moment + RUN_LEASE,
                 started_at=moment,
             )
-            .returning(Job.name, Job.arguments, Job.attempt, Job.max_attempts, Job.unique_key)
+            .returning(Job.name, Job.arguments, Job.attempt, Job.max_attempts, Job.unique_key, Job.queue, Job.trace)
         ).one_or_none()
     if row is None:
         return None
-    return Claim(job_id, row.name, row.arguments, row.attempt, row.max_attempts, row.unique_key, claimer)
+    return Claim(
+        job_id,
+        row.name,
+        row.arguments,
+        row.attempt,
+        row.max_attempts,
+        row.unique_key,
+        claimer,
+        row.queue,
+        row.trace,
+    )
 
 
-def _execute(cairnloop: Cairnloop, claim: Claim) -> None:
+def _execute(cairnloop: Cairnloop, claim: Claim) -> str:
+    """Run a claimed row to the end of this attempt. Returns how it ended, in a word."""
     session: Session = cairnloop.session()
     try:
         found = definition(claim.name)
@@ -106,18 +144,20 @@ def _execute(cairnloop: Cairnloop, claim: Claim) -> None:
         if not _finish(session, claim, state=JobState.SUCCEEDED, last_error=None):
             log.warning("Job %s (%s) was taken over; its effects are dropped", claim.id, claim.name)
             session.rollback()
-            return
+            return "taken_over"
         session.commit()
+        return "succeeded"
     except Exception as error:
         session.rollback()
         log.exception("Job %s (%s) failed at attempt %s", claim.id, claim.name, claim.attempt)
         fail(cairnloop, session, claim, short_error(error), final=isinstance(error, GiveUp))
         session.commit()
+        return "failed"
 
 
 def _finish(session: Session, claim: Claim, **values: Any) -> bool:
     """End this attempt, if it is still ours."""
-    values = {"claimed_by": None, "lease_until": None, "finished_at": now(), **values}
+    values = {"claimed_by": None, "lease_until": None, "finished_at": database_now(), **values}
     result = session.execute(
         update(Job)
         .where(
@@ -144,7 +184,7 @@ def fail(cairnloop: Cairnloop, session: Session, claim: Claim, error: str, *, fi
                     session,
                     claim,
                     state=JobState.RETRYING,
-                    run_at=now() + backoff(claim.attempt),
+                    run_at=database_now() + backoff(claim.attempt),
                     finished_at=None,
                     last_error=error,
                 )
@@ -156,29 +196,38 @@ def fail(cairnloop: Cairnloop, session: Session, claim: Claim, error: str, *, fi
 
 
 def _has_successor(session: Session, claim: Claim) -> bool:
-    """Whether a newer job for the same thing waits: then the last word is its, not ours."""
-    return claim.unique_key is not None and bool(
-        session.scalar(
-            select(
-                exists().where(Job.unique_key == claim.unique_key, Job.state.in_(UNCLAIMED_STATES), Job.id != claim.id)
-            )
-        )
-    )
+    """Whether a newer job for the same thing waits, or runs already: then the last word is its, not ours."""
+    if claim.unique_key is None:
+        return False
+    others = exists().where(Job.unique_key == claim.unique_key, Job.id != claim.id)
+    waits = others.where(Job.state.in_(UNCLAIMED_STATES))
+    runs = others.where(Job.state == JobState.RUNNING, Job.id > claim.id)
+    return bool(session.scalar(select(waits | runs)))
 
 
 def _tell_dead(cairnloop: Cairnloop, session: Session, claim: Claim, error: str) -> None:
     try:
+        with session.begin_nested():
+            last_word(cairnloop, session, claim, error)
+    except Exception:
+        log.exception("The last word of job %s (%s) failed", claim.id, claim.name)
+
+
+def last_word(cairnloop: Cairnloop, session: Session, claim: Claim, error: str, actor: Actor | None = None) -> None:
+    """Let a job's room say what it means that the job will not run any more.
+
+    Args:
+        error: why it will not.
+        actor: who decided it, if anybody did.
+    """
+    try:
         found: JobDefinition = definition(claim.name)
     except GiveUp:
         return
-    if found.on_dead is None:
-        return
-    try:
-        with session.begin_nested():
-            context = JobContext(session, cairnloop, claim.attempt, claim.max_attempts, error)
-            found.on_dead(context, **claim.arguments)
-    except Exception:
-        log.exception("The last word of job %s (%s) failed", claim.id, claim.name)
+    if found.on_dead is not None:
+        found.on_dead(
+            JobContext(session, cairnloop, claim.attempt, claim.max_attempts, error, actor), **claim.arguments
+        )
 
 
 def backoff(attempt: int) -> timedelta:
@@ -220,7 +269,7 @@ class _Heartbeat:
                         Job.claimed_by == self._claim.claimer,
                         Job.attempt == self._claim.attempt,
                     )
-                    .values(lease_until=now() + RUN_LEASE)
+                    .values(lease_until=database_now() + RUN_LEASE)
                 )
         except Exception:
             log.warning("The lease of job %s could not be renewed; trying again", self._claim.id, exc_info=True)

@@ -20,7 +20,8 @@ from redis import Redis
 from rq import SimpleWorker
 
 from flask_cairnloop.jobs import runner
-from flask_cairnloop.jobs.models import QueueName
+from flask_cairnloop.jobs.heartbeat import Heartbeat
+from flask_cairnloop.jobs.models import QueueName, WorkerKind
 from flask_cairnloop.jobs.outbox import queue_key
 from flask_cairnloop.jobs.relay import run_relay
 
@@ -139,11 +140,12 @@ def _stop_all(children: list[Child]) -> None:
 def _relay(cairnloop: Cairnloop) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    run_relay(cairnloop, stop)
+    with Heartbeat(cairnloop, runner.process_name(), WorkerKind.RELAY):
+        run_relay(cairnloop, stop)
 
 
 def _worker(cairnloop: Cairnloop, queue: QueueName) -> None:
-    runner.serve(cairnloop.app)
+    me = runner.serve(cairnloop.app)
     # A connection of its own: a worker blocks on the queue far longer than the web process may wait for Redis.
     redis = Redis.from_url(cairnloop.settings.redis_url)
     name = f"{queue_key(cairnloop.settings.redis_namespace, queue)}-{os.getpid()}-{int(time.time())}"
@@ -153,4 +155,5 @@ def _worker(cairnloop: Cairnloop, queue: QueueName) -> None:
         name=name,
         log_job_description=False,
     )
-    worker.work(with_scheduler=False, logging_level="WARNING")
+    with Heartbeat(cairnloop, me, WorkerKind(queue.value)):
+        worker.work(with_scheduler=False, logging_level="WARNING")

@@ -32,7 +32,10 @@ class Audience(StrEnum):
 
 class Article(Base):
     __tablename__ = "articles"
-    __table_args__ = (Index("ix_articles_state_updated_at", "state", text("updated_at DESC"), text("id DESC")),)
+    __table_args__ = (
+        Index("ix_articles_state_updated_at", "state", text("updated_at DESC"), text("id DESC")),
+        Index("ix_articles_updated_at", text("updated_at DESC"), text("id DESC")),
+    )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     slug: Mapped[str] = mapped_column(String(200), unique=True)

@@ -172,8 +172,8 @@ def _revise(session: Session, article: Article, title: str, body: str, actor: Ac
         "title": title,
         "body": body,
         "digest": digest,
-        "author_id": actor.id[:200],
-        "author_name": actor.name[:200],
+        "author_id": actor.id,
+        "author_name": actor.name,
         "created_at": now(),
     }
     if draft is not None:

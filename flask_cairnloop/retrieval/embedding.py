@@ -8,6 +8,7 @@ from typing import Literal
 
 from flask_cairnloop.errors import CairnloopError, HookFailed
 from flask_cairnloop.retrieval.types import Embedder
+from flask_cairnloop.telemetry import EMBED, span
 
 
 class EmbeddingFailed(CairnloopError):
@@ -25,20 +26,24 @@ def embed(embedder: Embedder, texts: Sequence[str], kind: Literal["query", "pass
     Raises:
         EmbeddingFailed: in every other case, whatever the embedder did.
     """
-    try:
-        answer = [[float(number) for number in vector] for vector in embedder.embed(texts, kind)]
-    except EmbeddingFailed:
-        raise
-    except HookFailed as fault:
-        what = "did not answer in time" if fault.reason == "timeout" else f"raised {fault.detail}"
-        raise EmbeddingFailed(f"The embedder {what}.") from fault
-    except Exception as fault:
-        raise EmbeddingFailed(f"The embedder raised {type(fault).__name__}.") from fault
-    if len(answer) != len(texts):
-        raise EmbeddingFailed(f"The embedder answered {len(answer)} vectors for {len(texts)} texts.")
-    for vector in answer:
-        _check(vector, embedder.dimensions)
-    return answer
+    with span(EMBED) as note:
+        note("embedding.model_name", embedder.model)
+        note("embedding.kind", kind)
+        note("embedding.texts", len(texts))
+        try:
+            answer = [[float(number) for number in vector] for vector in embedder.embed(texts, kind=kind)]
+        except EmbeddingFailed:
+            raise
+        except HookFailed as fault:
+            what = "did not answer in time" if fault.reason == "timeout" else f"raised {fault.detail}"
+            raise EmbeddingFailed(f"The embedder {what}.") from fault
+        except Exception as fault:
+            raise EmbeddingFailed(f"The embedder raised {type(fault).__name__}.") from fault
+        if len(answer) != len(texts):
+            raise EmbeddingFailed(f"The embedder answered {len(answer)} vectors for {len(texts)} texts.")
+        for vector in answer:
+            _check(vector, embedder.dimensions)
+        return answer
 
 
 def _check(vector: list[float], dimensions: int) -> None:

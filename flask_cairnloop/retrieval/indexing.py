@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,13 +15,14 @@ from flask_cairnloop.context import current
 from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
 from flask_cairnloop.retrieval.chunking import Piece, chunk, plain_text
-from flask_cairnloop.retrieval.embedding import embed
+from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
 from flask_cairnloop.retrieval.types import Embedder
 from flask_cairnloop.retrieval.vectors import is_ready
 
 INDEX: Final = "retrieval.index"
 BATCH: Final = 16  # texts an embedder gets at once
+EMBEDDING_SECONDS: Final = 3600.0  # for all of an article's batches; a slow embedder gets through any article in it
 QUEUE_BATCH: Final = 200  # articles queued in one transaction
 
 
@@ -65,22 +67,25 @@ def index_key(article_id: int) -> str:
 
 def published(session: Session, article_id: int) -> Source | None:
     """What should be found of an article now; ``None`` when nothing should."""
-    row = session.execute(_published().where(Article.id == article_id)).one_or_none()
-    return None if row is None else Source(row.id, row.revision_id, row.title, row.body)
+    words = (Article.id, Revision.id, Revision.title, Revision.body)
+    row = session.execute(_published(*words).where(Article.id == article_id)).one_or_none()
+    return None if row is None else Source(*row)
 
 
 def embed_pieces(embedder: Embedder, title: str, pieces: Sequence[Piece]) -> list[list[float]]:
     """Vectors of passages, in order. Slow: no transaction should be open.
 
     Raises:
-        EmbeddingFailed: the embedder failed or answered nonsense.
+        EmbeddingFailed: the embedder failed, answered nonsense, or took longer than ``EMBEDDING_SECONDS`` for them all.
     """
     texts = [piece.text(title) for piece in pieces]
-    return [
-        vector
-        for start in range(0, len(texts), BATCH)
-        for vector in embed(embedder, texts[start : start + BATCH], "passage")
-    ]
+    until = time.monotonic() + EMBEDDING_SECONDS
+    vectors: list[list[float]] = []
+    for start in range(0, len(texts), BATCH):
+        if time.monotonic() > until:
+            raise EmbeddingFailed(f"The embedder took too long: {start} of {len(texts)} passages were done in time.")
+        vectors += embed(embedder, texts[start : start + BATCH], "passage")
+    return vectors
 
 
 def write(
@@ -94,11 +99,11 @@ def write(
     Returns:
         Whether they were still the published ones.
     """
-    session.execute(select(Article.id).where(Article.id == source.article_id).with_for_update())
+    _lock(session, source.article_id)
     newest = published(session, source.article_id)
     if newest is None or newest.revision_id != source.revision_id:
         return False
-    remove(session, source.article_id)
+    _remove(session, source.article_id)
     language = current().settings.search_language
     # Through the ORM: a bulk insert cannot carry the SQL expression of `terms`.
     chunks = [Chunk(**_row(source, piece, language)) for piece in pieces]
@@ -116,9 +121,11 @@ def write(
     return True
 
 
-def remove(session: Session, article_id: int) -> None:
-    """Take all passages of an article, of whatever revision, out of the index."""
-    session.execute(delete(Chunk).where(Chunk.article_id == article_id))
+def withdraw(session: Session, article_id: int) -> None:
+    """Take an article's passages out of the index, if nothing of it is published."""
+    _lock(session, article_id)
+    if published(session, article_id) is None:
+        _remove(session, article_id)
 
 
 def status(session: Session) -> Status:
@@ -128,10 +135,10 @@ def status(session: Session) -> Status:
     model = embedder.model if embedder else None
     with_vectors = 0
     if vectors and model:
-        with_vectors = _count(session, _published().where(_has_passages(), ~_lacks_vectors(model)))
+        with_vectors = _count(session, _has_passages(), ~_lacks_vectors(model))
     return Status(
-        articles=_count(session, _published()),
-        indexed=_count(session, _published().where(_has_passages())),
+        articles=_count(session),
+        indexed=_count(session, _has_passages()),
         with_vectors=with_vectors,
         passages=session.scalar(select(func.count()).select_from(Chunk)) or 0,
         model=model,
@@ -145,7 +152,7 @@ def stale(session: Session) -> list[int]:
     missing = ~_has_passages()
     if embedder is not None and is_ready(session):
         missing = missing | _lacks_vectors(embedder.model)
-    return [row.id for row in session.execute(_published().where(missing).order_by(Article.id))]
+    return list(session.scalars(_published(Article.id).where(missing).order_by(Article.id)))
 
 
 def everything(session: Session) -> list[int]:
@@ -164,16 +171,28 @@ def queue(session: Session, articles: Sequence[int]) -> Iterator[int]:
         yield start + len(batch)
 
 
-def _published() -> Select[int, int, str, str]:
+def _published(*wanted: Any) -> Select[Any]:
+    """What is wanted of every published article and its published revision."""
     return (
-        select(Article.id, Revision.id.label("revision_id"), Revision.title, Revision.body)
+        select(*wanted)
+        .select_from(Article)
         .join(Revision, (Revision.article_id == Article.id) & (Revision.state == RevisionState.PUBLISHED))
         .where(Article.state == ArticleState.PUBLISHED)
     )
 
 
-def _count(session: Session, rows: Select[int, int, str, str]) -> int:
-    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+def _count(session: Session, *conditions: ColumnElement[bool]) -> int:
+    return session.scalar(_published(func.count()).where(*conditions)) or 0
+
+
+def _lock(session: Session, article_id: int) -> None:
+    """Hold an article's row, as who publishes or archives it does. Whatever is decided on it is read after this."""
+    session.execute(select(Article.id).where(Article.id == article_id).with_for_update())
+
+
+def _remove(session: Session, article_id: int) -> None:
+    """Delete all passages of an article, of whatever revision."""
+    session.execute(delete(Chunk).where(Chunk.article_id == article_id))
 
 
 def _has_passages() -> ColumnElement[bool]:

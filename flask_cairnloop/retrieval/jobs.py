@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from flask_cairnloop.clock import now
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.jobs import JobContext, enqueue, job
 from flask_cairnloop.jobs.models import QueueName
 from flask_cairnloop.retrieval import indexing
@@ -14,10 +14,12 @@ from flask_cairnloop.retrieval.vectors import is_ready
 
 log = logging.getLogger(__name__)
 
+# Seconds: the embedding stops by itself, at the latest with a last batch that uses its whole time; the rest is ours.
+TIMEOUT = int(indexing.EMBEDDING_SECONDS) + LONGEST_HOOK + 60
 LONGEST_WAIT = timedelta(hours=1)
 
 
-@job(indexing.INDEX, queue=QueueName.BULK, timeout=600)
+@job(indexing.INDEX, queue=QueueName.BULK, timeout=TIMEOUT)
 def index(context: JobContext, article_id: int, failures: int = 0) -> None:
     """Bring one article's passages and vectors up to date.
 
@@ -29,7 +31,7 @@ def index(context: JobContext, article_id: int, failures: int = 0) -> None:
     session = context.session
     source = indexing.published(session, article_id)
     if source is None:
-        indexing.remove(session, article_id)
+        indexing.withdraw(session, article_id)
         return
     embedder = context.cairnloop.hooks.embedder() if is_ready(session) else None
     context.release()
@@ -50,6 +52,7 @@ def index(context: JobContext, article_id: int, failures: int = 0) -> None:
             session,
             indexing.INDEX,
             arguments,
-            run_at=now() + wait,
+            delay=wait,
             unique_key=indexing.index_key(article_id),
+            keep_earlier=True,  # somebody may have asked for it meanwhile, and sooner
         )

@@ -17,6 +17,7 @@ from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.types import Embedder, Lane, LaneState, Passage, SearchResults
 from flask_cairnloop.retrieval.vectors import home
+from flask_cairnloop.telemetry import SEARCH, span
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +173,13 @@ def search(session: Session, query: str, *, limit: int = 8, audience: Audience |
     query = query.replace("\x00", "")[:QUESTION_LIMIT].strip()
     if not query:
         return SearchResults(query, (), (Lane("keyword", LaneState.OK), Lane("vector", LaneState.OK)))
-    found = explore(session, query, audience)
-    return SearchResults(query, passages(session, found, limit), found.lanes, found.known)
+    with span(SEARCH) as note:
+        found = explore(session, query, audience)
+        chosen = passages(session, found, limit)
+        for lane in found.lanes:
+            note(f"search.{lane.name}", lane.state.value)
+        note("search.passages", len(chosen))
+    return SearchResults(query, chosen, found.lanes, found.known)
 
 
 def explore(session: Session, query: str, audience: Audience | None) -> Found:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 from sqlalchemy import select
 
-from flask_cairnloop import add_note
+from flask_cairnloop import add_note, reply
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.drafting.models import Draft, DraftState
@@ -31,7 +32,11 @@ def replies(site: Site, conversation_id: int) -> list[str]:
     with site.app.app_context():
         session = site.app.extensions["sqlalchemy"].session
         return list(
-            session.scalars(select(Message.body).filter_by(conversation_id=conversation_id, kind=MessageKind.REPLY))
+            session.scalars(
+                select(Message.body)
+                .filter_by(conversation_id=conversation_id, kind=MessageKind.REPLY)
+                .order_by(Message.sequence)
+            )
         )
 
 
@@ -84,17 +89,27 @@ def test_two_operators_and_double_clicks_at_once_send_one_message(site: Site) ->
     conversation_id = chat.ask(QUESTION)
     ready_draft(site, conversation_id)
     pages = [site.operator(who, f"/conversations/{conversation_id}") for who in ("mina", "omar")]
-    moment = time.time() * 1000 + 1500
     for page in pages:
         expect(approve_button(page)).to_be_visible()
-        approve_button(page).evaluate(
-            "(button, moment) => setTimeout(() => { button.click(); button.click(); }, moment - Date.now())", moment
-        )
+    moment = time.time() * 1000 + 1000
+    with ExitStack() as answers:
+        for page in pages:
+            answers.enter_context(page.expect_response("**/approve"))
+            approve_button(page).evaluate(
+                "(button, moment) => setTimeout(() => { button.click(); button.click(); }, moment - Date.now())", moment
+            )
     for page in pages:
         expect(page.locator("#timeline .from-team")).to_contain_text(ANSWER)
-    expect(chat.frame.locator(".theirs")).to_have_count(1)
-    page.wait_for_timeout(500)  # whatever a second click had sent would have arrived by now
-    assert len(replies(site, conversation_id)) == 1
+    # Both have their answer. Whatever else a click had sent would stand before these last words.
+    with site.app.app_context():
+        session = site.app.extensions["sqlalchemy"].session
+        reply(session, conversation_id, actor=OPERATORS["omar"], body="The last words.")
+        session.commit()
+    expect(chat.frame.locator(".theirs .said").last).to_contain_text("The last words.")
+    expect(chat.frame.locator(".theirs")).to_have_count(2)
+    sent, last = replies(site, conversation_id)
+    assert ANSWER in sent
+    assert last == "The last words."
 
 
 def test_words_that_came_between_view_and_approval_stop_it_and_keep_the_typed_text(site: Site) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
+from sqlalchemy.engine import make_url
 
 from flask_cairnloop import Customer, receive
 from flask_cairnloop.clock import now
@@ -91,6 +93,56 @@ def fragment(operator_client: FlaskClient) -> Callable[..., Any]:
         return operator_client.open(path, method=method, data=form or None, headers=headers)
 
     return send
+
+
+@pytest.fixture
+def steps() -> Callable[..., list[dict[str, Any]]]:
+    """``steps(app, read)``: the steps PostgreSQL takes, and took, for the SELECTs of ``read()``."""
+
+    def explain(app: Flask, read: Callable[[], Any]) -> list[dict[str, Any]]:
+        asked: list[tuple[str, Any]] = []
+
+        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if statement.lstrip().upper().startswith("SELECT"):
+                asked.append((statement, parameters))
+
+        with app.app_context():
+            engine = app.extensions["sqlalchemy"].engine
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            read()
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+        with engine.connect() as connection:
+            plans = [
+                connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).scalar_one()
+                for statement, parameters in asked
+            ]
+        return [step for plan in plans for step in within(plan[0]["Plan"])]
+
+    def within(step: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield step
+        for part in step.get("Plans", ()):
+            yield from within(part)
+
+    return explain
+
+
+@pytest.fixture
+def waiting_transactions(database_url: str) -> Callable[[], int]:
+    """How many connections to this database hold a transaction open and do nothing in it, as while host code runs."""
+    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def count() -> int:
+        with psycopg.connect(url, autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    return count
 
 
 @pytest.fixture

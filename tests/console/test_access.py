@@ -1,65 +1,33 @@
-"""Every route of the console: nobody, an operator without the permission, an operator; and other people's pages."""
+"""What pages offer to whom, the way in over the host's sign-in, and what the host decides row by row."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.routing import Rule
+from sqlalchemy import select
 
-from flask_cairnloop import Operator
-from flask_cairnloop.console.preferences import own_page
+from flask_cairnloop import Actor, Customer, Operator, Permission, Subject
+from flask_cairnloop.console.rendering import own_page
+from flask_cairnloop.conversations import queries as reading
+from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.knowledge.models import Article
+from flask_cairnloop.knowledge.service import publish, save_article
+from tests.conftest import Client
 from tests.console.conftest import Desk
-
-OPERATIONS = ("cairnloop.static", "cairnloop.widget", "cairnloop.health", "cairnloop.ready", "cairnloop.metrics")
-
-
-def console_rules(app: Flask) -> Iterator[Rule]:
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint.startswith("cairnloop.") and not rule.endpoint.startswith(OPERATIONS):
-            yield rule
+from tests.support.routes import address, console_rules
 
 
-def address(rule: Rule, conversation_id: int = 1, draft_id: int = 1) -> str:
-    values = {"conversation_id": conversation_id, "draft_id": draft_id, "article_id": 1}
-    return re.sub(r"<(?:[^<>]*:)?(\w+)>", lambda part: str(values[part[1]]), rule.rule)
-
-
-def walk(app: Flask) -> Iterator[tuple[str, str]]:
-    for rule in console_rules(app):
-        if rule.websocket:
-            continue
-        for method in sorted((rule.methods or set()) & {"GET", "POST", "PUT", "PATCH", "DELETE"}):
-            yield method, address(rule)
-
-
-def test_every_view_of_the_console_names_a_permission(app: Flask) -> None:
-    rules = [rule for rule in console_rules(app) if not rule.websocket]
-    assert len(rules) >= 15
-    assert [r.rule for r in rules if not hasattr(app.view_functions[r.endpoint], "cairnloop_permission")] == []
-
-
-def test_nobody_gets_401_everywhere(app: Flask, client: FlaskClient) -> None:
-    assert {client.open(path, method=method).status_code for method, path in walk(app)} == {401}
-
-
-def test_an_operator_without_permission_gets_403_everywhere(app: Flask, sign_in: Callable[[str], FlaskClient]) -> None:
-    outsider = sign_in("outsider")
-    assert {outsider.open(path, method=method).status_code for method, path in walk(app)} == {403}
-
-
-def test_reading_alone_does_not_let_one_write(app: Flask, desk: Desk, sign_in: Callable[[str], FlaskClient]) -> None:
+def test_a_page_offers_no_more_than_its_reader_may_do(desk: Desk, sign_in: Callable[[str], FlaskClient]) -> None:
     conversation_id = desk.ask()
-    draft_id = desk.draft(conversation_id)
+    desk.draft(conversation_id)
     reader = sign_in("reader")
-    for rule in console_rules(app):
-        path = address(rule, conversation_id, draft_id)
-        if "POST" in (rule.methods or ()) and rule.endpoint not in ("cairnloop.mark_read", "cairnloop.set_theme"):
-            assert reader.post(path, data={"body": "x", "seen": "99"}).status_code == 403, rule.rule
     page = reader.get(f"/support/conversations/{conversation_id}")
     assert page.status_code == 200
     assert b"Approve and send" not in page.data
@@ -86,23 +54,6 @@ def test_pages_open_for_an_operator(app: Flask, desk: Desk, operator_client: Fla
     assert operator_client.get("/support/knowledge").status_code == 200
 
 
-@pytest.mark.parametrize("origin", [None, "https://elsewhere.example", "null"])
-def test_an_unsafe_request_of_another_site_is_refused(
-    app: Flask, operator_client: FlaskClient, origin: str | None
-) -> None:
-    environ = {"HTTP_SEC_FETCH_SITE": "cross-site", "HTTP_ORIGIN": origin or ""}
-    for method, path in walk(app):
-        if method == "GET":
-            continue
-        client_environ = {key: value for key, value in environ.items() if value}
-        saved = operator_client.environ_base.pop("HTTP_ORIGIN", None)
-        try:
-            answer = operator_client.open(path, method=method, environ_overrides=client_environ)
-        finally:
-            operator_client.environ_base["HTTP_ORIGIN"] = saved
-        assert answer.status_code == 403, path
-
-
 def test_without_an_operator_loader_the_console_names_the_key(make_app: Callable[..., Flask]) -> None:
     answer = make_app(OPERATOR_LOADER=None).test_client().get("/support/inbox")
     assert answer.status_code == 503
@@ -127,6 +78,39 @@ def test_whoever_is_not_signed_in_is_sent_to_the_host_and_back(make_app: Callabl
     answer = client.get("/support/inbox", headers=headers)
     assert answer.status_code == 204
     assert answer.headers["HX-Redirect"] == "/login?via=desk&next=%2Fsupport"
+
+
+def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: Callable[..., Flask]) -> None:
+    """Every form of the console, sent without a script: what it leads to after the sign-in is a page that opens."""
+    app = make_app(LOGIN_URL="/login")
+    desk, client = Desk(app), app.test_client()
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id)
+    page = f"/support/conversations/{conversation_id}"
+    for rule in console_rules(app):
+        if "POST" not in (rule.methods or ()):
+            continue
+        answer = client.post(
+            address(rule, conversation_id=conversation_id, draft_id=draft_id),
+            data={"next": "/support/inbox?view=open"},
+            headers={"Origin": "http://localhost"},
+        )
+        (back,) = parse_qs(urlsplit(answer.location).query)["next"]
+        other_pages = {
+            "cairnloop.set_theme": "/support/inbox?view=open",
+            "cairnloop.retry_job": "/support/settings",
+            "cairnloop.discard_job": "/support/settings",
+        }
+        assert back == other_pages.get(rule.endpoint, page)
+        assert signed_in(app).get(back).status_code == 200
+    below = client.post(
+        f"{page}/reply", headers={"Origin": "http://localhost"}, environ_overrides={"SCRIPT_NAME": "/a"}
+    )
+    assert below.location == f"/login?next=%2Fa%2Fsupport%2Fconversations%2F{conversation_id}"
+    astray = client.post(
+        "/support/preferences/theme", data={"next": "https://evil.example/"}, headers={"Origin": "http://localhost"}
+    )
+    assert astray.location == "/login?next=%2Fsupport%2F"
 
 
 def test_what_does_not_exist_is_a_calm_404(operator_client: FlaskClient, fragment: Callable[..., Any]) -> None:
@@ -168,3 +152,160 @@ def test_behind_a_proxy_that_mounts_the_app_lower_every_address_carries_its_root
     answer = operator_client.post("/support/preferences/theme", data=form, environ_overrides=below)
     assert answer.location == "/desk/support/inbox"
     assert "Path=/desk/support" in answer.headers["Set-Cookie"]
+
+
+# --- what the host decides row by row ---
+
+
+class Discretion:
+    """An ``AUTHORIZE`` that keeps single things from Mina, and remembers what it was asked."""
+
+    def __init__(self, waiting_transactions: Callable[[], int] = lambda: 0) -> None:
+        self.refused: set[Subject] = set()
+        self.asked: list[tuple[Permission, Subject | None]] = []
+        self.waited: set[int] = set()
+        self._waiting_transactions = waiting_transactions
+
+    def __call__(self, operator: Operator, permission: Permission, subject: Subject | None) -> bool:
+        self.asked.append((permission, subject))
+        self.waited.add(self._waiting_transactions())
+        return operator.id != "mina" or subject not in self.refused
+
+    def refuse(self, kind: str, *ids: int) -> None:
+        self.refused |= {Subject(kind, id_) for id_ in ids}
+
+
+def article(app: Flask, slug: str) -> int:
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        made = save_article(session, slug=slug, title=slug, body="Words", actor=Actor.system("test"))
+        publish(session, made.id, actor=Actor.system("test"))
+        session.commit()
+        return int(made.id)
+
+
+def signed_in(app: Flask) -> FlaskClient:
+    app.test_client_class = Client
+    client = app.test_client()
+    client.environ_base.update(HTTP_ORIGIN="http://localhost", HTTP_X_OPERATOR="mina")
+    return client
+
+
+def test_what_the_host_refuses_stands_in_no_list(make_app: Callable[..., Flask]) -> None:
+    may = Discretion()
+    app = make_app(AUTHORIZE=may)
+    desk, client = Desk(app), signed_in(app)
+    cleo = Customer("cleo-discreet", "Cleo Marsh")
+    secret = desk.ask("A very private matter", customer=cleo)
+    plain = desk.ask("An everyday question", customer=cleo)
+    desk.draft(secret)
+    private, public = article(app, "private-page"), article(app, "public-page")
+    may.refuse("conversation", secret)
+    may.refuse("article", private)
+
+    def page(path: str) -> str:
+        answer = client.get(f"/support{path}")
+        assert answer.status_code == 200
+        return answer.get_data(as_text=True)
+
+    conversation = f"/conversations/{plain}"
+    for path in ("/", "/inbox", "/inbox?view=all", "/inbox?view=draft_ready", conversation, f"{conversation}/context"):
+        shown = page(path)
+        assert "private matter" not in shown, path
+        assert f"/conversations/{secret}" not in shown, path
+    assert "An everyday question" in page("/")
+    assert f'data-row="{plain}"' in page("/inbox")
+    listed = page("/knowledge")
+    assert f"/support/knowledge/{public}" in listed
+    assert "private-page" not in listed
+    for path in (f"/conversations/{secret}", f"/inbox/rows/{secret}", f"/knowledge/{private}"):
+        assert client.get(f"/support{path}").status_code == 403
+
+
+def test_a_list_of_which_nothing_may_be_seen_says_so_and_counts_are_of_all(make_app: Callable[..., Flask]) -> None:
+    may = Discretion()
+    app = make_app(AUTHORIZE=may)
+    desk, client = Desk(app), signed_in(app)
+    cleo = Customer("cleo-unseen", "Cleo Marsh")
+    shown, hidden = desk.ask("One", customer=cleo), desk.ask("Two", customer=cleo)
+    article(app, "unseen")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        may.refuse("conversation", *session.scalars(select(Conversation.id).where(Conversation.id != shown)))
+        may.refuse("article", *session.scalars(select(Article.id)))
+        waiting = reading.view_counts(session)[reading.View.WAITING]
+    may.refuse("conversation", shown)
+    for path in ("/support/", "/support/inbox", "/support/inbox?view=all", "/support/knowledge"):
+        page = client.get(path).get_data(as_text=True)
+        assert "What your account may not open is left out." in page, path
+        for untrue in (
+            "Everyone has an answer",
+            "Nobody is waiting for you",
+            "No conversations yet",
+            "no articles yet",
+        ):
+            assert untrue not in page, path
+        assert f'data-waiting="{waiting}"' in page
+    may.refused -= {Subject("conversation", shown)}
+    panel = client.get(f"/support/conversations/{shown}/context").get_data(as_text=True)
+    assert "This is the first one" not in panel
+    assert str(hidden) not in re.findall(r"conversations/(\d+)", panel)
+
+
+def test_a_page_of_refused_rows_leads_on_to_the_next(make_app: Callable[..., Flask]) -> None:
+    may = Discretion()
+    app = make_app(AUTHORIZE=may)
+    desk, client = Desk(app), signed_in(app)
+    last = desk.ask("Said before all the others")
+    may.refuse("conversation", *(desk.ask(f"Number {n}") for n in range(reading.PAGE_SIZE)))
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        everything = set(session.scalars(select(Conversation.id)))
+    seen, path, pages = [], "/support/inbox?view=all", 0
+    while path:
+        page = client.get(path).get_data(as_text=True)
+        seen += [int(found) for found in re.findall(r'data-row="(\d+)"', page)]
+        more = re.search(r'<li id="more"[^>]*><a href="([^"]+)"', page)
+        path, pages = more[1].replace("&amp;", "&") if more else "", pages + 1
+        assert not (more and "That is everything" in page)
+    assert pages > 1
+    assert last in seen
+    assert set(seen) == {id_ for id_ in everything if Subject("conversation", id_) not in may.refused}
+    assert len(seen) == len(set(seen))
+
+
+def test_no_transaction_of_ours_waits_for_the_host_and_nothing_is_asked_twice(
+    make_app: Callable[..., Flask], waiting_transactions: Callable[[], int]
+) -> None:
+    may = Discretion(waiting_transactions)
+    app = make_app(AUTHORIZE=may)
+    desk, client = Desk(app), signed_in(app)
+    cleo = Customer("cleo-patient", "Cleo Marsh")
+    conversation_id = desk.ask(customer=cleo)
+    draft_id = desk.draft(conversation_id)
+    desk.ask("Earlier", customer=cleo)
+    article_id = article(app, "asked-once")
+    one = f"/conversations/{conversation_id}"
+    fragment = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": "div#timeline"}
+    visits: list[tuple[str, dict[str, str] | None, dict[str, str]]] = [
+        ("/", None, {}),
+        ("/inbox", None, {}),
+        (one, None, {}),
+        (one, None, fragment),
+        (f"{one}/context", None, {}),
+        (f"/inbox/rows/{conversation_id}", None, {}),
+        ("/knowledge", None, {}),
+        (f"/knowledge/{article_id}", None, {}),
+        ("/settings", None, {}),
+        ("/conversations/999999", None, {}),
+        (f"{one}/read", {"sequence": "1"}, {}),
+        (f"{one}/reply", {"body": "Too early", "seen": "0", "client_id": str(uuid.uuid4())}, {}),
+        (f"{one}/note", {"body": "A note", "client_id": str(uuid.uuid4())}, fragment),
+        (f"{one}/drafts/{draft_id}/approve", {"seen": "9"}, fragment),
+    ]
+    for path, form, headers in visits:
+        may.asked.clear()
+        client.open(f"/support{path}", method="POST" if form else "GET", data=form, headers=headers)
+        assert may.asked, path
+        assert len(may.asked) == len(set(may.asked)), path
+        assert may.waited == {0}, path

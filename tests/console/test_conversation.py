@@ -6,15 +6,17 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response, g
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from flask_cairnloop import Customer, add_note, receive, reply
+from flask_cairnloop import ConversationInfo, Customer, add_note, receive, reply
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.clock import now
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationRead,
@@ -22,11 +24,14 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
+from flask_cairnloop.conversations.queries import TIMELINE_SIZE
+from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.testing import frozen
 from tests.console.conftest import Desk
-from tests.support.host import OPERATORS
+from tests.support.host import OPERATORS, HostNote
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)>"\'><hx-partial hx-target="body">{{ 7*7 }}'
 CLEO = Customer("cleo-conversation", "Cleo Marsh", "cleo@customer.example", "Marsh Bakery")
@@ -137,7 +142,7 @@ FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ),
     (
         {"state": DraftState.FAILED, "kind": None, "failure": "KeyError: {'body'}"},
-        ["No draft this time", "Try again", "Nothing was sent"],
+        ["No draft this time", "Try again", "The draft could not be written. Nothing was sent"],
         ["KeyError", "Approve and send"],
     ),
     (
@@ -146,6 +151,29 @@ FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
         [],
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (DraftFailure.HOOK_RAISED, "Your app’s draft engine failed."),
+        (DraftFailure.HOOK_TIMEOUT, "Your app’s draft engine did not answer in time."),
+        (DraftFailure.HOOK_INVALID, "Your app’s draft engine wrote something that does not fit what was found."),
+        (DraftFailure.WORKER_LOST, "The work was cut off before the draft was done."),
+        (DraftFailure.JOB_DISCARDED, "Somebody discarded its job before it ran."),
+        (DraftFailure.OTHER, "The draft could not be written."),
+        ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", "The draft could not be written."),
+        (None, "The draft could not be written."),
+    ],
+)
+def test_why_there_is_no_draft_is_said_in_a_sentence_of_ours(
+    desk: Desk, operator_client: FlaskClient, stored: str | None, words: str
+) -> None:
+    conversation_id = desk.ask()
+    desk.draft(conversation_id, state=DraftState.FAILED, kind=None, failure=stored)
+    page = page_of(operator_client, conversation_id)
+    assert f'<p class="dsay">{words} Nothing was sent, and the conversation is as it was.</p>' in page
+    assert "HookFailed" not in page
 
 
 @pytest.mark.parametrize(("changes", "there", "absent"), FACES)
@@ -212,6 +240,61 @@ def test_long_conversations_are_read_in_parts(app: Flask, desk: Desk, operator_c
     assert 'id="composer"' not in earlier, "nobody answers from the middle of a conversation"
 
 
+def note_at(app: Flask, conversation_id: int, body: str, moment: datetime, count: int = 1) -> None:
+    with app.app_context(), frozen(moment):
+        session = app.extensions["sqlalchemy"].session
+        for n in range(count):
+            add_note(session, conversation_id, actor=Actor.operator(OPERATORS["omar"]), body=f"{body} {n}.")
+        session.commit()
+
+
+def test_what_became_of_a_draft_stands_on_one_page_where_it_happened(
+    app: Flask, desk: Desk, operator_client: FlaskClient
+) -> None:
+    start, last = now() - timedelta(hours=6), TIMELINE_SIZE - 1
+    omar = Actor.operator(OPERATORS["omar"])
+    with frozen(start):
+        conversation_id = desk.ask(customer=CLEO)
+    for hour in (0, 2, 4):  # three pages, with something between them
+        note_at(app, conversation_id, f"Hour {hour}", start + timedelta(hours=hour), TIMELINE_SIZE)
+    for hour, reason in ((1, "tone"), (3, "not_needed"), (5, "incomplete")):
+        with app.app_context(), frozen(start + timedelta(hours=hour)):
+            session = app.extensions["sqlalchemy"].session
+            drafting.regenerate(session, conversation_id, actor=omar)
+            session.commit()
+            draft_id = desk.draft(conversation_id)
+            drafting.discard(session, draft_id, actor=omar, reason=reason)
+            session.commit()
+    pages: list[list[str]] = []
+    path: str | None = f"/support/conversations/{conversation_id}"
+    while path:
+        page = operator_client.get(path).get_data(as_text=True)
+        timeline = page.partition('id="timeline"')[2]
+        pages.append(re.findall(rf"Hour \d {last}\.|Omar Reyes discarded a draft: [a-z ]*[a-z]", timeline))
+        earlier = re.search(r'href="([^"]+)">Earlier messages', page)
+        path = earlier[1].replace("&amp;", "&") if earlier else None
+    told = "Omar Reyes discarded a draft:"
+    assert pages == [
+        [f"Hour 4 {last}.", f"{told} something was missing"],
+        [f"Hour 2 {last}.", f"{told} it was not needed"],
+        [f"Hour 0 {last}.", f"{told} the tone was off"],
+        [],
+    ]
+
+
+def test_messages_stand_in_their_order_however_the_clocks_of_their_hosts_differ(
+    app: Flask, desk: Desk, operator_client: FlaskClient
+) -> None:
+    midnight = datetime(2026, 3, 10, tzinfo=UTC)
+    with frozen(midnight + timedelta(seconds=5)):
+        conversation_id = desk.ask("First words")
+    note_at(app, conversation_id, "Second words, from a host whose clock is behind", midnight - timedelta(seconds=20))
+    note_at(app, conversation_id, "Third words", midnight + timedelta(seconds=9))
+    page = page_of(operator_client, conversation_id).partition('id="timeline"')[2]
+    assert page.index("First words") < page.index("Second words") < page.index("Third words")
+    assert re.findall(r'id="(day-\d+)"', page) == ["day-20260310"]
+
+
 # --- what is known about the customer ---
 
 
@@ -236,6 +319,52 @@ def test_the_customer_panel_tells_its_states_apart(make_app: Callable[..., Flask
     assert not [other for other in others if other in page]
     assert "ZeroDivision" not in page
     assert "cleo@customer.example" in page
+
+
+def test_the_host_is_told_which_conversation_and_no_transaction_waits_for_it(
+    make_app: Callable[..., Flask], waiting_transactions: Callable[[], int]
+) -> None:
+    told: list[tuple[Customer, ConversationInfo, int]] = []
+
+    def provider(customer: Customer, conversation: ConversationInfo) -> dict[str, str]:
+        told.append((customer, conversation, waiting_transactions()))
+        return {}
+
+    app = make_app(CONTEXT_PROVIDER=provider)
+    conversation_id = Desk(app).ask("My key does not turn", customer=CLEO)
+    found = Desk(app).get(Conversation, conversation_id)
+    app.test_client().get(f"/support/conversations/{conversation_id}/context", headers={"X-Operator": "mina"})
+    info = ConversationInfo(conversation_id, "My key does not turn", "open", "widget", found.created_at)
+    assert told == [(CLEO, info, 0)]
+
+
+def test_the_panel_leaves_what_the_host_has_on_this_request_alone(make_app: Callable[..., Flask]) -> None:
+    """As with Flask-Login, which keeps the user's row in ``g``; and a row the host means to commit at the end."""
+    app = make_app(CONTEXT_PROVIDER=lambda *_: {"Plan": "Bakery"})
+    conversation_id = Desk(app).ask(customer=CLEO)
+    db = app.extensions["sqlalchemy"]
+    with app.app_context():
+        user = HostNote(body="never seen")
+        db.session.add(user)
+        db.session.commit()
+        user_id = user.id
+
+    @app.before_request
+    def load() -> None:
+        g.user = db.session.get(HostNote, user_id)
+        db.session.add(HostNote(body=f"request of {user_id}"))
+
+    @app.after_request
+    def remember(answer: Response) -> Response:
+        g.user.body = "seen"
+        db.session.commit()
+        return answer
+
+    answer = app.test_client().get(f"/support/conversations/{conversation_id}/context", headers={"X-Operator": "mina"})
+    assert b"Bakery" in answer.data
+    with app.app_context():
+        assert db.session.get(HostNote, user_id).body == "seen"
+        assert db.session.scalars(select(HostNote).where(HostNote.body == f"request of {user_id}")).one()
 
 
 # --- deciding ---
@@ -307,13 +436,23 @@ def test_a_reply_over_newer_words_is_refused_and_goes_the_second_time(
     assert messages(app, conversation_id, MessageKind.REPLY) == ["On its way."]
 
 
-@pytest.mark.parametrize("form", [{}, {"body": "x"}, {"body": "   ", "client_id": str(uuid.uuid4()), "seen": "9"}])
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({}, 422),
+        ({"body": "x"}, 422),
+        ({"body": "x", "seen": "9", "client_id": "no such thing"}, 422),
+        ({"body": "   ", "client_id": str(uuid.uuid4()), "seen": "9"}, 422),
+        ({"client_id": str(uuid.uuid4()), "seen": "9"}, 422),
+        ({"body": "x", "client_id": str(uuid.uuid4())}, 409),  # nothing was seen
+    ],
+)
 def test_an_incomplete_reply_changes_nothing(
-    app: Flask, desk: Desk, fragment: Callable[..., Any], form: dict[str, str]
+    app: Flask, desk: Desk, fragment: Callable[..., Any], form: dict[str, str], status: int
 ) -> None:
     conversation_id = desk.ask()
     answer = fragment("POST", f"/support/conversations/{conversation_id}/reply", **form)
-    assert answer.status_code in (409, 422)
+    assert answer.status_code == status
     assert messages(app, conversation_id, MessageKind.REPLY) == []
 
 

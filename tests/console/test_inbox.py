@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
 from flask_cairnloop import Customer, Operator, reply, resolve
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.clock import now
 from flask_cairnloop.conversations import queries as reading
-from flask_cairnloop.conversations.queries import Cursor, View
+from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting.types import DraftKind
+from flask_cairnloop.paging import Cursor
 from tests.console.conftest import Desk
 from tests.support.host import OPERATORS
 
@@ -55,6 +59,15 @@ def test_how_many_wait_stands_on_every_page_and_can_be_asked_for_alone(
     assert numbers == {shown(alone)}
     assert int(shown(alone)) >= 1
     assert alone.count("<span") == 1
+
+
+def test_the_number_on_a_page_that_counts_nothing_else_is_one_count(
+    desk: Desk, operator_client: FlaskClient, queries: Callable[[], Any]
+) -> None:
+    desk.ask()
+    with queries() as seen:
+        operator_client.get("/support/knowledge")
+    assert [statement.count("count(") for statement in seen if "waiting_since" in statement] == [1]
 
 
 def test_each_view_shows_what_its_name_says(app: Flask, desk: Desk, operator_client: FlaskClient) -> None:
@@ -151,6 +164,70 @@ def test_the_inbox_takes_few_queries_however_full_it_is(
     assert {path: count(path) for path in paths} == before
     assert max(before.values()) <= 8
     assert before["/support/inbox?view=waiting"] <= 3
+
+
+def test_drafts_to_check_and_resolutions_are_found_without_reading_the_rest(
+    make_app: Callable[..., Flask], fresh_database_url: str, operator: Operator, steps: Callable[..., Any]
+) -> None:
+    """Where most drafts hand over to a person and most of the audit log is about something else."""
+    app = make_app(database_url=fresh_database_url)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        session.execute(text(MANY))
+        for table in ("conversations", "drafts", "audit_entries", "articles"):
+            session.execute(text(f"ANALYZE cairnloop.{table}"))
+        session.commit()
+        since = now() - timedelta(days=365)
+        first = reading.inbox_page(session, View.DRAFT_READY, operator.id, limit=2)
+        assert len(first.rows) == 2
+        assert reading.resolved_since(session, since) == 5
+        for index, read in (
+            ("ix_drafts_to_check", lambda: reading.view_counts(session)),
+            ("ix_drafts_to_check", lambda: reading.inbox_page(session, View.DRAFT_READY, operator.id, limit=2)),
+            (
+                "ix_drafts_to_check",
+                lambda: reading.inbox_page(session, View.DRAFT_READY, operator.id, after=first.after, limit=2),
+            ),
+            ("ix_audit_entries_resolved", lambda: reading.resolved_since(session, since)),
+        ):
+            (scan,) = [step for step in steps(app, read) if step.get("Index Name") == index]
+            assert scan.get("Rows Removed by Filter", 0) == 0
+            assert scan["Actual Rows"] <= 8
+        session.remove()
+    client = app.test_client()
+    whole = steps(app, lambda: client.get("/support/knowledge", headers={"X-Operator": operator.id}))
+    assert "ix_articles_updated_at" in [step.get("Index Name") for step in whole]
+
+
+MANY = """
+    WITH person AS (
+        INSERT INTO cairnloop.customers (ref, created_at, last_seen_at) VALUES ('many', now(), now()) RETURNING id
+    ), asked AS (
+        INSERT INTO cairnloop.conversations (
+            customer_id, channel, subject, status, last_sequence, last_message_at, preview, last_spoken_at,
+            last_customer_sequence, customer_seen, created_at
+        )
+        SELECT person.id, 'widget', 'Question', 'open', 0, now(), '', now(), 0, 0, now()
+        FROM person, generate_series(1, 4000)
+        RETURNING id
+    ), drafted AS (
+        INSERT INTO cairnloop.drafts (
+            conversation_id, state, kind, answers_sequence, question, body, summary, citations, evidence,
+            grounding_numbers, created_at
+        )
+        SELECT id, 'ready', CASE WHEN id % 500 = 0 THEN 'reply' ELSE 'escalation' END, 0, '', 'Words', '', '[]', '[]',
+            '{}', now()
+        FROM asked
+    ), written AS (
+        INSERT INTO cairnloop.articles (slug, title, state, audience, tags, created_at, updated_at)
+        SELECT 'many-' || n, 'Article', 'published', 'public', '{}', now(), now() - n * interval '1 minute'
+        FROM generate_series(1, 2000) AS n
+    )
+    INSERT INTO cairnloop.audit_entries (occurred_at, actor_kind, actor_id, action, subject_type, subject_id, data)
+    SELECT now(), 'operator', 'mina', CASE WHEN n % 1000 = 0 THEN 'conversation.resolve' ELSE 'message.reply' END,
+        'conversation', n, '{}'
+    FROM generate_series(1, 5000) AS n
+"""
 
 
 def test_a_live_row_says_whether_it_still_belongs(app: Flask, desk: Desk, operator_client: FlaskClient) -> None:

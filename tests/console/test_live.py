@@ -6,10 +6,8 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection
+from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask, current_app
@@ -18,8 +16,9 @@ from simple_websocket import Client, ConnectionClosed
 from flask_cairnloop import Customer, disconnect_operator, receive
 from flask_cairnloop.console import live
 from flask_cairnloop.realtime.publish import publish_now
-from tests.support.processes import Process
-from tests.support.websocket import BrowserClient
+from tests.support.host import SEALED
+from tests.support.processes import Process, environment, web_server
+from tests.support.websocket import BrowserClient, handshake
 
 
 @contextmanager
@@ -61,22 +60,10 @@ def hears(client: Client) -> None:
 def test_the_handshake_is_refused_to_whoever_may_not_see(
     live_server: Process, operator: str | None, origin: str | None, status: int
 ) -> None:
-    address = urlsplit(live_server.url)
-    headers = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    if origin != "":
-        headers["Origin"] = origin or live_server.url
+    headers = {} if origin == "" else {"Origin": origin or live_server.url}
     if operator:
         headers["X-Operator"] = operator
-    with closing(HTTPConnection(address.hostname or "", address.port, timeout=10)) as connection:
-        connection.request("GET", "/support/live", headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == status
+    assert handshake(live_server.url, "/support/live", headers) == status
 
 
 def test_events_say_what_changed_and_never_what_was_said(live_server: Process, app: Flask) -> None:
@@ -116,6 +103,42 @@ def test_typing_passes_between_those_who_look_at_the_same_conversation(live_serv
         seen = frames(mina, lambda frame: frame["type"] == "typing")
         seen = [frame for frame in seen if frame["type"] != "refetch"]
         assert seen == [{"type": "typing", "conversation_id": 4711, "author": "customer"}], "not her own, no name"
+
+
+def test_who_may_not_read_a_conversation_does_not_hear_who_types_in_it(
+    database_url: str, redis_url: str, config: dict[str, Any], app: Flask
+) -> None:
+    keys = {**config, "AUTHORIZE": "tests.support.host:all_but_sealed"}
+    opened = 4711
+    with (
+        web_server(environment(database_url, redis_url, **keys)) as server,
+        listening(server.url, "mina") as mina,
+        listening(server.url, "omar") as omar,
+    ):
+        for client in (mina, omar):
+            hears(client)
+            for conversation_id in (SEALED, opened):
+                client.send(json.dumps({"type": "watch", "conversation_id": conversation_id}))
+
+        def say() -> None:
+            """What Omar and the customer type, first in the conversation that is kept from both operators."""
+            for conversation_id in (SEALED, opened):
+                omar.send(json.dumps({"type": "typing", "conversation_id": conversation_id}))
+                topic = f"conversation:{conversation_id}"
+                publish_now(
+                    app.extensions["cairnloop"], topic, "typing", conversation_id=conversation_id, author="customer"
+                )
+
+        heard: set[tuple[int, str]] = set()
+        expected = {(opened, "customer"), (opened, "operator")}
+        deadline = time.monotonic() + 20
+        while not heard >= expected and time.monotonic() < deadline:
+            say()  # again until both watches have been read: nothing answers them
+            while (frame := mina.receive(timeout=0.2)) is not None:
+                words = json.loads(frame)
+                if words["type"] == "typing":
+                    heard.add((words["conversation_id"], words["author"]))
+    assert heard == expected
 
 
 def test_a_page_reads_again_every_minute_whatever_was_heard(

@@ -39,6 +39,8 @@ from flask_cairnloop.conversations.models import (
 )
 from flask_cairnloop.errors import CairnloopError, IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.testing import enqueued, frozen, run_jobs
+from tests.support.databases import blocked
+from tests.support.processes import wait_until
 
 MINA = Actor.operator(Operator("mina", "Mina Keller"))
 
@@ -66,6 +68,34 @@ def test_a_first_message_opens_a_conversation_that_waits_on_us(session: Session,
     assert {"conversation.open", "message.receive"} <= set(actions)
 
 
+@pytest.mark.parametrize("kind", ["actor", "operator", "customer"])
+def test_whoever_acts_may_be_named_as_the_host_knows_them(session: Session, customer: Customer, kind: str) -> None:
+    omar = Operator("omar", "Omar Reyes")
+    who = {"actor": Actor.operator(omar), "operator": omar, "customer": customer}[kind]
+    expected = Actor.customer(customer) if kind == "customer" else Actor.operator(omar)
+    conversation = open_conversation(session, customer=customer, actor=who, subject="Shoes")
+    messages = [
+        reply(session, conversation.id, actor=who, body="A word."),
+        add_note(session, conversation.id, actor=who, body="A note."),
+    ]
+    resolve(session, conversation.id, actor=who)
+    reopen(session, conversation.id, actor=who)
+    assign(session, conversation.id, actor=who, assignee=omar)
+    assert {(m.author_kind, m.author_id, m.author_name) for m in messages} == {
+        (expected.kind, expected.id, expected.name)
+    }
+    entries = session.scalars(
+        select(AuditEntry).where(AuditEntry.subject_type == "conversation", AuditEntry.subject_id == conversation.id)
+    ).all()
+    assert [(entry.actor_kind, entry.actor_id) for entry in entries] == [(expected.kind, expected.id)] * 6
+
+
+def test_nobody_is_no_actor(session: Session, customer: Customer) -> None:
+    conversation = ask(session, customer)
+    with pytest.raises(TypeError, match="an Operator or a Customer"):
+        reply(session, conversation.id, actor="mina", body="A word.")  # type: ignore[arg-type]
+
+
 def test_a_resend_changes_nothing(session: Session, customer: Customer) -> None:
     client_id = uuid.uuid4()
     first = ask(session, customer, client_id=client_id)
@@ -89,6 +119,51 @@ def test_resends_at_once_make_one_message(app: Flask, session: Session, customer
     for thread in threads:
         thread.join()
     assert len(session.scalars(select(Message.id).where(Message.client_id == client_id)).all()) == 1
+
+
+def follow(app: Flask, database_url: str, session: Session, customer: Customer, **keys: object) -> tuple[int, int]:
+    """Two messages at once: the second comes while the first is not committed. Returns their conversations."""
+    found: list[int] = []
+
+    def second() -> None:
+        with app.app_context():
+            own = app.extensions["sqlalchemy"].session
+            found.append(ask(own, customer, "And me", resume=True, **keys).id)
+
+    first = receive(session, customer=customer, body="Me", channel="widget", resume=True, **keys)  # type: ignore[arg-type]
+    thread = threading.Thread(target=second)
+    thread.start()
+    wait_until(lambda: blocked(database_url))
+    session.commit()
+    thread.join()
+    return first.conversation_id, found[0]
+
+
+def test_two_first_messages_at_once_are_one_conversation(
+    app: Flask, session: Session, customer: Customer, database_url: str
+) -> None:
+    first, second = follow(app, database_url, session, customer)
+    assert first == second
+    assert [body for _, _, body in transcript(session, first)] == ["Me", "And me"]
+
+
+def test_two_messages_at_once_to_a_conversation_past_its_window_open_one_new_one(
+    app: Flask, session: Session, customer: Customer, database_url: str
+) -> None:
+    old = ask(session, customer)
+    resolve(session, old.id, actor=MINA)
+    session.commit()
+    with frozen(clock.now() + timedelta(days=15)):
+        first, second = follow(app, database_url, session, customer, conversation_id=old.id)
+    assert first == second != old.id
+
+
+def test_a_message_resumes_only_where_that_was_asked_for(session: Session, customer: Customer) -> None:
+    first = ask(session, customer)
+    assert ask(session, customer, "Another matter").id != first.id
+    reply(session, first.id, actor=MINA, body="On it")
+    session.commit()
+    assert ask(session, customer, "Thanks", resume=True).id == first.id
 
 
 def test_sequences_have_no_gap_and_no_double_under_concurrency(
@@ -134,6 +209,44 @@ def test_bodies_that_do_not_fit_change_nothing(session: Session, customer: Custo
     assert service.resumable(session, customer.ref) is None
 
 
+@pytest.mark.parametrize("ref", ["", "  ", "x" * 201, "a\x00b"])
+def test_a_customer_without_a_fitting_reference_is_refused(session: Session, ref: str) -> None:
+    for begin in (
+        lambda: receive(session, customer=Customer(ref), body="Hi", channel="widget"),
+        lambda: open_conversation(session, customer=Customer(ref), actor=MINA, subject="Your trial ends"),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            begin()
+        assert refused.value.field == "customer"
+
+
+@pytest.mark.parametrize("channel", ["", "c" * 21, "a\x00b"])
+def test_a_channel_without_a_fitting_name_is_refused(session: Session, customer: Customer, channel: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        receive(session, customer=customer, body="Hi", channel=channel)
+    assert refused.value.field == "channel"
+
+
+def test_what_a_row_cannot_hold_of_names_and_subjects_is_left_out(session: Session) -> None:
+    customer = Customer(f"odd-{uuid.uuid4().hex}", "Cl\x00eo" + "o" * 300, "cleo@\x00x.example", "\x00")
+    conversation = ask(session, customer, subject="My\x00 key")
+    person = session.get_one(CustomerRecord, conversation.customer_id)
+    assert conversation.subject == "My key"
+    assert (person.name, person.email, person.organization) == ("Cleo" + "o" * 196, "cleo@x.example", None)
+    assert ask(session, customer, "It is stuck", subject=" \x00 ").subject == "It is stuck"
+    long_named = Actor.operator(Operator("mina", "\x00" + "N" * 201))
+    assert reply(session, conversation.id, actor=long_named, body="Turn it").author_name == "N" * 200
+    assign(session, conversation.id, actor=MINA, assignee=Operator("omar", "O" * 201))
+    session.commit()
+    assert conversation.assignee_name == "O" * 200
+
+
+def test_an_actors_id_has_to_fit() -> None:
+    for unfit in ("", " ", "x" * 201, "a\x00b"):
+        with pytest.raises(ValueError, match="id"):
+            Actor.operator(Operator(unfit, "Mina"))
+
+
 def test_a_reply_ends_the_waiting_and_reaches_the_customer_but_a_note_does_neither(
     session: Session, customer: Customer
 ) -> None:
@@ -157,6 +270,29 @@ def test_an_operators_double_click_sends_one_reply(session: Session, customer: C
         reply(session, conversation.id, actor=MINA, body="Once", client_id=client_id)
         session.commit()
     assert [body for _, kind, body in transcript(session, conversation.id) if kind is MessageKind.REPLY] == ["Once"]
+
+
+def test_the_same_id_elsewhere_or_on_a_note_is_another_message(session: Session, customer: Customer) -> None:
+    here, there = ask(session, customer), ask(session, Customer(f"other-{customer.ref}"))
+    client_id = uuid.uuid4()
+
+    def say() -> list[tuple[int, MessageKind, str]]:
+        said = (
+            reply(session, here.id, actor=MINA, body="To you", client_id=client_id),
+            reply(session, there.id, actor=MINA, body="To you too", client_id=client_id),
+            add_note(session, here.id, actor=MINA, body="For us", client_id=client_id),
+        )
+        session.commit()
+        return [(message.conversation_id, message.kind, message.body) for message in said]
+
+    first = say()
+    assert first == [
+        (here.id, MessageKind.REPLY, "To you"),
+        (there.id, MessageKind.REPLY, "To you too"),
+        (here.id, MessageKind.NOTE, "For us"),
+    ]
+    assert say() == first
+    assert len(transcript(session, here.id)) == 3
 
 
 def test_a_reply_to_words_that_are_no_longer_the_newest_is_held(session: Session, customer: Customer) -> None:
@@ -213,6 +349,48 @@ def test_the_customer_reopens_inside_the_window_and_starts_anew_after_it(session
     assert later.id != conversation.id
 
 
+def test_a_note_does_not_move_the_customer_to_another_conversation(session: Session, customer: Customer) -> None:
+    old = ask(session, customer, "The old matter")
+    resolve(session, old.id, actor=MINA)
+    session.commit()
+    start = clock.now()
+    with frozen(start + timedelta(hours=1)):
+        new = ask(session, customer, "A new matter")
+    with frozen(start + timedelta(hours=2)):
+        add_note(session, old.id, actor=MINA, body="Only for us")
+        session.commit()
+        found = service.resumable(session, customer.ref)
+        assert found is not None
+        assert found.id == new.id
+    assert old.last_message_at == start + timedelta(hours=2)  # in the inbox it is the newest
+
+
+def test_a_note_does_not_lengthen_the_window_in_which_a_conversation_is_resumed(
+    session: Session, customer: Customer
+) -> None:
+    conversation = ask(session, customer)
+    resolve(session, conversation.id, actor=MINA)
+    session.commit()
+    start = clock.now()
+    with frozen(start + timedelta(days=13)):
+        add_note(session, conversation.id, actor=MINA, body="Only for us")
+        session.commit()
+    with frozen(start + timedelta(days=15)):
+        assert service.resumable(session, customer.ref) is None
+        assert ask(session, customer, "Hello again", conversation_id=conversation.id).id != conversation.id
+
+
+def test_a_reply_lengthens_the_window_in_which_a_conversation_is_resumed(session: Session, customer: Customer) -> None:
+    conversation = ask(session, customer)
+    start = clock.now()
+    with frozen(start + timedelta(days=13)):
+        reply(session, conversation.id, actor=MINA, body="Here is how")
+        resolve(session, conversation.id, actor=MINA)
+        session.commit()
+    with frozen(start + timedelta(days=20)):
+        assert service.resumable(session, customer.ref) is not None
+
+
 def test_a_reply_to_a_resolved_conversation_reopens_it(session: Session, customer: Customer) -> None:
     conversation = ask(session, customer)
     resolve(session, conversation.id, actor=MINA)
@@ -239,7 +417,7 @@ def test_assigning_leaves_a_line_and_repeating_it_does_not(session: Session, cus
     for _ in range(2):
         assign(session, conversation.id, actor=MINA, assignee=Operator("omar", "Omar Reyes"))
     session.commit()
-    events = session.scalars(select(Message.event).where(Message.event.is_not(None))).all()
+    events = session.scalars(select(Message.event).where(Message.conversation_id == conversation.id)).all()
     assert events.count(EventName.ASSIGNED) == 1
 
 
@@ -321,3 +499,5 @@ def test_any_order_of_steps_keeps_the_row_true(session: Session, steps: list[str
     assert (conversation.status is ConversationStatus.RESOLVED) is resolved
     spoken = [turn for turn in turns if turn in (MessageKind.CUSTOMER, MessageKind.REPLY, EventName.RESOLVED)]
     assert (conversation.waiting_since is not None) is (spoken[-1] is MessageKind.CUSTOMER)
+    said = [row.created_at for row in rows if row.kind in (MessageKind.CUSTOMER, MessageKind.REPLY)]
+    assert conversation.last_spoken_at == said[-1]

@@ -76,6 +76,29 @@ def test_states_the_code_does_not_know_are_refused_by_the_database(session: Sess
     session.rollback()
 
 
+@pytest.mark.parametrize(
+    "text_of_draft",
+    ["kind = NULL, body = 'Words'", "kind = 'reply', body = ''", "kind = 'clarification', body = ''"],
+)
+def test_a_ready_draft_is_of_a_kind_and_has_words_unless_it_hands_over(
+    session: Session, customer: Customer, text_of_draft: str
+) -> None:
+    conversation_id = receive(session, customer=customer, body="Hello", channel="widget").conversation_id
+    session.commit()
+
+    def become_ready(as_what: str) -> None:
+        session.execute(
+            text(f"UPDATE cairnloop.drafts SET state = 'ready', {as_what} WHERE conversation_id = :id"),
+            {"id": conversation_id},
+        )
+
+    with pytest.raises(IntegrityError, match="ck_drafts_text_when_ready"):
+        become_ready(text_of_draft)
+    session.rollback()
+    become_ready("kind = 'escalation', body = ''")
+    session.rollback()
+
+
 @pytest.mark.parametrize("commit", [True, False])
 def test_a_host_row_and_a_message_share_one_transaction(
     session: Session, customer: Customer, app: Flask, commit: bool

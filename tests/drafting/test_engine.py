@@ -13,9 +13,10 @@ from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.blocks import blocks_of, sentences
 from flask_cairnloop.drafting.engine import MAX_CLARIFICATIONS, compose, lexical_likeness
 from flask_cairnloop.drafting.question import build
-from flask_cairnloop.drafting.types import DraftKind, Grounding
+from flask_cairnloop.drafting.types import DraftKind, Grounding, Proposal
 from flask_cairnloop.retrieval.types import Assessment, Passage, Strength
 
+LIMIT = 10_000
 DESCALING = """The boiler needs descaling every three months. Hard water makes it every month.
 
 To descale the boiler:
@@ -62,7 +63,7 @@ def grounding(strength: Strength, *passages: Passage, question: str = "How do I 
 
 
 def test_an_answer_keeps_steps_in_order_and_cites_what_it_says() -> None:
-    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING, title="Care")), lexical_likeness)
+    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING, title="Care")), lexical_likeness, LIMIT)
     assert proposal.kind is DraftKind.REPLY
     assert proposal.body.startswith("Hi Ada,")
     steps = proposal.body.index("1. Empty"), proposal.body.index("2. Fill"), proposal.body.index("3. Hold")
@@ -77,7 +78,7 @@ def test_an_answer_keeps_steps_in_order_and_cites_what_it_says() -> None:
 
 def test_what_does_not_belong_is_left_out() -> None:
     other = passage(2, "Parcels arrive on Tuesdays.\n\nRefunds take a week.", title="Shipping")
-    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING), other), lexical_likeness)
+    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING), other), lexical_likeness, LIMIT)
     assert "Parcels" not in proposal.body
     assert "Price" not in proposal.body  # a table does not read as an answer
     assert [citation.chunk_id for citation in proposal.citations] == [1]
@@ -93,6 +94,7 @@ def test_another_article_has_to_be_nearly_as_near(score: float, cited: list[int]
             passage(2, "Mugs go in here."),
         ),
         lambda _, texts: [scores[text.strip()] for text in texts],
+        LIMIT,
     )
     assert [citation.number for citation in proposal.citations] == cited
     assert "Filters" in proposal.body  # the same article may add what is less near
@@ -100,7 +102,7 @@ def test_another_article_has_to_be_nearly_as_near(score: float, cited: list[int]
 
 def test_every_citation_number_has_its_source_and_every_source_its_number() -> None:
     second = passage(2, "Descale the boiler with vinegar only if it is older than 2019.", title="Old boilers")
-    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING), second), lexical_likeness)
+    proposal = compose(grounding(Strength.STRONG, passage(1, DESCALING), second), lexical_likeness, LIMIT)
     marks = {int(mark) for mark in re.findall(r"\[(\d+)\]", proposal.body)}
     assert marks == {citation.number for citation in proposal.citations} == set(range(1, len(marks) + 1))
 
@@ -108,7 +110,7 @@ def test_every_citation_number_has_its_source_and_every_source_its_number() -> N
 def test_internal_passages_are_never_quoted() -> None:
     secret = passage(1, "Descale the boiler, then refund 10 if they insist.", public=False)
     for strength in Strength:
-        proposal = compose(grounding(strength, secret), lexical_likeness)
+        proposal = compose(grounding(strength, secret), lexical_likeness, LIMIT)
         assert proposal.kind is DraftKind.ESCALATION
         assert "refund" not in proposal.body
     assert "internal" in proposal.summary or "No published" in proposal.summary
@@ -118,6 +120,7 @@ def test_partial_evidence_asks_one_question_that_names_the_subjects() -> None:
     proposal = compose(
         grounding(Strength.PARTIAL, passage(1, DESCALING, title="Boiler care"), passage(2, "x", title="Filters")),
         lexical_likeness,
+        LIMIT,
     )
     assert proposal.kind is DraftKind.CLARIFICATION
     assert proposal.body.count("?") == 1
@@ -127,22 +130,48 @@ def test_partial_evidence_asks_one_question_that_names_the_subjects() -> None:
 def test_where_too_little_was_said_it_asks_what_happened_and_names_no_accidental_finds() -> None:
     asked = grounding(Strength.PARTIAL, passage(1, DESCALING, title="Boiler care"), question="It does not work")
     vague = replace(asked, assessment=Assessment(Strength.PARTIAL, 0.05, {}, "too_little_said", "test"))
-    proposal = compose(vague, lexical_likeness)
+    proposal = compose(vague, lexical_likeness, LIMIT)
     assert proposal.kind is DraftKind.CLARIFICATION
     assert proposal.body.count("?") == 1
     assert "Boiler" not in proposal.body
-    assert compose(replace(vague, passages=()), lexical_likeness).kind is DraftKind.CLARIFICATION
+    assert compose(replace(vague, passages=()), lexical_likeness, LIMIT).kind is DraftKind.CLARIFICATION
 
 
 def test_it_stops_asking_and_hands_over() -> None:
     asked = replace(grounding(Strength.PARTIAL, passage(1, DESCALING)), clarifications=MAX_CLARIFICATIONS)
-    assert compose(asked, lexical_likeness).kind is DraftKind.ESCALATION
+    assert compose(asked, lexical_likeness, LIMIT).kind is DraftKind.ESCALATION
 
 
 def test_no_evidence_hands_over_and_says_why() -> None:
-    proposal = compose(grounding(Strength.NONE), lexical_likeness)
+    proposal = compose(grounding(Strength.NONE), lexical_likeness, LIMIT)
     assert (proposal.kind, proposal.body) == (DraftKind.ESCALATION, "")
     assert "No published article" in proposal.summary
+
+
+def test_a_low_limit_makes_shorter_answers_and_at_last_none() -> None:
+    scores = {"Descale it monthly.": 0.8, "Filters are in the drawer.": 0.75, "Use vinegar.": 0.7}
+    asked = grounding(Strength.STRONG, passage(1, "\n\n".join(scores), title="Care"))
+
+    def answer(limit: int) -> Proposal:
+        return compose(asked, lambda _, texts: [scores[text.strip()] for text in texts], limit)
+
+    whole = answer(LIMIT)
+    assert all(words in whole.body for words in scores)
+    without_one = answer(len(marks.sent(whole)) - 1)
+    assert "Use vinegar." not in without_one.body
+    assert "Filters are" in without_one.body
+    without_two = answer(len(marks.sent(without_one)) - 1)
+    assert "Descale it monthly. [1]" in without_two.body
+    assert "Filters are" not in without_two.body
+    assert answer(len(marks.sent(without_two))) == without_two
+    left = answer(len(marks.sent(without_two)) - 1)
+    assert (left.kind, left.body) == (DraftKind.ESCALATION, "")
+    assert "longer than a message may be" in left.summary
+
+
+def test_a_question_back_that_is_too_long_is_left_to_a_person() -> None:
+    asked = grounding(Strength.PARTIAL, passage(1, DESCALING, title="Boiler care"))
+    assert compose(asked, lexical_likeness, 60).kind is DraftKind.ESCALATION
 
 
 PROSE = st.lists(st.text(alphabet="abc XYZ.!?:-*#`[]()1|\n", min_size=0, max_size=60), min_size=0, max_size=8).map(
@@ -150,9 +179,15 @@ PROSE = st.lists(st.text(alphabet="abc XYZ.!?:-*#`[]()1|\n", min_size=0, max_siz
 )
 
 
-@given(content=PROSE, question=st.text(max_size=40), strength=st.sampled_from(list(Strength)))
-def test_any_article_text_gives_a_sound_proposal(content: str, question: str, strength: Strength) -> None:
-    proposal = compose(grounding(strength, passage(1, content), question=question), lexical_likeness)
+@given(
+    content=PROSE,
+    question=st.text(max_size=40),
+    strength=st.sampled_from(list(Strength)),
+    limit=st.integers(1, 400) | st.just(LIMIT),
+)
+def test_any_article_text_gives_a_sound_proposal(content: str, question: str, strength: Strength, limit: int) -> None:
+    proposal = compose(grounding(strength, passage(1, content), question=question), lexical_likeness, limit)
+    assert len(marks.sent(proposal)) <= limit
     if proposal.kind is DraftKind.REPLY:
         assert strength is Strength.STRONG
         assert proposal.citations

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator, receive, reply, resolve
 from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting import service
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import Citation, DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
+from flask_cairnloop.hooks import DraftInfo
 from flask_cairnloop.jobs import Job, JobState
 from flask_cairnloop.jobs import service as job_service
+from flask_cairnloop.jobs.registry import definition
 from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.knowledge.service import publish, save_article
+from flask_cairnloop.retrieval.local import default_embedder
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
+from tests.support.databases import blocked
+from tests.support.processes import wait_until
 
 MINA = Actor.operator(Operator("mina", "Mina Keller"))
 QUESTION = "How do I reset the brass gauge after a power cut?"
@@ -159,22 +167,55 @@ def test_an_operators_changes_are_sent_and_named(app: Flask, session: Session, c
     assert message.body == "Hold it for ten seconds, please."
     assert draft.state is DraftState.EDITED
     assert draft.body == proposed  # what the machine wrote stays as it was
+
+
+def test_what_cannot_be_stored_is_left_out_of_an_operators_changes(
+    app: Flask, session: Session, customer: Customer
+) -> None:
+    draft = ready(app, session, customer)
+    message = service.approve(session, draft.id, actor=MINA, seen=1, body="Hold\x00 it.\r\nWait.\x00")
+    assert message.body == "Hold it.\nWait."
+    session.rollback()
+    message = service.approve(session, draft.id, actor=MINA, seen=1, body=f"\x00{draft.body}")
+    session.commit()
+    assert draft.state is DraftState.APPROVED  # nothing was changed that anybody could see
+    assert message.body == service.without_marks(draft)
+
+
+@pytest.mark.parametrize("body", ["", "\x00", " [1] ", "x" * 10_001])
+def test_an_operators_changes_that_cannot_be_sent_leave_the_draft_as_it_was(
+    app: Flask, session: Session, customer: Customer, body: str
+) -> None:
+    draft = ready(app, session, customer)
     with pytest.raises(InvalidInput):
-        service.approve(session, ready(app, session, replace(customer, ref="x")).id, actor=MINA, body=" [1] ")
+        service.approve(session, draft.id, actor=MINA, seen=1, body=body)
+    session.commit()
+    assert drafts(session, draft.conversation_id)[-1].state is DraftState.READY
+
+
+def test_whoever_decides_may_have_a_name_of_any_length(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+    service.discard(session, draft.id, actor=Actor.operator(Operator("long", "N" * 201)), reason="wrong")
+    session.commit()
+    assert draft.decided_by_name == "N" * 200
 
 
 def test_words_that_came_after_the_look_refuse_the_approval(app: Flask, session: Session, customer: Customer) -> None:
     draft = ready(app, session, customer)
-    ask(app, customer, "Wait, it is the silver gauge", draft.conversation_id)
+    ask(app, customer, "Wait, does that reset the gauge for good?", draft.conversation_id)
     with pytest.raises(StaleConversation):
         service.approve(session, draft.id, actor=MINA, seen=1)
     session.rollback()
     run_jobs(app)
     newest = drafts(session, draft.conversation_id)[-1]
-    if newest.kind is not DraftKind.ESCALATION:
-        with pytest.raises(StaleConversation):
-            service.approve(session, newest.id, actor=MINA, seen=1)
+    assert (newest.state, newest.kind, newest.answers_sequence) == (DraftState.READY, DraftKind.REPLY, 2)
+    with pytest.raises(StaleConversation):
+        service.approve(session, newest.id, actor=MINA, seen=1)
+    session.rollback()
     assert replies(session, draft.conversation_id) == []
+    service.approve(session, newest.id, actor=MINA, seen=2)
+    session.commit()
+    assert len(replies(session, draft.conversation_id)) == 1
 
 
 def test_a_draft_is_withdrawn_when_the_conversation_moves_on(app: Flask, session: Session, customer: Customer) -> None:
@@ -203,7 +244,7 @@ def test_three_lines_in_a_row_make_one_draft(make_app: Callable[..., Flask], cus
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         states = [draft.state for draft in drafts(session, conversation_id)]
-        assert states == [DraftState.SUPERSEDED, DraftState.SUPERSEDED, DraftState.READY]
+        assert states == [DraftState.READY]
         session.remove()
 
 
@@ -220,9 +261,9 @@ def test_words_that_arrive_while_a_draft_is_written_leave_no_draft_for_the_old_o
     run_jobs(app)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
-        found = drafts(session, conversation_id)
-        assert [draft.state for draft in found] == [DraftState.SUPERSEDED, DraftState.READY]
-        assert (found[0].body, found[1].answers_sequence) == ("", 2)
+        (found,) = drafts(session, conversation_id)
+        assert (found.state, found.answers_sequence) == (DraftState.READY, 2)
+        assert "invoice" in found.question
         session.remove()
 
 
@@ -326,8 +367,110 @@ def test_the_last_failure_of_an_older_job_leaves_the_newer_draft_alone(
     run_jobs(app)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
-        assert [d.state for d in drafts(session, conversation_id)] == [DraftState.SUPERSEDED, DraftState.READY]
+        assert [(d.state, d.answers_sequence) for d in drafts(session, conversation_id)] == [(DraftState.READY, 2)]
         session.remove()
+
+
+def test_the_last_failure_of_an_older_job_leaves_a_newer_draft_that_is_being_written_alone(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    tries: list[str] = []
+    newer_is_written, older_is_dead = threading.Event(), threading.Event()
+    newer: list[threading.Thread] = []
+
+    def engine(grounding: Grounding) -> Proposal:
+        if "one more thing" in grounding.question:
+            newer_is_written.set()
+            assert older_is_dead.wait(20)
+            return Proposal(DraftKind.ESCALATION, "", "A person should look.", (), "test")
+        tries.append(grounding.question)
+        if len(tries) == 3:  # the last attempt for the first words
+            ask(app, customer, "And one more thing about it", grounding.conversation_id)
+            newer.append(threading.Thread(target=run_jobs, args=(app,)))
+            newer[0].start()
+            assert newer_is_written.wait(20)
+        raise RuntimeError
+
+    app = make_app(DRAFT_GENERATOR=engine)
+    conversation_id = ask(app, customer)
+    run_jobs(app)
+    older_is_dead.set()
+    newer[0].join()
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        assert [(d.state, d.answers_sequence) for d in drafts(session, conversation_id)] == [(DraftState.READY, 2)]
+        session.remove()
+
+
+def waiting_job(session: Session, conversation_id: int) -> Job:
+    session.rollback()
+    return session.scalars(
+        select(Job)
+        .where(Job.unique_key == f"drafting.draft:{conversation_id}")
+        .order_by(Job.id.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def test_discarding_a_waiting_job_fails_its_draft_and_retrying_it_makes_it_again(
+    app: Flask, session: Session, customer: Customer
+) -> None:
+    conversation_id = ask(app, customer)
+    waits = waiting_job(session, conversation_id)
+    job_service.discard(session, waits.id, actor=MINA)
+    session.commit()
+    (draft,) = drafts(session, conversation_id)
+    assert (draft.state, draft.failure) == (DraftState.FAILED, DraftFailure.JOB_DISCARDED)
+    assert run_jobs(app) == 0
+
+    job_service.retry(session, waits.id, actor=MINA)
+    session.commit()
+    (draft,) = drafts(session, conversation_id)
+    assert (draft.state, draft.failure) == (DraftState.GENERATING, None)
+    run_jobs(app)
+    assert drafts(session, conversation_id)[0].state is DraftState.READY
+    by = session.execute(
+        select(AuditEntry.action, AuditEntry.actor_id)
+        .where(AuditEntry.subject_type == "draft", AuditEntry.subject_id == draft.id)
+        .order_by(AuditEntry.id)
+    ).all()
+    assert [tuple(row) for row in by] == [
+        ("draft.generating", "system:drafting"),
+        ("draft.failed", "mina"),
+        ("draft.generating", "mina"),
+        ("draft.ready", "system:drafting"),
+    ]
+
+
+def test_a_job_that_is_asked_for_again_meanwhile_is_not_discarded(
+    app: Flask, session: Session, customer: Customer, database_url: str
+) -> None:
+    conversation_id = ask(app, customer)
+    waits = waiting_job(session, conversation_id).id
+    session.rollback()
+    refused: list[Conflict] = []
+
+    def discard() -> None:
+        with app.app_context():
+            own = app.extensions["sqlalchemy"].session
+            try:
+                job_service.discard(own, waits, actor=MINA)
+            except Conflict as conflict:
+                refused.append(conflict)
+            own.commit()
+
+    receive(session, customer=customer, body="And this", channel="widget", conversation_id=conversation_id)
+    thread = threading.Thread(target=discard)
+    thread.start()
+    wait_until(lambda: blocked(database_url))
+    session.commit()
+    thread.join()
+    assert len(refused) == 1
+    assert waiting_job(session, conversation_id).state is JobState.QUEUED
+    assert [d.state for d in drafts(session, conversation_id)] == [DraftState.GENERATING]
+    run_jobs(app)
+    assert drafts(session, conversation_id)[-1].state is DraftState.READY
 
 
 def test_retrying_the_dead_job_makes_its_failed_draft_again(make_app: Callable[..., Flask], customer: Customer) -> None:
@@ -347,10 +490,24 @@ def test_retrying_the_dead_job_makes_its_failed_draft_again(make_app: Callable[.
         awake.append(True)
         job_service.retry(session, dead.id, actor=MINA)
         session.commit()
+        assert drafts(session, draft.conversation_id)[0].state is DraftState.GENERATING  # its page says so at once
         run_jobs(app)
         (again,) = drafts(session, draft.conversation_id)
         assert (again.id, again.state, again.failure) == (draft.id, DraftState.READY, None)
         session.remove()
+
+
+def test_a_draft_that_was_asked_for_names_who_asked(app: Flask, session: Session, customer: Customer) -> None:
+    draft = ready(app, session, customer)
+
+    def started_by(draft_id: int) -> str | None:
+        wanted = (AuditEntry.subject_type == "draft", AuditEntry.subject_id == draft_id)
+        return session.scalar(select(AuditEntry.actor_id).where(*wanted, AuditEntry.action == "draft.generating"))
+
+    service.discard(session, draft.id, actor=MINA, reason="wrong")
+    again = service.regenerate(session, draft.conversation_id, actor=Actor.operator(Operator("omar", "Omar Reyes")))
+    session.commit()
+    assert (started_by(draft.id), started_by(again.id)) == ("system:drafting", "omar")
 
 
 def test_a_refused_discard_leaves_who_decided_as_it_was(app: Flask, session: Session, customer: Customer) -> None:
@@ -372,17 +529,64 @@ def raising_engine(grounding: Grounding) -> Proposal:
     raise RuntimeError("model is asleep")
 
 
-@pytest.mark.parametrize("engine", [bad_engine, raising_engine, lambda grounding: "text"])
+def writing(**changes: str) -> Callable[[Grounding], Proposal]:
+    """An engine whose proposal could be sent but for these texts."""
+
+    def engine(grounding: Grounding) -> Proposal:
+        found = next(passage for passage in grounding.passages if passage.public)
+        quote = changes.get("quote", found.content[:80])
+        citation = Citation(1, found.article_id, found.revision_id, found.chunk_id, found.title, found.heading, quote)
+        return Proposal(
+            DraftKind.REPLY,
+            changes.get("body", "Hold it. [1]"),
+            changes.get("summary", "One article."),
+            (citation,),
+            changes.get("engine", "test"),
+        )
+
+    return engine
+
+
+def hanging_engine(grounding: Grounding) -> Proposal:
+    time.sleep(1)
+    return Proposal(DraftKind.ESCALATION, "", "Nobody hears this any more.", (), "late")
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [
+        (bad_engine, DraftFailure.HOOK_INVALID),
+        (lambda grounding: "text", DraftFailure.HOOK_INVALID),
+        (raising_engine, DraftFailure.HOOK_RAISED),
+        (hanging_engine, DraftFailure.HOOK_TIMEOUT),
+        *(
+            (writing(**unfit), DraftFailure.HOOK_INVALID)
+            for unfit in (
+                {"body": "Hold\x00 it. [1]"},
+                {"body": "\ud800 [1]"},
+                {"body": "[1]"},
+                {"body": "x" * 10_001},
+                {"summary": "\x00"},
+                {"engine": "e\x00"},
+                {"quote": "\x00"},
+            )
+        ),
+    ],
+)
 def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can_be_made_again(
-    make_app: Callable[..., Flask], customer: Customer, engine: Callable[[Grounding], object]
+    make_app: Callable[..., Flask],
+    customer: Customer,
+    engine: Callable[[Grounding], object],
+    reason: DraftFailure,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("flask_cairnloop.hooks.LONGEST_HOOK", 0.2)
     app = make_app(DRAFT_GENERATOR=engine)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         draft = ready(app, session, customer)
         assert draft.state is DraftState.FAILED
-        assert draft.failure
-        assert "asleep" not in draft.failure
+        assert draft.failure == reason
         service.regenerate(session, draft.conversation_id, actor=MINA)
         session.commit()
         assert [d.state for d in drafts(session, draft.conversation_id)] == [
@@ -390,6 +594,81 @@ def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can
             DraftState.GENERATING,
         ]
         session.remove()
+
+
+def test_an_engine_of_the_hosts_writes_as_long_as_what_is_sent_fits(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    app = make_app(DRAFT_GENERATOR=writing(body="Hold it. [1]"), MESSAGE_LIMIT=len("Hold it."))
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        message = receive(session, customer=customer, body="gauge", subject=QUESTION, channel="widget")
+        session.commit()
+        run_jobs(app)
+        (draft,) = drafts(session, message.conversation_id)
+        assert draft.state is DraftState.READY
+        assert service.approve(session, draft.id, actor=MINA).body == "Hold it."
+        session.remove()
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(40, DraftKind.ESCALATION), (260, DraftKind.REPLY)])
+def test_no_draft_is_longer_than_a_message_may_be(
+    make_app: Callable[..., Flask], customer: Customer, limit: int, kind: DraftKind
+) -> None:
+    app = make_app(MESSAGE_LIMIT=limit, AUTOMATION_POLICY=lambda draft: "allow")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        message = receive(session, customer=customer, body="gauge", subject=QUESTION, channel="widget")
+        session.commit()
+        run_jobs(app)
+        (draft,) = drafts(session, message.conversation_id)
+        assert (draft.kind, draft.grounding) == (kind, Strength.STRONG)
+        assert draft.state is (DraftState.APPROVED if kind is DraftKind.REPLY else DraftState.READY)
+        session.remove()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("HookFailed: CAIRNLOOP_DRAFT_GENERATOR timeout: no answer in time", DraftFailure.HOOK_TIMEOUT),
+        ("The worker was lost while it ran.", DraftFailure.WORKER_LOST),
+        (None, DraftFailure.WORKER_LOST),
+        ("Its job was discarded before it ran.", DraftFailure.JOB_DISCARDED),
+        ("OperationalError: server closed the connection", DraftFailure.OTHER),
+        ("HookFailed: cleo wrote invalid: things", DraftFailure.OTHER),
+        ("", DraftFailure.OTHER),
+    ],
+)
+def test_the_last_error_of_a_job_is_kept_as_one_of_few_reasons(error: str | None, reason: DraftFailure) -> None:
+    assert DraftFailure.of(error) is reason
+
+
+def test_hooks_that_use_their_whole_time_leave_the_job_its_own(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    local = default_embedder()
+    assert local is not None
+    asked: list[str] = []
+
+    class Counting:
+        model = local.model
+        dimensions = local.dimensions
+
+        def embed(self, texts: Sequence[str], *, kind: Literal["query", "passage"]) -> Sequence[Sequence[float]]:
+            asked.append(kind)
+            return local.embed(texts, kind)
+
+    def policy(draft: DraftInfo) -> str:
+        asked.append("policy")
+        return "require_approval"
+
+    app = make_app(EMBEDDER=Counting(), AUTOMATION_POLICY=policy)
+    run_jobs(app)  # what other tests have left
+    asked.clear()
+    ask(app, customer)
+    run_jobs(app)
+    assert asked == ["query", "query", "passage", "policy"]
+    assert definition("drafting.draft").timeout >= len(asked) * LONGEST_HOOK + 30
 
 
 def test_the_answer_to_our_question_is_searched_with_what_was_asked_before(
@@ -406,15 +685,3 @@ def test_the_answer_to_our_question_is_searched_with_what_was_asked_before(
     asked = question.read(session, session.get_one(Conversation, conversation_id))
     assert asked.question == "It does not work\nThe brass gauge"
     assert asked.clarifications == 1
-
-
-def test_there_is_at_most_one_open_draft(session: Session) -> None:
-    most = session.scalar(
-        select(func.count())
-        .select_from(Draft)
-        .where(Draft.state.in_((DraftState.READY, DraftState.GENERATING, DraftState.FAILED)))
-        .group_by(Draft.conversation_id)
-        .order_by(func.count().desc())
-        .limit(1)
-    )
-    assert most in (None, 1)

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_cairnloop import Customer, Permission
+from flask_cairnloop import ConversationInfo, Customer, Permission
 from flask_cairnloop.config import KEYS, PREFIX
 from flask_cairnloop.hooks import ContextView
 from tests.example.configuration_table import table, written
@@ -59,6 +60,14 @@ def test_the_guide_shows_every_hook_and_every_permission() -> None:
     ]
 
 
+def test_the_guides_import_from_the_front_door_only() -> None:
+    imported = re.findall(
+        r"^from (flask_cairnloop\S*) import", "\n".join(python(HOOKS) + python(QUICKSTART)), re.MULTILINE
+    )
+    assert len(imported) > 8
+    assert set(imported) == {"flask_cairnloop"}
+
+
 def test_the_hooks_of_the_guide_work(guide: Any, make_app: Any) -> None:
     app: Flask = make_app(
         OPERATOR_LOADER=guide.signed_in_operator,
@@ -83,9 +92,10 @@ def test_the_hooks_of_the_guide_work(guide: Any, make_app: Any) -> None:
         assert not hooks.authorize(omar, Permission.CONVERSATIONS_RESOLVE)
         customer = hooks.verify_customer(guide.widget_token("41"))
         assert customer.organization == "Lockside Cycles"
+    asked = ConversationInfo(1, "Lockers", "open", "widget", datetime(2026, 3, 10, tzinfo=UTC))
     with app.app_context():
-        assert hooks.load_context(customer, 1).state == "loaded"
-        assert hooks.load_context(Customer("42"), 1) == ContextView("empty")
+        assert hooks.load_context(customer, asked).state == "loaded"
+        assert hooks.load_context(Customer("42"), asked) == ContextView("empty")
 
 
 def test_a_conversation_goes_through_the_hooks_of_the_guide(guide: Any, make_app: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
@@ -10,13 +11,14 @@ from sqlalchemy import select
 
 from example_app import hooks
 from example_app.models import Account, Activity, User, db
-from flask_cairnloop import Customer, resolve, testing
+from flask_cairnloop import ConversationInfo, Customer, resolve, testing
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.hooks import ContextView, DraftInfo, ResolvedEvent
 from flask_cairnloop.retrieval.types import Strength
 
+ASKED = ConversationInfo(1, "A question", "open", "widget", datetime(2026, 3, 10, tzinfo=UTC))
 DRAFT = DraftInfo(
     1, Customer("nobody"), DraftKind.REPLY, Strength.STRONG, 0.9, "How do I fit a tracker?", "Like so.", "test"
 )
@@ -27,7 +29,7 @@ def customer(email: str) -> Customer:
 
 
 def context_of(app: Flask, person: Customer) -> ContextView:
-    view: ContextView = app.extensions["cairnloop"].hooks.load_context(person, 1)
+    view: ContextView = app.extensions["cairnloop"].hooks.load_context(person, ASKED)
     return view
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,17 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_cairnloop import Cairnloop
 from flask_cairnloop.config import KEYS, Settings
 from flask_cairnloop.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """One that never embeds."""
+
+    model: str
+    dimensions: int = 2
+
+    def embed(self, texts: Any, *, kind: str) -> Any:
+        raise NotImplementedError
 
 
 @pytest.mark.parametrize(
@@ -39,8 +52,19 @@ from flask_cairnloop.errors import ConfigurationError
         ("CAIRNLOOP_RATE_LIMITS", {"messages": "30 a minute"}, 'write e.g. "30/minute"'),
         ("CAIRNLOOP_RATE_LIMITS", {"messages": "0/minute"}, 'write e.g. "30/minute"'),
         ("CAIRNLOOP_RATE_LIMITS", {"messages": "1/second; 9/minute"}, 'write e.g. "30/minute"'),
-        ("CAIRNLOOP_SOCKET_LIMIT", -1, "must not be negative"),
+        ("CAIRNLOOP_SOCKET_LIMIT", -1, "between 0 and 100000"),
+        ("CAIRNLOOP_EMBEDDER", Embedder(model="m" * 201), "a `model` of 201 characters"),
+        ("CAIRNLOOP_EMBEDDER", Embedder(model=""), "a `model` of 0 characters"),
         ("CAIRNLOOP_GROUNDING_STRONG", 1.5, "between 0 and 1"),
+        ("CAIRNLOOP_GROUNDING_STRONG", math.nan, "between 0 and 1"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 0, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 61.0, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", math.inf, "between 0.05 and 60"),
+        ("CAIRNLOOP_HOOK_TIMEOUT", 10**400, "between 0.05 and 60"),
+        ("CAIRNLOOP_DRAFT_DELAY", -0.5, "between 0 and 3600"),
+        ("CAIRNLOOP_DRAFT_DELAY", math.inf, "between 0 and 3600"),
+        ("CAIRNLOOP_DRAFT_DELAY", math.nan, "between 0 and 3600"),
+        ("CAIRNLOOP_REOPEN_WINDOW", 10**15, "between 0 and 315360000"),
         ("CAIRNLOOP_GROUNDING_PARTIAL", 0.99, "must not be above"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ from flask import Flask
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import Customer, Operator, Permission, SignedCustomerVerifier, Subject, receive, signals
+from flask_cairnloop import (
+    ConversationInfo,
+    Customer,
+    Operator,
+    Permission,
+    SignedCustomerVerifier,
+    Subject,
+    receive,
+    signals,
+)
 from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.conversations.models import Message
 from flask_cairnloop.errors import ConfigurationError, HookFailed
@@ -19,6 +29,7 @@ from flask_cairnloop.hooks import Hooks
 from tests.support.host import HostNote
 
 CLEO = Customer("cleo", "Cleo Marsh", "cleo@customer.example", "Marsh Bakery")
+ASKED = ConversationInfo(1, "My key", "open", "widget", datetime(2026, 3, 10, tzinfo=UTC))
 
 
 def raising(*_: object) -> Any:
@@ -27,6 +38,21 @@ def raising(*_: object) -> Any:
 
 def hanging(*_: object) -> Any:
     time.sleep(3)
+
+
+class Late:
+    """A value of the host whose words are only made when somebody reads them."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+    def __str__(self) -> str:
+        return str(self.make())
+
+
+class LateRows(dict[str, object]):
+    def items(self) -> Any:
+        return raising()
 
 
 def hooks(app: Flask) -> Hooks:
@@ -53,7 +79,15 @@ def test_nobody_is_let_in_without_a_verifier(make_app: Callable[..., Flask]) -> 
 
 
 @pytest.mark.parametrize(
-    "answer", [raising, hanging, lambda token: "cleo", lambda token: Customer(""), lambda token: Customer("x" * 201)]
+    "answer",
+    [
+        raising,
+        hanging,
+        lambda token: "cleo",
+        lambda token: Customer(""),
+        lambda token: Customer("x" * 201),
+        lambda token: Customer("a\x00b"),
+    ],
 )
 def test_a_verifier_that_fails_lets_nobody_in_and_refuses_nobody(
     make_app: Callable[..., Flask], answer: Callable[..., Any]
@@ -69,16 +103,20 @@ def test_a_verifier_that_fails_lets_nobody_in_and_refuses_nobody(
         (None, "not_configured"),
         (raising, "failed"),
         (hanging, "failed"),
-        (lambda customer, conversation_id: ["a", "b"], "failed"),
-        (lambda customer, conversation_id: None, "empty"),
-        (lambda customer, conversation_id: {}, "empty"),
-        (lambda customer, conversation_id: {"Plan": "Team", "Usage": {"Seats": 3}}, "loaded"),
+        (lambda customer, conversation: ["a", "b"], "failed"),
+        (lambda customer, conversation: {"Plan": Late(raising)}, "failed"),
+        (lambda customer, conversation: {"Usage": {Late(raising): 3}}, "failed"),
+        (lambda customer, conversation: {"Plan": Late(hanging)}, "failed"),
+        (lambda customer, conversation: LateRows(Plan="Team"), "failed"),
+        (lambda customer, conversation: None, "empty"),
+        (lambda customer, conversation: {}, "empty"),
+        (lambda customer, conversation: {"Plan": "Team", "Usage": {"Seats": 3}}, "loaded"),
     ],
 )
 def test_context_says_what_became_of_it(make_app: Callable[..., Flask], provider: Any, state: str) -> None:
     app = make_app(CONTEXT_PROVIDER=provider, HOOK_TIMEOUT=0.3)
     with app.app_context():
-        view = hooks(app).load_context(CLEO, 1)
+        view = hooks(app).load_context(CLEO, ASKED)
     assert view.state == state
     if state == "loaded":
         assert view.facts == (("Plan", "Team"),)
@@ -88,7 +126,7 @@ def test_context_says_what_became_of_it(make_app: Callable[..., Flask], provider
 def test_a_hook_has_a_database_session_of_its_own(make_app: Callable[..., Flask], customer: Customer) -> None:
     """What it leaves open or breaks does not reach ours."""
 
-    def provider(customer: Customer, conversation_id: int) -> dict[str, str]:
+    def provider(customer: Customer, conversation: ConversationInfo) -> dict[str, str]:
         from flask import current_app
 
         own = current_app.extensions["sqlalchemy"].session
@@ -99,7 +137,7 @@ def test_a_hook_has_a_database_session_of_its_own(make_app: Callable[..., Flask]
     app = make_app(CONTEXT_PROVIDER=provider)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
-        assert hooks(app).load_context(customer, 1).state == "loaded"
+        assert hooks(app).load_context(customer, ASKED).state == "loaded"
         session.commit()
         assert session.scalars(select(HostNote).where(HostNote.body == "left open")).all() == []
         session.remove()
@@ -115,10 +153,33 @@ def test_authorize_says_yes_only_by_saying_true(make_app: Callable[..., Flask], 
         assert hooks(app).authorize(Operator("o", "O"), Permission.CONVERSATIONS_REPLY) is allowed
 
 
-@pytest.mark.parametrize("answer", [Operator("", "Nobody"), Operator(7, "Seven"), Operator("o", ""), "omar"])  # type: ignore[arg-type]
-def test_an_operator_is_an_operator_with_words_for_id_and_name(make_app: Callable[..., Flask], answer: Any) -> None:
+def permitted(permissions: Any) -> Operator:
+    return Operator("o", "Omar", permissions=permissions)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Operator("", "Nobody"),
+        Operator(7, "Seven"),  # type: ignore[arg-type]
+        Operator("o", ""),
+        "omar",
+        permitted(None),
+        permitted("conversations.read"),
+        permitted(["conversations.read"]),
+        permitted(frozenset({1})),
+    ],
+)
+def test_an_operator_is_an_operator_with_words_for_id_name_and_permissions(
+    make_app: Callable[..., Flask], answer: Any
+) -> None:
     app = make_app(OPERATOR_LOADER=lambda: answer)
     assert app.test_client().get("/support/inbox").status_code == 503
+
+
+def test_permissions_may_be_a_plain_set(make_app: Callable[..., Flask]) -> None:
+    app = make_app(OPERATOR_LOADER=lambda: permitted({"conversations.read"}))
+    assert app.test_client().get("/support/inbox").status_code == 200
 
 
 def test_authorize_is_told_which_conversation_is_meant(make_app: Callable[..., Flask], customer: Customer) -> None:
@@ -174,7 +235,7 @@ def test_the_auditor_writes_in_our_transaction_and_may_end_it(
 def test_hooks_are_found_by_path(make_app: Callable[..., Flask]) -> None:
     app = make_app(CONTEXT_PROVIDER="tests.front_door.test_hooks:raising")
     with app.app_context():
-        assert hooks(app).load_context(CLEO, 1).state == "failed"
+        assert hooks(app).load_context(CLEO, ASKED).state == "failed"
 
 
 def test_what_a_host_raises_is_not_passed_on(make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture) -> None:

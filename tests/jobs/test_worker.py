@@ -11,13 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from flask import Flask, current_app
-from sqlalchemy import select
+from redis import Redis
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import Customer, Operator, receive, resolve
+from flask_cairnloop import Customer, Operator, clock, receive, resolve
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.jobs import Job, JobState
+from flask_cairnloop.jobs import Job, JobState, enqueue
+from flask_cairnloop.jobs.queries import worker_states
 from tests.support import processes
 from tests.support.host import HostNote
 
@@ -72,6 +74,61 @@ def test_killed_children_are_replaced_and_work_goes_on(
     assert children(worker.popen.pid).isdisjoint(before)
 
 
+def outcome(session: Session, job_id: int, body: str) -> tuple[JobState, int, int]:
+    """State and attempts of a job that writes a note, and how many notes there are of it."""
+    session.rollback()
+    job = session.get_one(Job, job_id, populate_existing=True)
+    notes = session.scalars(select(HostNote.id).where(HostNote.body == body)).all()
+    return job.state, job.attempt, len(notes)
+
+
+def started(redis: Redis, body: str) -> int:
+    """The process in which the job is in the middle of its work."""
+    found = redis.blpop([f"{body}:started"], timeout=40)
+    assert found is not None
+    return int(found[1])
+
+
+def test_a_job_whose_worker_is_killed_in_the_middle_takes_effect_once(
+    worker: processes.Process, session: Session, redis: Redis
+) -> None:
+    job_id = enqueue(session, "host.patient", {"body": "killed"})
+    session.commit()
+    first = started(redis, "killed")
+    os.kill(first, signal.SIGKILL)
+    processes.wait_until(lambda: not Path(f"/proc/{first}").exists(), worker)
+    assert outcome(session, job_id, "killed") == (JobState.RUNNING, 1, 0)
+
+    session.execute(update(Job).where(Job.id == job_id).values(lease_until=clock.now()))  # in a minute's time
+    session.commit()
+    assert started(redis, "killed") != first
+    redis.rpush("killed:go", 1)
+    processes.wait_until(lambda: outcome(session, job_id, "killed") == (JobState.SUCCEEDED, 2, 1), worker)
+
+
+def test_sigterm_lets_a_job_in_the_middle_finish(
+    make_app: Callable[..., Flask], fresh_database_url: str, redis_url: str, redis: Redis, config: dict[str, object]
+) -> None:
+    names = {**config, "REDIS_NAMESPACE": f"{config['REDIS_NAMESPACE']}-finishes"}
+    app = make_app(database_url=fresh_database_url, **names)
+    with (
+        app.app_context(),
+        processes.worker(processes.environment(fresh_database_url, redis_url, **names)) as process,
+    ):
+        session = app.extensions["sqlalchemy"].session
+        job_id = enqueue(session, "host.patient", {"body": "finished"})
+        session.commit()
+        busy = started(redis, "finished")
+        process.popen.terminate()
+        # The signal has arrived where nothing was to be done; who works goes on.
+        processes.wait_until(lambda: children(process.popen.pid) == {busy}, process)
+        assert outcome(session, job_id, "finished") == (JobState.RUNNING, 1, 0)
+        redis.rpush("finished:go", 1)
+        assert process.popen.wait(20) == 0
+        assert outcome(session, job_id, "finished") == (JobState.SUCCEEDED, 1, 1)
+        session.remove()
+
+
 def test_sigterm_stops_everything_cleanly(database_url: str, redis_url: str, config: dict[str, object]) -> None:
     names = {**config, "REDIS_NAMESPACE": f"{config['REDIS_NAMESPACE']}-stops"}
     with processes.worker(processes.environment(database_url, redis_url, **names)) as process:
@@ -80,6 +137,27 @@ def test_sigterm_stops_everything_cleanly(database_url: str, redis_url: str, con
         process.popen.terminate()
         assert process.popen.wait(20) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in mine)
+
+
+def test_every_process_beats_and_takes_its_row_away_at_the_end(
+    fresh_database_url: str, redis_url: str, config: dict[str, object], make_app: Callable[..., Flask]
+) -> None:
+    names = {**config, "REDIS_NAMESPACE": f"{config['REDIS_NAMESPACE']}-beats"}
+    app = make_app(database_url=fresh_database_url)
+
+    def alive() -> dict[str, int]:
+        with app.app_context():
+            session = app.extensions["sqlalchemy"].session
+            return {state.kind.value: state.alive for state in worker_states(session)}
+
+    with processes.worker(processes.environment(fresh_database_url, redis_url, **names)) as process:
+        processes.wait_until(lambda: set(alive().values()) == {1}, process)
+        killed = next(iter(children(process.popen.pid)))
+        os.kill(killed, signal.SIGKILL)
+        processes.wait_until(lambda: 2 in alive().values(), process)  # the dead one's row, and its successor's
+        process.popen.terminate()
+        process.popen.wait(30)
+    assert sum(alive().values()) == 1, "only the killed one could not say goodbye"
 
 
 def test_ctrl_c_however_often_lets_a_running_job_finish(

@@ -144,6 +144,27 @@ def test_the_database_freezes_a_published_revision(session: Session, save: Save,
     assert session.get_one(Revision, revision.id).state is RevisionState.PUBLISHED
 
 
+def test_what_was_superseded_never_comes_back(session: Session, save: Save, actor: Actor) -> None:
+    article = save()
+    old = publish(session, article.id, actor=actor)
+    save(body="Other words.")
+    publish(session, article.id, actor=actor)
+    session.execute(
+        text("UPDATE cairnloop.revisions SET state = 'superseded' WHERE article_id = :id AND state = 'published'"),
+        {"id": article.id},
+    )
+    with pytest.raises(DatabaseError, match="frozen"):
+        session.execute(text("UPDATE cairnloop.revisions SET state = 'published' WHERE id = :id"), {"id": old.id})
+    session.rollback()
+
+
+@pytest.mark.parametrize("table", ["revisions", "articles"])
+def test_revisions_cannot_be_truncated_away(session: Session, table: str) -> None:
+    with pytest.raises(DatabaseError, match="frozen"):
+        session.execute(text(f"TRUNCATE cairnloop.{table} CASCADE"))
+    session.rollback()
+
+
 def test_the_database_allows_one_published_revision_a_time(session: Session, save: Save, actor: Actor) -> None:
     article = save()
     publish(session, article.id, actor=actor)

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+import pytest
 from flask import Flask
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.orm import Session, scoped_session
 
 from flask_cairnloop import search
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.config import LONGEST_HOOK
+from flask_cairnloop.jobs import JobContext
 from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.jobs.registry import definition
+from flask_cairnloop.jobs.runner import run_row
 from flask_cairnloop.knowledge.models import Article
-from flask_cairnloop.knowledge.service import published_revision
+from flask_cairnloop.knowledge.service import archive, publish, published_revision
 from flask_cairnloop.retrieval import indexing
+from flask_cairnloop.retrieval.jobs import index
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
 from flask_cairnloop.testing import run_jobs
+from tests.support.databases import blocked
+from tests.support.processes import wait_until
 
+ACTOR = Actor.system("test")
 Publish = Callable[..., Article]
 
 
 class Failing:
-    """An embedder that can be switched off."""
+    """An embedder that can be switched off. It takes the kind of its texts by name, as the guide says it."""
 
     model = "switchable"
     dimensions = 2
@@ -29,9 +41,10 @@ class Failing:
     def __init__(self) -> None:
         self.works = False
 
-    def embed(self, texts: Sequence[str], kind: object = None) -> Sequence[Sequence[float]]:  # noqa: ARG002
+    def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:
         if not self.works:
             raise OSError("no network")
+        assert kind in ("query", "passage")
         return [(1.0, float(len(words))) for words in texts]
 
 
@@ -71,6 +84,83 @@ def test_words_that_are_no_longer_the_published_ones_are_not_written(
     assert session.scalars(select(Chunk.content).where(Chunk.article_id == article.id)).all() == ["The new words."]
 
 
+def test_an_article_published_while_it_is_taken_out_stays_in(
+    app: Flask, session: Session, publish_article: Publish, database_url: str
+) -> None:
+    article_id = publish_article("back-again", "A wombat digs.").id
+    archive(session, article_id, actor=ACTOR)
+    session.commit()
+
+    def take_out() -> None:
+        """What a worker does who has looked before the article came back."""
+        with app.app_context():
+            desk = app.extensions["cairnloop"]
+            index(JobContext(desk.session(), desk, 1, 5), article_id)
+            desk.session.commit()
+
+    publish(session, article_id, actor=ACTOR)
+    worker = threading.Thread(target=take_out)
+    worker.start()
+    wait_until(lambda: blocked(database_url))
+    session.commit()
+    worker.join()
+    assert session.scalars(select(Chunk.content).where(Chunk.article_id == article_id)).all() == ["A wombat digs."]
+
+
+def test_an_archived_article_is_taken_out(app: Flask, session: Session, publish_article: Publish) -> None:
+    article_id = publish_article("gone", "A quoll hides.").id
+    archive(session, article_id, actor=ACTOR)
+    session.commit()
+    run_jobs(app)
+    assert session.scalar(select(func.count()).where(Chunk.article_id == article_id)) == 0
+
+
+def test_an_embedder_that_fails_does_not_delay_what_was_asked_for_meanwhile(
+    make_app: Callable[..., Flask], publish_article: Publish, session: scoped_session[Session]
+) -> None:
+    article_id = publish_article("meanwhile", "A potoroo hops.", index=False).id
+    session.remove()
+
+    class AskedAgain(Failing):
+        def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:
+            if not self.works:  # somebody rebuilds the index while this fails
+                asking = other.extensions["sqlalchemy"].session
+                for _ in indexing.queue(asking, [article_id]):
+                    asking.commit()
+            return super().embed(texts, kind=kind)
+
+    embedder = AskedAgain()
+    other = make_app(EMBEDDER=embedder)
+    with other.app_context():
+        desk = other.extensions["sqlalchemy"].session
+        mine = desk.scalars(select(Job).where(Job.unique_key == indexing.index_key(article_id))).one().id
+        desk.rollback()
+        assert run_row(other, mine, "me")
+        again = desk.scalars(select(Job).where(Job.unique_key == indexing.index_key(article_id), Job.id != mine)).one()
+        assert (again.state, again.arguments) == (JobState.QUEUED, {"article_id": article_id})
+        desk.rollback()
+        embedder.works = True
+        run_jobs(other, within=timedelta(0))
+        assert article_id not in indexing.stale(desk)
+        desk.remove()
+
+
+def test_looking_for_stale_articles_reads_no_texts(app: Flask, session: Session, publish_article: Publish) -> None:
+    article_id = publish_article("long", "Long words. " * 100, index=False).id
+    asked: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    engine = app.extensions["sqlalchemy"].engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert article_id in indexing.stale(session)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert not any("body" in statement for statement in asked)
+
+
 def test_when_the_embedder_fails_words_are_found_and_vectors_follow(
     make_app: Callable[..., Flask], publish_article: Publish, session: scoped_session[Session]
 ) -> None:
@@ -90,6 +180,42 @@ def test_when_the_embedder_fails_words_are_found_and_vectors_follow(
         run_jobs(other, within=timedelta(minutes=2))
         assert article_id not in indexing.stale(desk)
         desk.remove()
+
+
+class Slow(Failing):
+    """One that takes its time for every batch, and counts them."""
+
+    model = "slow"
+    batches = 0
+
+    def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:  # noqa: ARG002
+        self.batches += 1
+        time.sleep(0.1)
+        return [(1.0, float(len(words))) for words in texts]
+
+
+def test_an_embedder_that_is_too_slow_for_an_article_costs_its_vectors_and_not_the_job(
+    make_app: Callable[..., Flask],
+    publish_article: Publish,
+    session: scoped_session[Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert definition(indexing.INDEX).timeout > indexing.EMBEDDING_SECONDS + LONGEST_HOOK, "a last batch, and our work"
+    monkeypatch.setattr(indexing, "EMBEDDING_SECONDS", 0.15)
+    body = "\n\n".join(f"## Part {n}\n\n" + f"The quokka of part {n} smiles. " * 30 for n in range(80))
+    article_id = publish_article("quokkas", body, index=False).id
+    session.remove()
+    embedder = Slow()
+    other = make_app(EMBEDDER=embedder)
+    run_jobs(other)
+    with other.app_context():
+        desk = other.extensions["sqlalchemy"].session
+        assert search(desk, "quokka smiles").passages[0].article_id == article_id
+        assert article_id in indexing.stale(desk)
+        waiting = select(Job).where(Job.unique_key == indexing.index_key(article_id), Job.state == JobState.SCHEDULED)
+        assert desk.scalars(waiting).one().arguments == {"article_id": article_id, "failures": 1}
+        desk.remove()
+    assert 1 <= embedder.batches <= 3, "of five, and one for the question"
 
 
 def test_the_commands_tell_how_far_it_is_and_queue_what_is_missing(

@@ -143,6 +143,13 @@ def database_url(url: str, name: str) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
+def blocked(url: str) -> bool:
+    """Whether somebody in this database waits for what another transaction holds."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with _admin(url) as connection:
+        return connection.execute(waits).fetchone() != (0,)
+
+
 def _run_name(run_dir: Path) -> str:
     return run_dir.name.replace("-", "_").lower()
 

@@ -15,12 +15,14 @@ from alembic.operations import Operations
 from flask import Blueprint, Flask, Response, current_app, redirect, render_template_string, request, session
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from redis import Redis
 from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from flask_cairnloop import Cairnloop, Customer, Operator, SignedCustomerVerifier
+from flask_cairnloop import Cairnloop, Customer, Operator, Permission, SignedCustomerVerifier, Subject
 from flask_cairnloop.database import migrations
 from flask_cairnloop.hooks import ResolvedEvent
+from flask_cairnloop.jobs import JobContext, job
 
 SECRET_KEY = "a secret for tests only"
 OPERATORS = {
@@ -28,6 +30,7 @@ OPERATORS = {
     "omar": Operator("omar", "Omar Reyes", "omar@host.example"),
     "reader": Operator("reader", "Rita Reader", permissions=frozenset({"conversations.read"})),
     "editor": Operator("editor", "Eda Editor", permissions=frozenset({"knowledge.read"})),
+    "oncall": Operator("oncall", "Ona Call", permissions=frozenset({"operations.read", "conversations.read"})),
     "outsider": Operator("outsider", "Otto Outsider", permissions=frozenset()),
 }
 verifier = SignedCustomerVerifier()
@@ -47,9 +50,31 @@ class HostNote(Base):
     body: Mapped[str]
 
 
+@job("host.patient", max_attempts=3)
+def be_patient(context: JobContext, *, body: str) -> None:
+    """Write a note, and end only when a test says so, which can then catch a worker in the middle of a job.
+
+    It puts its process id into the Redis list ``<body>:started`` and waits for something in ``<body>:go``.
+    """
+    context.session.add(HostNote(body=body))
+    context.session.flush()
+    with Redis.from_url(context.cairnloop.settings.redis_url) as redis:
+        redis.rpush(f"{body}:started", os.getpid())
+        if redis.blpop([f"{body}:go"], timeout=60) is None:
+            raise TimeoutError
+
+
 def load_operator() -> Operator | None:
     """The operator named by the ``X-Operator`` header, or signed in by ``/host/sign-in/<id>``."""
     return OPERATORS.get(request.headers.get("X-Operator") or session.get("operator", ""))
+
+
+SEALED = 4712
+
+
+def all_but_sealed(_operator: Operator, _permission: Permission, subject: Subject | None) -> bool:
+    """An ``AUTHORIZE`` that keeps one conversation from everybody; it may ask for the request, as on a page."""
+    return request.path.startswith("/support") and subject != Subject("conversation", SEALED)
 
 
 def wait_for_a_word(event: ResolvedEvent) -> None:
@@ -60,6 +85,14 @@ def wait_for_a_word(event: ResolvedEvent) -> None:
     while notes.scalar(select(HostNote.id).where(HostNote.body == f"go on {event.conversation_id}")) is None:
         notes.rollback()
         time.sleep(0.05)
+
+
+def note_who_was_told(event: ResolvedEvent) -> None:
+    """An ``ON_CONVERSATION_RESOLVED`` that takes its time and notes the worker command whose process called it."""
+    time.sleep(0.2)
+    notes = current_app.extensions["sqlalchemy"].session
+    notes.add(HostNote(body=f"told {event.key} {os.getppid()}"))
+    notes.commit()
 
 
 def make_host(database_url: str, redis_url: str = "redis://localhost:6379/0", **config: Any) -> Flask:
@@ -116,9 +149,9 @@ def sign_in(operator_id: str) -> Response:
 
 @pages.get("/host/chat/<ref>")
 def chat(ref: str) -> str:
-    """A page of the host with the chat on it, for the customer of this reference."""
+    """A page of the host with the chat on it, for the customer of this reference; ``?prefix=`` is another desk's."""
     token = verifier.issue(Customer(ref, ref.title(), f"{ref}@customer.example"))
-    return render_template_string(CHAT_PAGE, token=token, url_prefix="/support")
+    return render_template_string(CHAT_PAGE, token=token, url_prefix=request.args.get("prefix", "/support"))
 
 
 CHAT_PAGE = """<!doctype html>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
 from flask_cairnloop.hooks import AuditInfo
 from flask_cairnloop.realtime import Event, Refetch
+from tests.support.databases import blocked
 from tests.support.processes import wait_until
 
 Frame = dict[str, Any]
@@ -139,6 +141,24 @@ def test_the_same_message_from_two_sessions_is_one(line: WidgetSession, app: Fla
     assert [f for f in first if f["type"] == "accepted"] == [f for f in second if f["type"] == "accepted"]
     count = select(func.count()).select_from(Message).where(Message.client_id == uuid.UUID(frame["client_id"]))
     assert at_the_desk(lambda s: s.scalar(count)) == 1
+
+
+def test_first_words_from_two_sessions_at_once_are_one_conversation(
+    line: WidgetSession, app: Flask, session: Session, customer: Customer, database_url: str
+) -> None:
+    elsewhere = service.receive(session, customer=customer, body="Hello", channel="widget")
+    frames: list[Frame] = []
+    thread = threading.Thread(
+        target=lambda: frames.extend(send(line, "message", client_id=str(uuid.uuid4()), body="Hello too"))
+    )
+    thread.start()
+    wait_until(lambda: blocked(database_url))
+    session.commit()
+    thread.join()
+    accepted = next(frame for frame in frames if frame["type"] == "accepted")
+    assert (accepted["conversation"], accepted["cursor"]) == (elsewhere.conversation_id, 2)
+    joined = next(frame for frame in frames if frame["type"] == "joined")
+    assert [frame["body"] for frame in joined["messages"]] == ["Hello", "Hello too"]
 
 
 class Vetoing:

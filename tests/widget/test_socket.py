@@ -25,7 +25,7 @@ from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.realtime import publish_now
 from tests.support.processes import Process
-from tests.widget.conftest import Chat, Frame
+from tests.support.websocket import Chat, Frame
 
 Desk = Callable[[Callable[..., Any]], Any]
 Open = Callable[..., Chat]
@@ -110,7 +110,7 @@ def test_after_the_reopen_window_a_new_conversation_begins(
     def age(session: Any) -> None:
         service.resolve(session, old, actor=Actor.operator(operator))
         conversation = session.get(Conversation, old)
-        conversation.last_message_at = conversation.last_message_at.replace(year=2020)
+        conversation.last_spoken_at = conversation.last_spoken_at.replace(year=2020)
 
     at_the_desk(age)
     later = open_chat()

@@ -31,6 +31,7 @@ from flask_cairnloop.hooks import Customer
 from flask_cairnloop.rate_limits import Pace, rate
 from flask_cairnloop.realtime.events import DISCONNECT, Event, Refetch, conversation_topic, customer_topic
 from flask_cairnloop.realtime.publish import publish_now
+from flask_cairnloop.telemetry import FRAME, span
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -224,7 +225,9 @@ class WidgetSession:
             return
         if wait:
             yield too_many(wait, SLOW_DOWN, getattr(frame, "client_id", None))
-        else:
+            return
+        with span(FRAME) as note:
+            note("frame.type", frame.type)
             yield from self._held(self._answer(frame))
 
     def _answer(self, frame: ClientFrame) -> Iterator[Frame]:
@@ -298,15 +301,13 @@ class WidgetSession:
         before = self._conversation_id
         try:
             with self._transaction() as session:
-                target = before
-                if target is None and (latest := service.resumable(session, customer.ref)):
-                    target = latest.id  # opened elsewhere since we joined
                 message = service.receive(
                     session,
                     customer=customer,
                     body=frame.body,
                     channel="widget",
-                    conversation_id=target,
+                    conversation_id=before,
+                    resume=True,  # it may have been opened elsewhere since we joined
                     client_id=frame.client_id,
                 )
                 conversation_id, sequence = message.conversation_id, message.sequence

@@ -24,7 +24,6 @@ const TEXT = {
   today: "Today",
   yesterday: "Yesterday",
 };
-const STORE = "cairnloop.chat";
 const MOST_REFUSALS = 5; // in a row: fresh tokens do not help
 const SHORT_WAIT = 2; // seconds that the server may ask us to wait before words are given back
 const TYPING_EVERY = 3_000;
@@ -36,6 +35,7 @@ const clockFace = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: 
 const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const socketUrl = new URL(document.body.dataset.socket, location.href);
 socketUrl.protocol = socketUrl.protocol.replace("http", "ws");
+const STORE = `cairnloop.chat:${socketUrl.pathname}`; // one origin may have several desks
 
 const shown = new Map(); // cursor -> element
 const chat = {

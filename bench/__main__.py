@@ -1,0 +1,54 @@
+"""``python -m bench NAME [--write]``."""
+
+from __future__ import annotations
+
+import click
+
+from bench import drafts, inbox, jobs, messages, sockets
+
+write_option = click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
+
+
+@click.group()
+def main() -> None:
+    """Figures, each beside its bare baseline."""
+
+
+@main.command("inbox")
+@click.option("--size", "sizes", type=int, multiple=True, default=(10_000, 100_000, 1_000_000), show_default=True)
+@write_option
+def inbox_command(sizes: tuple[int, ...], write: bool) -> None:
+    """Pages of the console at several numbers of conversations."""
+    inbox.run(sizes, write=write)
+
+
+@main.command("messages")
+@write_option
+def messages_command(write: bool) -> None:
+    """Customer messages taken in by one web process."""
+    messages.run(write=write)
+
+
+@main.command("jobs")
+@write_option
+def jobs_command(write: bool) -> None:
+    """Durable jobs done by one worker process."""
+    jobs.run(write=write)
+
+
+@main.command("drafts")
+@write_option
+def drafts_command(write: bool) -> None:
+    """From a message to its draft."""
+    drafts.run(write=write)
+
+
+@main.command("sockets")
+@write_option
+def sockets_command(write: bool) -> None:
+    """From a reply to one of a thousand customers' sockets."""
+    sockets.run(write=write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The inbox and a conversation at ten thousand, a hundred thousand and a million conversations of ten messages each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from flask import Flask
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+
+from bench.setting import Place, median, place, report, table, timed
+
+# One conversation in twenty is open; of those a half waits for us, and a half of those has a draft to check.
+FILL = (
+    """
+    INSERT INTO cairnloop.customers (ref, name, email, organization, created_at, last_seen_at)
+    SELECT 'c-' || n, 'Customer ' || n, 'c' || n || '@example.org', 'Company ' || n % 5000, now(), now()
+    FROM generate_series(1, greatest(1, {count} / 3)) AS n
+    """,
+    """
+    INSERT INTO cairnloop.conversations (customer_id, channel, subject, status, last_sequence, last_message_at,
+        last_message_kind, last_author_name, preview, last_customer_sequence, waiting_since, customer_seen, resolved_at,
+        created_at, last_spoken_at)
+    SELECT 1 + n % greatest(1, {count} / 3), 'widget', 'Question number ' || n,
+        CASE WHEN n % 20 = 0 THEN 'open' ELSE 'resolved' END, 10, at, 'customer', 'Customer', 'Where is my parcel?', 9,
+        CASE WHEN n % 40 = 0 THEN at END, 8, CASE WHEN n % 20 <> 0 THEN at END, at - interval '1 day', at
+    FROM (SELECT n, now() - ({count} - n) * interval '17 seconds' AS at FROM generate_series(1, {count}) AS n) AS made
+    """,
+    """
+    INSERT INTO cairnloop.messages (conversation_id, sequence, kind, data, body, author_kind, author_id, author_name,
+        automatic, created_at)
+    SELECT id, s, CASE WHEN s % 2 = 1 THEN 'customer' ELSE 'reply' END, '{}',
+        'Some words of about the length that people write into a chat, number ' || s || ', conversation ' || id || '.',
+        CASE WHEN s % 2 = 1 THEN 'customer' ELSE 'operator' END, 'somebody', 'Somebody', false,
+        last_message_at - (10 - s) * interval '1 minute'
+    FROM cairnloop.conversations CROSS JOIN generate_series(1, 10) AS s
+    """,
+    """
+    INSERT INTO cairnloop.drafts (conversation_id, state, kind, answers_sequence, question, body, summary, citations,
+        evidence, grounding, grounding_numbers, policy, created_at, ready_at)
+    SELECT id, 'ready', 'reply', 9, 'Where is my parcel?', 'It is on its way.', 'One article.', '[]', '[]', 'strong',
+        '{}', 'require_approval', last_message_at, last_message_at
+    FROM cairnloop.conversations WHERE id % 80 = 0
+    """,
+    """
+    INSERT INTO cairnloop.audit_entries (occurred_at, actor_kind, actor_id, action, subject_type, subject_id, data)
+    SELECT resolved_at, 'operator', 'mina', 'conversation.resolve', 'conversation', id, '{}'
+    FROM cairnloop.conversations WHERE resolved_at IS NOT NULL
+    """,
+)
+RUNS = 15
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One page at one size. Seconds at the median, SELECTs, and buffers that they read."""
+
+    seconds: float
+    queries: int
+    buffers: int
+
+
+def fill(database_url: str, count: int) -> None:
+    """Put so many conversations into an empty database."""
+    plain = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        for statement in FILL:
+            connection.execute(statement.replace("{count}", str(count)).encode())
+        connection.execute("VACUUM ANALYZE")
+
+
+class Reader:
+    """An operator's browser that also counts what the database does for a page."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.client = app.test_client()
+        self.client.environ_base.update(HTTP_X_OPERATOR="mina")
+
+    def get(self, path: str, **headers: str) -> str:
+        answer = self.client.get(f"/support{path}", headers=headers)
+        if answer.status_code != 200:
+            raise SystemExit(f"{path} answered {answer.status_code}.")
+        return answer.get_data(as_text=True)
+
+    def measure(self, path: str) -> Figure:
+        seconds = median(timed(lambda: self.get(path), RUNS))
+        statements = self._statements(path)
+        return Figure(seconds, len(statements), self._buffers(statements))
+
+    def _statements(self, path: str) -> list[tuple[str, Any]]:
+        seen: list[tuple[str, Any]] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if statement.lstrip().upper().startswith("SELECT"):
+                seen.append((statement, parameters))
+
+        with self.app.app_context():
+            engine = self.app.extensions["sqlalchemy"].engine
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            self.get(path)
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+        return seen
+
+    def _buffers(self, statements: Sequence[tuple[str, Any]]) -> int:
+        with self.app.app_context(), self.app.extensions["sqlalchemy"].engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            total = 0
+            for statement, parameters in statements:
+                cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
+                plan = cursor.fetchone()[0][0]["Plan"]
+                total += plan.get("Shared Hit Blocks", 0) + plan.get("Shared Read Blocks", 0)
+            connection.rollback()
+        return total
+
+
+def pages(reader: Reader, count: int) -> dict[str, str]:
+    """What is looked at, by name."""
+    deep = count // 2
+    with reader.app.app_context(), reader.app.extensions["sqlalchemy"].engine.connect() as connection:
+        at, id_ = connection.execute(
+            text(
+                "SELECT (extract(epoch FROM last_message_at) * 1000000)::bigint, id FROM cairnloop.conversations"
+                " WHERE id >= :deep AND status = 'resolved' ORDER BY id LIMIT 1"
+            ),
+            {"deep": deep},
+        ).one()
+    return {
+        "home": "/",
+        "inbox, waiting": "/inbox?view=waiting",
+        "inbox, drafts": "/inbox?view=draft_ready",
+        "inbox, waiting on them": "/inbox?view=waiting_on_them",
+        "inbox, open": "/inbox?view=open",
+        "inbox, resolved": "/inbox?view=resolved",
+        "inbox, all": "/inbox?view=all",
+        "resolved, deep page": f"/inbox?view=resolved&after={at}-{id_}",
+        "all, deep page": f"/inbox?view=all&after={at}-{id_}",
+        "conversation": f"/conversations/{deep - deep % 80}?view=open",
+        "one row": f"/inbox/rows/{deep}?view=all",
+    }
+
+
+def at_size(count: int) -> dict[str, Figure]:
+    """Every page at one size, on a database made for it."""
+    with place() as here:
+        return _measure(here, count)
+
+
+def _measure(here: Place, count: int) -> dict[str, Figure]:
+    fill(here.database_url, count)
+    reader = Reader(here.app())
+    return {name: reader.measure(path) for name, path in pages(reader, count).items()}
+
+
+def run(sizes: Sequence[int], *, write: bool) -> None:
+    """Measure all sizes; the first is the one the others are held against."""
+    found = {count: at_size(count) for count in sizes}
+    base = found[sizes[0]]
+    head = ["Page", "SELECTs"]
+    for count in sizes:
+        head += [f"{count:,}: ms", "buffers"]
+    head += ["time ×", "buffers ×"]
+    rows = []
+    for name, first in base.items():
+        last = found[sizes[-1]][name]
+        row: list[object] = [name, last.queries]
+        for count in sizes:
+            figure = found[count][name]
+            row += [f"{figure.seconds * 1000:.1f}", f"{figure.buffers:,}"]
+        rows.append([*row, f"{last.seconds / first.seconds:.2f}", f"{last.buffers / max(1, first.buffers):.2f}"])
+    report("inbox", re.sub(r" +\n", "\n", table(head, rows)), write=write)

@@ -1,0 +1,146 @@
+"""Gauges in Prometheus' text format, read at the scrape: workers and restarts cost no figure.
+
+Labels come from our own enums, so their number is bounded; no figure holds a name, an id or a word of anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from redis import RedisError
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.conversations.queries import View, view_counts
+from flask_cairnloop.drafting.models import OPEN_STATES, Draft
+from flask_cairnloop.jobs.queries import queue_states, worker_states
+from flask_cairnloop.realtime.sockets import open_sockets
+from flask_cairnloop.retrieval import indexing
+
+if TYPE_CHECKING:
+    from flask_cairnloop.extension import Cairnloop
+
+Sample = tuple[tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One gauge.
+
+    Args:
+        labels: their names, in the order of a sample's values.
+        read: what it is now. Gets a session of the scrape's own.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    meaning: str
+    read: Callable[[Cairnloop, Session], Iterator[Sample]]
+
+
+def _up(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    session.execute(select(1))
+    yield (), 1.0
+
+
+def _redis_up(cairnloop: Cairnloop, _session: Session) -> Iterator[Sample]:
+    try:
+        cairnloop.redis.ping()
+    except RedisError:
+        yield (), 0.0
+    else:
+        yield (), 1.0
+
+
+def _workers(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    for state in worker_states(session):
+        yield (state.kind.value,), float(state.alive)
+
+
+def _jobs(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    for state in queue_states(session):
+        for name, count in (
+            ("due", state.due),
+            ("later", state.later),
+            ("running", state.running),
+            ("dead", state.dead),
+        ):
+            yield (state.queue.value, name), float(count)
+
+
+def _oldest_job(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    for state in queue_states(session):
+        yield (state.queue.value,), state.oldest
+
+
+def _conversations(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    for view, count in view_counts(session).items():
+        if view is not View.DRAFT_READY:
+            yield (view.value,), float(count)
+
+
+def _drafts(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    counted = select(Draft.state, func.count()).where(Draft.state.in_(OPEN_STATES)).group_by(Draft.state)
+    found = dict(session.execute(counted).all())
+    for state in OPEN_STATES:
+        yield (state.value,), float(found.get(state, 0))
+
+
+def _articles(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    status = indexing.status(session)
+    yield ("published",), float(status.articles)
+    yield ("found_by_words",), float(status.indexed)
+    yield ("found_by_meaning",), float(status.with_vectors)
+
+
+def _sockets(_cairnloop: Cairnloop, _session: Session) -> Iterator[Sample]:
+    yield (), float(len(open_sockets))
+
+
+METRICS = (
+    Metric("cairnloop_up", (), "1 when the database answers this scrape.", _up),
+    Metric("cairnloop_redis_up", (), "1 when Redis answers.", _redis_up),
+    Metric("cairnloop_workers", ("kind",), "Worker processes that beat within the last half minute.", _workers),
+    Metric("cairnloop_jobs", ("queue", "state"), "Jobs that have not ended well: due, later, running or dead.", _jobs),
+    Metric("cairnloop_job_oldest_seconds", ("queue",), "How long the oldest due job has waited.", _oldest_job),
+    Metric(
+        "cairnloop_conversations", ("view",), "Conversations in each working view, counted up to 1000.", _conversations
+    ),
+    Metric("cairnloop_drafts", ("state",), "Open drafts.", _drafts),
+    Metric("cairnloop_articles", ("state",), "Articles published, found by words, found by meaning.", _articles),
+    Metric("cairnloop_sockets", (), "Open WebSockets of the web process that answers.", _sockets),
+)
+
+
+def available() -> bool:
+    """Whether the library that writes the format is installed."""
+    return find_spec("prometheus_client") is not None
+
+
+def render(cairnloop: Cairnloop) -> tuple[bytes, str]:
+    """All figures as text, and its content type. A figure that cannot be read now is left out."""
+    from prometheus_client import CollectorRegistry, exposition
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.registry import Collector
+
+    class Figures(Collector):
+        def collect(self) -> Iterator[GaugeMetricFamily]:
+            for metric in METRICS:
+                family = GaugeMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+                try:
+                    with Session(cairnloop.engine) as session:
+                        for labels, value in metric.read(cairnloop, session):
+                            family.add_metric(labels, value)
+                except SQLAlchemyError:
+                    cairnloop.app.logger.exception("the figure %s could not be read", metric.name)
+                    if metric.name == "cairnloop_up":
+                        family.add_metric((), 0.0)
+                yield family
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Figures())
+    return exposition.generate_latest(registry), exposition.CONTENT_TYPE_LATEST

@@ -1,0 +1,75 @@
+"""Every form of the console, filled in as no browser would: refused calmly, or taken, never a 500."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.console.conftest import Desk
+from tests.console.test_access import address, console_rules
+
+# As they go over the wire: bytes that are no text, text that no column holds, numbers that no column holds.
+VALUES = (
+    "",
+    "a%00b",
+    "%ED%A0%80",  # half a surrogate pair
+    "%FF%0D%0AX-Header:%20y",
+    "%D9%A3",  # a digit, though not of ours
+    "-1",
+    "9" * 19,
+    "9" * 5000,
+    "x" * 20_000,
+)
+# Each form with all its fields as they should be.
+FORMS: dict[str, dict[str, str]] = {
+    "reply": {"body": "Words", "seen": "1", "client_id": "", "view": "open", "kept": "1"},
+    "note": {"body": "Words", "client_id": "", "view": "open"},
+    "approve": {"body": "Words", "seen": "1", "view": "open"},
+    "discard": {"reason": "tone", "view": "open"},
+    "regenerate": {"view": "open"},
+    "resolve": {"seen": "1", "view": "open"},
+    "reopen": {"view": "open"},
+    "mark_read": {"sequence": "1"},
+    "retry_job": {},
+    "discard_job": {},
+    "set_theme": {"theme": "dark", "next": "/support/inbox"},
+}
+
+
+def fillings(name: str) -> list[dict[str, str]]:
+    """A form without each of its fields, without any, and with each of the values in each field."""
+    form = FORMS[name]
+    missing = [{field: value for field, value in form.items() if field != absent} for absent in form]
+    return [{}, *missing, *(form | {field: value} for field in form for value in VALUES)]
+
+
+def test_every_form_of_the_console_is_filled_in_here(app: Flask) -> None:
+    assert {f"cairnloop.{name}" for name in FORMS} == {
+        rule.endpoint for rule in console_rules(app) if "POST" in (rule.methods or ())
+    }
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_of_nonsense_is_no_error_of_ours(
+    app: Flask, desk: Desk, sign_in: Callable[[str], FlaskClient], name: str
+) -> None:
+    app.testing, app.config["PROPAGATE_EXCEPTIONS"] = False, False
+    client = sign_in("mina")
+    rule = next(rule for rule in console_rules(app) if rule.endpoint == f"cairnloop.{name}")
+    failed, path = [], ""
+    for number, filling in enumerate(fillings(name)):
+        if not path or name in ("approve", "discard", "resolve"):  # what is decided once needs a new one each time
+            conversation_id = desk.ask()
+            path = address(rule, conversation_id, desk.draft(conversation_id))
+        if filling.get("client_id") == FORMS[name].get("client_id") == "":
+            filling["client_id"] = str(uuid.uuid4())
+        body = "&".join(f"{field}={value}" for field, value in filling.items())
+        headers = {"HX-Request": "true", "HX-Target": "div#timeline"} if number % 2 else {}
+        answer = client.post(path, data=body, headers=headers, content_type="application/x-www-form-urlencoded")
+        if answer.status_code >= 500:
+            failed.append((answer.status_code, body[:200]))
+    assert failed == []

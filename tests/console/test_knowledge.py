@@ -1,0 +1,107 @@
+"""Articles in the console: a list in pages, and one article with the words that count now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event, select
+from sqlalchemy.orm import QueryContext
+
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.knowledge import queries as reading
+from flask_cairnloop.knowledge import service
+from flask_cairnloop.knowledge.models import Article, ArticleState, Revision
+
+WRITER = Actor.system("test")
+Write = Callable[..., int]
+
+
+@pytest.fixture
+def write(app: Flask) -> Write:
+    """``write(slug, words, ...)`` publishes each of the words in turn, the last one not with ``publish=False``."""
+
+    def make(slug: str, *words: str, publish: bool = True) -> int:
+        with app.app_context():
+            session = app.extensions["sqlalchemy"].session
+            for number, body in enumerate(words, 1):
+                article = service.save_article(session, slug=slug, title=slug.title(), body=body, actor=WRITER)
+                if publish or number < len(words):
+                    service.publish(session, article.id, actor=WRITER)
+            session.commit()
+            return int(article.id)
+
+    return make
+
+
+def revisions(app: Flask, article_id: int) -> list[int]:
+    with app.app_context():
+        found = select(Revision.id).where(Revision.article_id == article_id).order_by(Revision.number)
+        return list(app.extensions["sqlalchemy"].session.scalars(found))
+
+
+def test_an_article_shows_its_published_words_and_loads_no_others(
+    app: Flask, operator_client: FlaskClient, write: Write
+) -> None:
+    article_id = write("gauge", "First words", "Second words", "Third words", "Words that are not out", publish=False)
+    loaded: list[Revision] = []
+
+    def note(revision: Revision, _context: QueryContext) -> None:
+        loaded.append(revision)
+
+    event.listen(Revision, "load", note)
+    try:
+        page = operator_client.get(f"/support/knowledge/{article_id}").get_data(as_text=True)
+    finally:
+        event.remove(Revision, "load", note)
+    assert "Third words" in page
+    assert "Version 3" in page
+    assert [revision.number for revision in loaded] == [3]
+
+
+def test_what_was_never_published_shows_its_draft(operator_client: FlaskClient, write: Write) -> None:
+    page = operator_client.get(f"/support/knowledge/{write('new', 'Not out yet', publish=False)}")
+    assert "Not out yet" in page.get_data(as_text=True)
+
+
+def test_a_source_link_of_an_older_version_says_so(app: Flask, operator_client: FlaskClient, write: Write) -> None:
+    article_id, other_id = write("lamp", "Old words", "New words"), write("bell", "Elsewhere")
+    old, new = revisions(app, article_id)
+    notice = "The draft cites version 1"
+
+    def page(revision: object) -> str:
+        answer = operator_client.get(f"/support/knowledge/{article_id}", query_string={"revision": revision})
+        assert answer.status_code == 200
+        return answer.get_data(as_text=True)
+
+    assert notice in page(old)
+    for other in (new, revisions(app, other_id)[0], 999_999, "9" * 30, "x", "", "\x00", "-1"):
+        assert "The draft cites" not in page(other)
+
+
+def test_the_list_is_read_in_pages_by_state(app: Flask, operator_client: FlaskClient, write: Write) -> None:
+    published = write("published", "Words")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        for number in range(reading.PAGE_SIZE + 3):
+            service.save_article(session, slug=f"part-{number}", title="Part", body="Words", actor=WRITER)
+        session.commit()
+        newest_first = select(Article.id).order_by(Article.updated_at.desc(), Article.id.desc())
+        everything = list(session.scalars(newest_first))
+        drafts = list(session.scalars(newest_first.where(Article.state == ArticleState.DRAFT)))
+
+    def walk(path: str) -> list[int]:
+        seen: list[int] = []
+        while path:
+            page = operator_client.get(path).get_data(as_text=True)
+            seen += [int(found) for found in re.findall(r'href="/support/knowledge/(\d+)"', page)]
+            more = re.search(r'class="more"><a href="([^"]+)"', page)
+            path = more[1].replace("&amp;", "&") if more else ""
+        return seen
+
+    assert walk("/support/knowledge") == everything
+    assert walk("/support/knowledge?state=draft") == drafts
+    assert published in set(everything) - set(drafts)

@@ -1,0 +1,107 @@
+"""/health, /ready and /metrics: for machines, without a sign-in, and without a word of anybody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from prometheus_client.parser import text_string_to_metric_families
+
+from flask_cairnloop import Customer, receive
+from flask_cairnloop.operations import metrics
+from tests.operations.conftest import run_sql
+from tests.support.processes import free_port
+
+
+def get(app: Flask, path: str) -> Any:
+    return app.test_client().get(f"/support{path}")
+
+
+def test_health_asks_nothing_else(make_app: Callable[..., Flask]) -> None:
+    app = make_app(database_url=f"postgresql+psycopg://u@127.0.0.1:{free_port()}/none", OPERATOR_LOADER=None)
+    answer = get(app, "/health")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_a_healthy_install_is_ready(healthy: Callable[..., Flask]) -> None:
+    answer = get(healthy(), "/ready")
+    assert answer.status_code == 200
+    assert answer.json["status"] == "ready"
+    assert answer.json["degraded"] == []
+
+
+def test_without_the_database_it_is_not_ready(healthy: Callable[..., Flask]) -> None:
+    app = healthy(database_url=f"postgresql+psycopg://u:hidden@127.0.0.1:{free_port()}/none")
+    answer = get(app, "/ready")
+    assert answer.status_code == 503
+    assert answer.json["checks"]["database"]["level"] == "error"
+    assert "hidden" not in answer.text
+
+
+@pytest.mark.parametrize("statement", ["DROP SCHEMA cairnloop CASCADE", "DROP TABLE cairnloop.workers"])
+def test_with_other_tables_it_is_not_ready(healthy: Callable[..., Flask], statement: str) -> None:
+    app = healthy()
+    run_sql(app, statement)
+    answer = get(app, "/ready")
+    assert answer.status_code == 503
+    assert answer.json["status"] == "unavailable"
+    assert answer.json["checks"]["migrations"]["level"] == "error"
+
+
+def test_what_only_slows_it_is_degraded_and_still_takes_traffic(healthy: Callable[..., Flask]) -> None:
+    app = healthy(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    run_sql(app, "DELETE FROM cairnloop.workers")
+    answer = get(app, "/ready")
+    assert answer.status_code == 200
+    assert answer.json["status"] == "degraded"
+    assert answer.json["degraded"] == ["redis", "workers"]
+
+
+def samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_scrape_tells_what_waits_and_never_who(healthy: Callable[..., Flask]) -> None:
+    app = healthy()
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        receive(session, customer=Customer("ref-x", "Very Private"), body="Private words", channel="widget")
+        session.commit()
+    answer = get(app, "/metrics")
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/plain")
+    found = samples(answer.text)
+    assert found["cairnloop_up", ()] == 1
+    assert found["cairnloop_redis_up", ()] == 1
+    assert found["cairnloop_workers", ("relay",)] == 1
+    assert found["cairnloop_jobs", ("interactive", "due")] == 1
+    assert found["cairnloop_conversations", ("waiting",)] == 1
+    assert found["cairnloop_drafts", ("generating",)] == 1
+    assert found["cairnloop_articles", ("found_by_meaning",)] == 1
+    assert {name for name, _ in found} == {metric.name for metric in metrics.METRICS}
+    assert not re.search("private|ref-x", answer.text, re.IGNORECASE)
+
+
+def test_without_the_database_a_scrape_says_down(healthy: Callable[..., Flask]) -> None:
+    app = healthy(database_url=f"postgresql+psycopg://u@127.0.0.1:{free_port()}/none")
+    found = samples(get(app, "/metrics").text)
+    assert found["cairnloop_up", ()] == 0
+    assert ("cairnloop_workers", ("relay",)) not in found
+
+
+def test_without_the_library_the_page_names_the_extra(
+    healthy: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = healthy()
+    monkeypatch.setattr(metrics, "find_spec", lambda _name: None)
+    answer = get(app, "/metrics")
+    assert answer.status_code == 501
+    assert "flask-cairnloop[metrics]" in answer.text
