@@ -293,53 +293,19 @@ class WidgetSession:
         if len(frame.body.strip()) > limit:
             yield error("too_long", f"A message has at most {limit:,} characters.", frame.client_id)
             return
-        limits = self._cairnloop.rate_limits
-        if wait := limits.take("messages", customer.ref):
+        if wait := self._cairnloop.rate_limits.take("messages", customer.ref):
             words = f"You have written a lot in a short time. You can write again in {_in_words(wait)}."
             yield too_many(wait, words, frame.client_id)
             return
         before = self._conversation_id
         try:
-            with self._transaction() as session:
-                message = service.receive(
-                    session,
-                    customer=customer,
-                    body=frame.body,
-                    channel="widget",
-                    conversation_id=before,
-                    resume=True,  # it may have been opened elsewhere since we joined
-                    client_id=frame.client_id,
-                )
-                conversation_id, sequence = message.conversation_id, message.sequence
-                accepted: Frame = {
-                    "type": "accepted",
-                    "client_id": str(frame.client_id),
-                    "cursor": sequence,
-                    "conversation": conversation_id,
-                    "at": message.created_at.isoformat(),
-                }
-                status = status_frame(message.conversation)
-                if conversation_id != before:
-                    # Only now is it known that they begin one: that is worth a short question within the transaction.
-                    if sequence == 1 and (wait := limits.take("conversations", customer.ref)):
-                        raise _TooMany(wait)
-                    self._listen(conversation_topic(conversation_id))
-        except _TooMany as failure:
-            words = f"You have begun many conversations. You can begin another in {_in_words(failure.wait)}."
-            yield too_many(failure.wait, words, frame.client_id)
-            return
-        except InvalidInput as failure:
-            yield error("empty" if not frame.body.strip() else "invalid", failure.message, frame.client_id)
-            return
-        except NotFound:
-            yield from self._gone(frame.client_id)
-            return
+            accepted, status = self._take_in(customer, frame)
         except AWAY:
             raise
-        except Exception:  # e.g. the veto of the host's `AUDITOR`: it would be the same with the next try
-            log.exception("A customer's message could not be taken in")
-            yield error("failed", FAILED, frame.client_id)
+        except Exception as failure:
+            yield from self._refuse(frame, failure)
             return
+        conversation_id, sequence = accepted["conversation"], accepted["cursor"]
         if conversation_id != before:
             self._bind(conversation_id, 0)
             opened = {"conversation_id": conversation_id}
@@ -356,6 +322,47 @@ class WidgetSession:
             self._accepted.add(str(frame.client_id))
             yield from self._missed()
         yield accepted
+
+    def _take_in(self, customer: Customer, frame: Say) -> tuple[Frame, Frame]:
+        """Store a message. Returns its ``accepted``, and the ``status`` that it leads to."""
+        with self._transaction() as session:
+            message = service.receive(
+                session,
+                customer=customer,
+                body=frame.body,
+                channel="widget",
+                conversation_id=self._conversation_id,
+                resume=True,  # it may have been opened elsewhere since we joined
+                client_id=frame.client_id,
+            )
+            if message.conversation_id != self._conversation_id:
+                # Only now is it known that they begin one: that is worth a short question within the transaction.
+                limits = self._cairnloop.rate_limits
+                if message.sequence == 1 and (wait := limits.take("conversations", customer.ref)):
+                    raise _TooMany(wait)
+                # Listening starts before the commit: what is committed after it is heard of.
+                self._listen(conversation_topic(message.conversation_id))
+            accepted: Frame = {
+                "type": "accepted",
+                "client_id": str(frame.client_id),
+                "cursor": message.sequence,
+                "conversation": message.conversation_id,
+                "at": message.created_at.isoformat(),
+            }
+            return accepted, status_frame(message.conversation)
+
+    def _refuse(self, frame: Say, failure: Exception) -> Iterator[Frame]:
+        """Why a message was not stored."""
+        if isinstance(failure, _TooMany):
+            words = f"You have begun many conversations. You can begin another in {_in_words(failure.wait)}."
+            yield too_many(failure.wait, words, frame.client_id)
+        elif isinstance(failure, InvalidInput):
+            yield error("empty" if not frame.body.strip() else "invalid", failure.message, frame.client_id)
+        elif isinstance(failure, NotFound):
+            yield from self._gone(frame.client_id)
+        else:  # e.g. the veto of the host's `AUDITOR`: it would be the same with the next try
+            log.error("A customer's message could not be taken in", exc_info=failure)
+            yield error("failed", FAILED, frame.client_id)
 
     def _mark_seen(self, customer: Customer, conversation_id: int, frame: Seen) -> None:
         with self._transaction() as session:
