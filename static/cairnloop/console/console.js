@@ -390,9 +390,9 @@
     toast("No answer from the server. What you typed is still here; doing it again is safe.", "error");
   });
   document.addEventListener("htmx:response:error", (event) => {
-    const { status } = event.detail.ctx.response;
+    const { status, headers } = event.detail.ctx.response;
     if (status === 401) stopPolling(); // the answer will not change before somebody signs in
-    if (status >= 500) toast("Something went wrong on our side. What you typed is still here; doing it again is safe.", "error");
+    if (status >= 500 && !headers.has("HX-Trigger")) toast("Something went wrong on our side. What you typed is still here; doing it again is safe.", "error");
   });
   document.addEventListener("cairnloop:toast", (event) => {
     toast(event.detail.text, event.detail.tone);
