@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Blueprint, Flask, current_app, g, request
@@ -136,13 +137,24 @@ class _Live:
 
     def _may(self, permission: Permission, conversation_id: int) -> bool:
         """Ask the host, as on a page. Who is refused hears nothing of it: there is nothing to read, or to tell."""
-        with self.app.request_context(self.environ):
+        with _asking(self.app, self.environ):
             return current().hooks.authorize(self.operator, permission, Subject("conversation", conversation_id))
 
 
+@contextmanager
+def _asking(app: Flask, environ: dict[str, Any]) -> Iterator[None]:
+    """A request as at the handshake, for a moment, with an app context of its own.
+
+    In the socket's own, ``db.session`` would keep a connection for as long as the socket lives, and Flask-Login, which
+    remembers its user in ``g``, would let in for ever whoever was let in once.
+    """
+    with app.app_context(), app.request_context(environ):
+        yield
+
+
 def _still_admitted(app: Flask, environ: dict[str, Any], operator: Operator) -> bool:
-    """Ask the host again, in a request context of its own, so that no database session lives as long as the socket."""
-    with app.request_context(environ):
+    """Ask the host again."""
+    with _asking(app, environ):
         hooks = current().hooks
         try:
             now = hooks.load_operator()

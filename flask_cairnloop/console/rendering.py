@@ -29,6 +29,10 @@ THEME_COOKIE = "cairnloop_theme"
 ZONE_COOKIE = "cairnloop_zone"
 THEMES = ("system", "light", "dark")
 
+# What a view may give a template, and what it is otherwise. Said here, before the host's own context processors or its
+# `StrictUndefined` say something else.
+UNLESS_GIVEN: dict[str, Any] = {"alone": False, "fresh": False, "counts": None, "section": ""}
+
 # What happened, why it matters, what to do. Never a path, a class or a query.
 PROBLEMS: dict[int, tuple[str, str]] = {
     401: ("You are not signed in", "Sign in to the app that this desk belongs to, then come back to this page."),
@@ -200,4 +204,5 @@ def register(blueprint: Blueprint) -> None:
             "outage": outage,
             "operator": g.get("cairnloop_operator"),
             "settings": current().settings,
+            **UNLESS_GIVEN,
         }

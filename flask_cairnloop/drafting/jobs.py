@@ -37,6 +37,7 @@ class _Task:
     """What was read before the slow part."""
 
     draft_id: int
+    answers: int  # sequence of the words it is for
     subject: str
     customer: Customer
     asked: question.Asked
@@ -109,6 +110,7 @@ def _read(session: Session, draft_id: int) -> _Task | None:
     person = conversation.customer
     return _Task(
         found.id,
+        found.answers_sequence,
         conversation.subject,
         Customer(person.ref, person.name, person.email, person.organization),
         question.read(session, conversation),
@@ -245,7 +247,7 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
         found is None
         or found.state is not DraftState.GENERATING
         or conversation.status is not ConversationStatus.OPEN
-        or conversation.last_customer_sequence != found.answers_sequence
+        or found.answers_sequence != task.answers  # newer words came; another job makes it for them
     ):
         return
     assessment = outcome.grounding.assessment

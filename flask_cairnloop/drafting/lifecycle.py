@@ -97,20 +97,19 @@ def tell(session: Session, draft: Draft) -> None:
 
 
 def start(session: Session, conversation: Conversation, *, actor: Actor) -> Draft:
-    """Begin a draft for the customer's newest words; an older open one no longer answers them and is superseded.
+    """Begin a draft for the customer's newest words.
 
-    The job waits for ``DRAFT_DELAY`` seconds of quiet: a further message moves it.
+    One that is still being made is made for them instead; one that waits for a decision no longer answers them and is
+    superseded. The job waits for ``DRAFT_DELAY`` seconds of quiet: a further message moves it.
 
     Args:
         actor: who wants it: an operator who asked, or ourselves.
     """
-    withdraw(session, conversation, because="customer", actor=actor)
-    draft = Draft(conversation_id=conversation.id, answers_sequence=conversation.last_customer_sequence)
-    draft.state = DraftState.GENERATING
-    session.add(draft)
-    session.flush()
-    record(session, actor, "draft.generating", "draft", draft.id, conversation_id=conversation.id)
-    tell(session, draft)
+    draft = find_open(session, conversation.id)
+    if draft is not None and draft.state is DraftState.GENERATING:
+        draft.answers_sequence = conversation.last_customer_sequence
+    else:
+        draft = _new(session, conversation, draft, actor)
     delay = current().settings.draft_delay
     enqueue(
         session,
@@ -122,6 +121,18 @@ def start(session: Session, conversation: Conversation, *, actor: Actor) -> Draf
     return draft
 
 
+def _new(session: Session, conversation: Conversation, before: Draft | None, actor: Actor) -> Draft:
+    if before is not None:
+        _supersede(session, before, because="customer", actor=actor)
+    draft = Draft(conversation_id=conversation.id, answers_sequence=conversation.last_customer_sequence)
+    draft.state = DraftState.GENERATING
+    session.add(draft)
+    session.flush()
+    record(session, actor, "draft.generating", "draft", draft.id, conversation_id=conversation.id)
+    tell(session, draft)
+    return draft
+
+
 def withdraw(session: Session, conversation: Conversation, *, because: str, actor: Actor) -> None:
     """Supersede the open draft, if there is one, because the conversation moved on.
 
@@ -130,9 +141,13 @@ def withdraw(session: Session, conversation: Conversation, *, because: str, acto
     """
     draft = find_open(session, conversation.id)
     if draft is not None:
-        draft.superseded_by = because
-        step(session, draft, "be superseded", actor, because=because)
-        session.flush()  # before a new open draft is added: there is one at most
+        _supersede(session, draft, because=because, actor=actor)
+
+
+def _supersede(session: Session, draft: Draft, *, because: str, actor: Actor) -> None:
+    draft.superseded_by = because
+    step(session, draft, "be superseded", actor, because=because)
+    session.flush()  # before a new open draft is added: there is one at most
 
 
 def find(session: Session, draft_id: int) -> Draft | None:

@@ -98,13 +98,13 @@ def _lock(session: Session, job: Job, allowed: Collection[JobState], step: str) 
     A room locks its own rows first and then asks for a job. So what the room has to say comes before this, and this
     does not wait: whoever holds the row might be waiting for what the room has locked.
     """
-    seen = (job.attempt, job.arguments)
+    seen = (job.attempt, job.run_at)  # who asks for it again moves it
     found = session.scalars(
         select(Job).where(Job.id == job.id).with_for_update(skip_locked=True).execution_options(populate_existing=True)
     ).one_or_none()
     if found is not None:
         _check(found, allowed, step)
-    if found is None or (found.attempt, found.arguments) != seen:
+    if found is None or (found.attempt, found.run_at) != seen:
         raise Conflict("This job is changing at this moment. Look at it again.")
 
 

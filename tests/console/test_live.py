@@ -6,10 +6,8 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection
+from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask, current_app
@@ -20,7 +18,7 @@ from flask_cairnloop.console import live
 from flask_cairnloop.realtime.publish import publish_now
 from tests.support.host import SEALED
 from tests.support.processes import Process, environment, web_server
-from tests.support.websocket import BrowserClient
+from tests.support.websocket import BrowserClient, handshake
 
 
 @contextmanager
@@ -62,22 +60,10 @@ def hears(client: Client) -> None:
 def test_the_handshake_is_refused_to_whoever_may_not_see(
     live_server: Process, operator: str | None, origin: str | None, status: int
 ) -> None:
-    address = urlsplit(live_server.url)
-    headers = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    if origin != "":
-        headers["Origin"] = origin or live_server.url
+    headers = {} if origin == "" else {"Origin": origin or live_server.url}
     if operator:
         headers["X-Operator"] = operator
-    with closing(HTTPConnection(address.hostname or "", address.port, timeout=10)) as connection:
-        connection.request("GET", "/support/live", headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == status
+    assert handshake(live_server.url, "/support/live", headers) == status
 
 
 def test_events_say_what_changed_and_never_what_was_said(live_server: Process, app: Flask) -> None:

@@ -352,6 +352,7 @@ def test_whoever_holds_a_job_is_not_waited_for(app: Flask, session: Session) -> 
     session.commit()
     with app.extensions["cairnloop"].engine.begin() as other:
         other.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+        session.execute(text("SET LOCAL lock_timeout = '5s'"))
         with pytest.raises(Conflict, match="changing"):
             service.discard(session, job_id, actor=ONCALL)
         session.commit()

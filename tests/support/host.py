@@ -87,6 +87,14 @@ def wait_for_a_word(event: ResolvedEvent) -> None:
         time.sleep(0.05)
 
 
+def note_who_was_told(event: ResolvedEvent) -> None:
+    """An ``ON_CONVERSATION_RESOLVED`` that takes its time and notes the worker command whose process called it."""
+    time.sleep(0.2)
+    notes = current_app.extensions["sqlalchemy"].session
+    notes.add(HostNote(body=f"told {event.key} {os.getppid()}"))
+    notes.commit()
+
+
 def make_host(database_url: str, redis_url: str = "redis://localhost:6379/0", **config: Any) -> Flask:
     """Build a host app.
 
@@ -141,9 +149,9 @@ def sign_in(operator_id: str) -> Response:
 
 @pages.get("/host/chat/<ref>")
 def chat(ref: str) -> str:
-    """A page of the host with the chat on it, for the customer of this reference."""
+    """A page of the host with the chat on it, for the customer of this reference; ``?prefix=`` is another desk's."""
     token = verifier.issue(Customer(ref, ref.title(), f"{ref}@customer.example"))
-    return render_template_string(CHAT_PAGE, token=token, url_prefix="/support")
+    return render_template_string(CHAT_PAGE, token=token, url_prefix=request.args.get("prefix", "/support"))
 
 
 CHAT_PAGE = """<!doctype html>

@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from tests.support.databases import RUN_DIR
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 40.0
 STOP_SECONDS = 30.0
+CLEAN_STOP = ("--config", "python:flask_cairnloop.realtime.gunicorn")
 T = TypeVar("T")
 
 
@@ -65,28 +66,30 @@ def free_port() -> int:
 
 @contextmanager
 def web_server(
-    env: dict[str, str], *, threads: int = 24, app: str = "tests.support.host:create_app()"
+    env: dict[str, str],
+    *,
+    options: Sequence[str] = ("--worker-class", "gthread", "--threads", "24", *CLEAN_STOP),
+    app: str = "tests.support.host:create_app()",
+    folder: Path = ROOT,
 ) -> Iterator[Process]:
-    """gunicorn with threads, as the README runs it."""
+    """gunicorn, as the README runs it. ``folder`` is where the app lies."""
     port = free_port()
-    command = [
-        *(sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", str(threads)),
-        *("--bind", f"127.0.0.1:{port}", "--config", "python:flask_cairnloop.realtime.gunicorn"),
-        *("--graceful-timeout", "10", "--no-control-socket", app),
-    ]
+    where = ("--bind", f"127.0.0.1:{port}", "--graceful-timeout", "60", "--no-control-socket")
     url = f"http://127.0.0.1:{port}"
-    with _running(command, env, url) as process:
+    with _running([sys.executable, "-m", "gunicorn", *options, *where, app], env, url, folder) as process:
         wait_until(lambda: _answers(url), process)
         yield process
 
 
 @contextmanager
-def worker(env: dict[str, str], *arguments: str, app: str = "tests.support.host:create_app") -> Iterator[Process]:
+def worker(
+    env: dict[str, str], *arguments: str, app: str = "tests.support.host:create_app", folder: Path = ROOT
+) -> Iterator[Process]:
     """``flask cairnloop worker``, ready when it has registered with RQ."""
     redis = Redis.from_url(env["TEST_REDIS_URL"])
     namespace = json.loads(env["TEST_CONFIG"]).get("REDIS_NAMESPACE", "cairnloop")
     command = [sys.executable, "-m", "flask", "--app", app, "cairnloop", "worker"]
-    with redis, _running([*command, *arguments], env) as process:
+    with redis, _running([*command, *arguments], env, folder=folder) as process:
         wait_until(lambda: any(w.name.startswith(namespace) for w in Worker.all(connection=redis)), process)
         yield process
 
@@ -115,11 +118,11 @@ def children(pid: int) -> set[int]:
 
 
 @contextmanager
-def _running(command: list[str], env: dict[str, str], url: str = "") -> Iterator[Process]:
+def _running(command: list[str], env: dict[str, str], url: str = "", folder: Path = ROOT) -> Iterator[Process]:
     with tempfile.NamedTemporaryFile(dir=os.environ.get(RUN_DIR), prefix="process-", suffix=".log") as log:
         popen = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -2,82 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import time
-import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from simple_websocket import ConnectionClosed
+from flask import Flask
+from sqlalchemy import text
 
 from flask_cairnloop import Customer
 from tests.support.processes import Process
-from tests.support.websocket import BrowserClient
-
-Frame = dict[str, Any]
-SECONDS = 15.0
-
-
-class Chat:
-    """One WebSocket of a customer."""
-
-    def __init__(self, url: str, origin: str | None = None) -> None:
-        headers = {"Origin": url if origin is None else origin}
-        address = f"{url.replace('http', 'ws', 1)}/support/widget/socket"
-        self.client = BrowserClient(address, headers=headers)
-
-    def send(self, type_: str, **fields: Any) -> None:
-        self.client.send(json.dumps({"type": type_, **fields}))
-
-    def receive(self, seconds: float = SECONDS) -> Frame:
-        text = self.client.receive(timeout=seconds)
-        assert text is not None, f"Nothing came within {seconds} seconds."
-        return dict(json.loads(text))
-
-    def expect(self, type_: str, **fields: Any) -> Frame:
-        """The next frame of this type, with these values; frames of other types are passed over."""
-        deadline = time.monotonic() + SECONDS
-        others = []
-        while time.monotonic() < deadline:
-            frame = self.receive(max(0.01, deadline - time.monotonic()))
-            if frame["type"] == type_ and fields.items() <= frame.items():
-                return frame
-            others.append(frame)
-        raise AssertionError(f"No {type_} with {fields}, but {others}")
-
-    def quiet(self) -> list[Frame]:
-        """What came before the answer to a ping: everything that was due."""
-        self.send("ping")
-        frames = []
-        while (frame := self.receive())["type"] != "pong":
-            frames.append(frame)
-        return frames
-
-    def join(self, token: str, conversation: int | None = None, after: int | None = None) -> Frame:
-        self.send("join", token=token, conversation=conversation, after=after)
-        return self.expect("joined")
-
-    def say(self, body: str, client_id: str | None = None) -> Frame:
-        client_id = client_id or str(uuid.uuid4())
-        self.send("message", client_id=client_id, body=body)
-        return self.expect("accepted", client_id=client_id)
-
-    def closed(self) -> int:
-        """The code it was closed with; frames before that are passed over."""
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            try:
-                self.client.receive(timeout=1)
-            except ConnectionClosed as closed:
-                return int(closed.reason)
-        raise AssertionError("It is still open.")
-
-    def close(self) -> None:
-        if self.client.connected:
-            self.client.close()
-        self.client.thread.join(5)
-        self.client.sock.close()
+from tests.support.websocket import Chat
 
 
 @pytest.fixture
@@ -106,3 +39,22 @@ def chat(open_chat: Callable[..., Chat], token: str) -> Chat:
     chat = open_chat()
     assert chat.join(token)["conversation"] is None
     return chat
+
+
+@pytest.fixture
+def cut_the_database(make_app: Callable[..., Flask]) -> Callable[[], None]:
+    """Ends every connection to the module's database, as its restart would; new ones are made at once."""
+
+    def cut() -> None:
+        other = make_app()  # its own connection is the one that lives
+        with other.app_context():
+            session = other.extensions["sqlalchemy"].session
+            session.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+            session.remove()
+
+    return cut

@@ -21,7 +21,7 @@ from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message
 from flask_cairnloop.realtime import publish_now
 from tests.support.processes import Process
-from tests.widget.conftest import Chat
+from tests.support.websocket import Chat
 
 Desk = Callable[[Callable[..., Any]], Any]
 Open = Callable[..., Chat]

@@ -69,9 +69,19 @@
     if (document.title !== words) document.title = words;
   }
 
+  /* ---------- the host's form token runs out while a page stays open: the newest one goes with every form ---------- */
+
+  const formToken = () => $("#outage input[name=csrf_token]")?.value;
+
+  document.addEventListener("submit", (event) => {
+    const field = event.target.elements.namedItem("csrf_token");
+    if (field && formToken()) field.value = formToken();
+  }, true);
+
   /* ---------- unsent text, kept for each conversation while this tab lives ---------- */
 
-  const keptKey = (mode, conversation) => `cairnloop:${mode}-${conversation}`;
+  // One origin may have several desks, and each of them a conversation of this number.
+  const keptKey = (mode, conversation) => `cairnloop:${prefix}:${mode}-${conversation}`;
   const keyOf = (field) => keptKey(field.dataset.write, field.closest("[data-conversation]").dataset.conversation);
   const added = (kept, text) => kept.trim() ? `${kept.trimEnd()}\n\n${text}` : text;
 
@@ -270,7 +280,7 @@
     const sequence = $("#seen")?.dataset.sequence;
     if (!id || !sequence || document.hidden || reading === `${id}:${sequence}`) return;
     reading = `${id}:${sequence}`;
-    const token = $("input[name=csrf_token]")?.value;
+    const token = formToken();
     fetch(`${prefix}/conversations/${id}/read`, {
       method: "POST",
       body: new URLSearchParams({ sequence, ...(token && { csrf_token: token }) }),
@@ -390,9 +400,12 @@
     toast("No answer from the server. What you typed is still here; doing it again is safe.", "error");
   });
   document.addEventListener("htmx:response:error", (event) => {
-    const { status, headers } = event.detail.ctx.response;
+    const { request, response: { status, headers } } = event.detail.ctx;
     if (status === 401) stopPolling(); // the answer will not change before somebody signs in
-    if (status >= 500 && !headers.has("HX-Trigger")) toast("Something went wrong on our side. What you typed is still here; doing it again is safe.", "error");
+    if (headers.has("HX-Trigger")) return; // the answer says itself what it means
+    if (status >= 500) toast("Something went wrong on our side. What you typed is still here; doing it again is safe.", "error");
+    // Not an answer of ours: a rule of the app around us, such as a form token that ran out.
+    else if (request.method !== "GET" && status !== 409) toast("Your app refused this. Nothing was done and what you typed is still here; reload the page if it happens again.", "error");
   });
   document.addEventListener("cairnloop:toast", (event) => {
     toast(event.detail.text, event.detail.tone);
@@ -535,6 +548,7 @@
 
   document.addEventListener("visibilitychange", () => {
     markRead();
+    if (!document.hidden) refetch($("#outage"), 0);
     poll();
   });
 

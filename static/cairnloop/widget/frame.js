@@ -24,7 +24,6 @@ const TEXT = {
   today: "Today",
   yesterday: "Yesterday",
 };
-const STORE = "cairnloop.chat";
 const MOST_REFUSALS = 5; // in a row: fresh tokens do not help
 const TYPING_EVERY = 3_000;
 const TYPING_SHOWN = 6_000;
@@ -35,6 +34,7 @@ const clockFace = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: 
 const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const socketUrl = new URL(document.body.dataset.socket, location.href);
 socketUrl.protocol = socketUrl.protocol.replace("http", "ws");
+const STORE = `cairnloop.chat:${socketUrl.pathname}`; // one origin may have several desks
 
 const shown = new Map(); // cursor -> element
 const chat = {
@@ -462,7 +462,7 @@ function proceed() {
 
 /* ---- the page around us ---- */
 
-const link = new Link(socketUrl.href, {
+const link = new Link({ socket: socketUrl.href, messages: document.body.dataset.messages }, {
   state: (word) => setState(word),
   frame: (frame) => heard[frame.type]?.(frame),
   where: () => ({ conversation: chat.conversation, after: chat.conversation === null ? null : chat.cursor }),

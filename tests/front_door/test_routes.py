@@ -1,0 +1,254 @@
+"""Every route and every method, as nobody, as a customer, as an operator without permission and as one with it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from flask import Flask, request
+from flask.testing import FlaskClient
+from sqlalchemy import text
+from werkzeug.routing import Rule
+
+from flask_cairnloop import Actor, Customer, Operator, Permission
+from flask_cairnloop.knowledge.service import publish, save_article
+from tests.conftest import Client
+from tests.console.conftest import Desk
+from tests.support.host import verifier
+from tests.support.processes import Process
+from tests.support.routes import OPEN, SAFE, address, console_rules, pages, rules
+from tests.support.websocket import UPGRADE, handshake
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+# Whatever a form of the console asks for.
+FORM = {"body": "Words", "seen": "99", "sequence": "1", "reason": "other", "theme": "dark", "next": "/support/inbox"}
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "says nothing": {},
+    "says it is elsewhere": {"Sec-Fetch-Site": "cross-site"},
+    "is a neighbour": {"Sec-Fetch-Site": "same-site"},
+    "is another site": {"Origin": "https://elsewhere.example"},
+    "is another site, and says the contrary": {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "same-origin"},
+    "is hidden": {"Origin": "null"},
+    "has another port": {"Origin": "http://localhost:81"},
+    "has another scheme": {"Origin": "https://localhost"},
+    "looks like us": {"Origin": "http://localhost.elsewhere.example"},
+    "is no address": {"Origin": "http://["},
+    "is no address, and says the contrary": {"Origin": "http://[", "Sec-Fetch-Site": "same-origin"},
+}
+DEAD_JOB = """
+    INSERT INTO cairnloop.jobs
+        (queue, name, arguments, state, run_at, attempt, max_attempts, created_at, finished_at)
+    VALUES ('default', 'conversations.tell_resolved', '{"message_id": 0}', 'dead', now(), 8, 8, now(), now())
+    RETURNING id"""
+
+
+@pytest.fixture
+def desk(app: Flask) -> Desk:
+    return Desk(app)
+
+
+@pytest.fixture
+def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
+    """``something(rule)`` is the address of a fresh thing of the kind that this route is about."""
+
+    def make(rule: Rule) -> str:
+        values: dict[str, Any] = {}
+        for argument in rule.arguments:
+            match argument:
+                case "conversation_id":
+                    values[argument] = desk.ask()
+                case "draft_id":
+                    values[argument] = desk.draft(values.setdefault("conversation_id", desk.ask()))
+                case "article_id":
+                    values[argument] = article(app)
+                case "job_id":
+                    values[argument] = dead_job(app)
+                case "filename":
+                    values[argument] = "widget/widget.js"
+                case _:
+                    pytest.fail(f"{rule.rule} is about a {argument}: say here how to make one.")
+        return address(rule, **values)
+
+    return make
+
+
+def article(app: Flask) -> int:
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        someone = Actor.system("test")
+        made = save_article(session, slug=f"a-{uuid.uuid4().hex[:8]}", title="Hours", body="From nine.", actor=someone)
+        publish(session, made.id, actor=someone)
+        session.commit()
+        return int(made.id)
+
+
+def dead_job(app: Flask) -> int:
+    with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
+        return int(connection.execute(text(DEAD_JOB)).scalar_one())
+
+
+def form() -> dict[str, str]:
+    return {**FORM, "client_id": str(uuid.uuid4())}
+
+
+def browser(app: Flask, **environ: str) -> FlaskClient:
+    app.test_client_class = Client
+    client = app.test_client()
+    client.environ_base.update(HTTP_ORIGIN="http://localhost", HTTP_SEC_FETCH_SITE="same-origin", **environ)
+    return client
+
+
+@pytest.fixture
+def customer_client(app: Flask, customer: Customer) -> FlaskClient:
+    """A customer: signed in at the host, where they are no operator, and with a valid token wherever one could look."""
+    with app.app_context():
+        token = verifier.issue(customer)
+    client = browser(app, HTTP_AUTHORIZATION=f"Bearer {token}", HTTP_X_OPERATOR=customer.ref)
+    client.get(f"/host/sign-in/{customer.ref}")
+    client.set_cookie("token", token)
+    return client
+
+
+def answers(app: Flask, client: FlaskClient, of: list[Rule] | None = None) -> dict[str, int]:
+    return {
+        f"{method} {rule.rule}": client.open(address(rule), method=method, data=form()).status_code
+        for rule, method in pages(app, of)
+    }
+
+
+# --- who ---
+
+
+def test_the_walk_sees_every_route(app: Flask) -> None:
+    known = {rule.endpoint.removeprefix("cairnloop.") for rule in rules(app)}
+    assert known > OPEN, "a route that is open to all is gone, or is called something else"
+    assert len(list(pages(app))) >= 25
+    assert sum(rule.websocket for rule in rules(app)) >= 2
+
+
+def test_every_view_of_the_console_names_a_permission(app: Flask) -> None:
+    bare = [
+        rule.rule
+        for rule in console_rules(app)
+        if not rule.websocket and not hasattr(app.view_functions[rule.endpoint], "cairnloop_permission")
+    ]
+    assert bare == []
+
+
+def test_nobody_gets_401_everywhere(app: Flask) -> None:
+    assert {call: status for call, status in answers(app, browser(app)).items() if status != 401} == {}
+
+
+def test_a_customer_gets_401_everywhere(app: Flask, customer_client: FlaskClient) -> None:
+    assert {call: status for call, status in answers(app, customer_client).items() if status != 401} == {}
+
+
+def test_an_operator_without_permission_gets_403_everywhere(app: Flask) -> None:
+    outsider = browser(app, HTTP_X_OPERATOR="outsider")
+    assert {call: status for call, status in answers(app, outsider).items() if status != 403} == {}
+
+
+def test_an_operator_gets_every_page_and_may_do_everything(app: Flask, something: Callable[[Rule], str]) -> None:
+    mina = browser(app, HTTP_X_OPERATOR="mina")
+    failed = {}
+    for rule, method in pages(app):
+        answer = mina.open(something(rule), method=method, data=None if method in SAFE else form())
+        if answer.status_code not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.SEE_OTHER):
+            failed[f"{method} {rule.rule}"] = answer.status
+    assert failed == {}
+
+
+def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
+    make_app: Callable[..., Flask], something: Callable[[Rule], str]
+) -> None:
+    def loader() -> Operator:
+        return Operator("lee", "Lee", permissions=frozenset(request.headers["X-May"].split()))
+
+    app = make_app(OPERATOR_LOADER=loader)
+    wrong = {}
+    for rule, method in pages(app):
+        needed = app.view_functions[rule.endpoint].cairnloop_permission  # type: ignore[attr-defined]
+        for may, right in ((set(Permission) - {needed}, False), ({needed}, True)):
+            client = browser(app, HTTP_X_MAY=" ".join(may))
+            answer = client.open(something(rule), method=method, data=None if method in SAFE else form())
+            if (answer.status_code < 400) != right or (not right and answer.status_code != 403):
+                wrong[f"{method} {rule.rule}, {'only' if right else 'all but'} {needed}"] = answer.status
+    assert wrong == {}
+
+
+def test_files_probes_and_the_chat_are_open_to_all(
+    app: Flask, something: Callable[[Rule], str], customer_client: FlaskClient
+) -> None:
+    open_ones = [rule for rule in rules(app) if rule not in console_rules(app)]
+    for client in (browser(app), customer_client, browser(app, HTTP_X_OPERATOR="outsider")):
+        for rule, method in pages(app, open_ones):
+            assert method in SAFE, rule.rule
+            with client.open(something(rule), method=method) as answer:
+                assert answer.status_code == HTTPStatus.OK, rule.rule
+
+
+def test_no_route_has_a_method_it_does_not_name(app: Flask, something: Callable[[Rule], str]) -> None:
+    mina = browser(app, HTTP_X_OPERATOR="mina")
+    for rule in rules(app):
+        if rule.websocket:
+            continue
+        for method in METHODS - (rule.methods or set()):
+            assert mina.open(something(rule), method=method, data=form()).status_code == 405, f"{method} {rule.rule}"
+        options = browser(app).options(something(rule))
+        assert (options.status_code, options.data) == (HTTPStatus.OK, b""), rule.rule
+
+
+# --- from where ---
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_what_another_site_made_the_browser_send_is_refused(app: Flask, headers: dict[str, str]) -> None:
+    app.test_client_class = Client
+    client = app.test_client()
+    unsafe = [(rule, method) for rule, method in pages(app, rules(app)) if method not in SAFE]
+    assert len(unsafe) >= 10
+    for rule, method in unsafe:
+        answer = client.open(address(rule), method=method, data=form(), headers={"X-Operator": "mina", **headers})
+        assert answer.status_code == 403, f"{method} {rule.rule}"
+
+
+@pytest.mark.parametrize(
+    "headers", [*ELSEWHERE.values(), {"Origin": "https://shop.example"}], ids=[*ELSEWHERE, "may embed the widget"]
+)
+def test_a_handshake_from_elsewhere_is_refused(make_app: Callable[..., Flask], headers: dict[str, str]) -> None:
+    """A page that may embed the widget is no exception: the widget's frame, which opens the socket, is ours."""
+    app = make_app(WIDGET_ORIGINS=["https://shop.example"])
+    sockets = [rule for rule in rules(app) if rule.websocket]
+    for rule in sockets:
+        answer = app.test_client().get(address(rule), headers={**UPGRADE, "X-Operator": "mina", **headers})
+        assert answer.status_code == 403, rule.rule
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://localhost"}, {"Origin": "https://desk.example"}, {"Sec-Fetch-Site": "same-origin"}]
+)
+def test_what_a_page_of_ours_sends_is_let_through(make_app: Callable[..., Flask], headers: dict[str, str]) -> None:
+    client = make_app(TRUSTED_ORIGINS=["https://desk.example"]).test_client()
+    answer = client.post("/support/conversations/999999/resolve", headers={"X-Operator": "mina", **headers})
+    assert answer.status_code == 404  # and no longer 403
+
+
+def test_sockets_open_for_whom_their_pages_do(app: Flask, live_server: Process, customer: Customer) -> None:
+    with app.app_context():
+        token = verifier.issue(customer)
+    callers: dict[str, tuple[dict[str, str], int]] = {
+        "nobody": ({}, 401),
+        "a customer": ({"Authorization": f"Bearer {token}", "X-Operator": customer.ref}, 401),
+        "an operator without permission": ({"X-Operator": "outsider"}, 403),
+        "an operator": ({"X-Operator": "mina"}, 101),
+    }
+    for rule in rules(app):
+        if not rule.websocket:
+            continue
+        for who, (headers, status) in callers.items():
+            wanted = status if rule in console_rules(app) else 101
+            found = handshake(live_server.url, address(rule), {"Origin": live_server.url, **headers})
+            assert found == wanted, f"{rule.rule} as {who}"

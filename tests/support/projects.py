@@ -1,0 +1,45 @@
+"""Project folders of hosts, and the commands that a host's developer types in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.processes import ROOT
+
+COMMAND_SECONDS = 120
+
+
+def run(
+    words: str | list[str], folder: Path, env: dict[str, str] | None = None, *, fails: bool = False, stdin: str = ""
+) -> str:
+    """Run a command in a host's folder as its developer would, and return what it said.
+
+    Args:
+        words: a list; or a line for the shell, as it stands in a guide.
+        env: what the shell has set, beside what this process has.
+    """
+    done = subprocess.run(
+        words if isinstance(words, list) else ["bash", "-euo", "pipefail", "-c", words],
+        cwd=folder,
+        env=environment(env),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+    )
+    said = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, f"{words}\n{said}"
+    return said
+
+
+def environment(env: dict[str, str] | None = None) -> dict[str, str]:
+    """A shell in which this checkout is installed: its package can be imported, its commands are found."""
+    return {
+        **os.environ,
+        **(env or {}),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONPATH": str(ROOT),
+    }

@@ -1,0 +1,37 @@
+"""Every route of the desk, found in the app's URL map, so that a new one is looked at though nobody thinks of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from flask import Flask
+from werkzeug.routing import Rule
+
+# What anybody may ask for: files, probes, and the chat, whose visitors say who they are in their first frame. Every
+# other route is the console's, whoever adds it.
+OPEN = frozenset({"static", "widget_script", "widget_frame", "widget_socket", "health", "ready", "metrics"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def rules(app: Flask) -> list[Rule]:
+    """All of them."""
+    return [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("cairnloop.")]
+
+
+def console_rules(app: Flask) -> list[Rule]:
+    """Those that only an operator may use."""
+    return [rule for rule in rules(app) if rule.endpoint.removeprefix("cairnloop.") not in OPEN]
+
+
+def pages(app: Flask, of: list[Rule] | None = None) -> Iterator[tuple[Rule, str]]:
+    """Every route that is no WebSocket with every method it has, but ``OPTIONS``, which Flask answers."""
+    for rule in console_rules(app) if of is None else of:
+        if not rule.websocket:
+            for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+                yield rule, method
+
+
+def address(rule: Rule, **values: object) -> str:
+    """A route's address; 1 for every id that is not given."""
+    return re.sub(r"<(?:[^<>]*:)?(\w+)>", lambda part: str(values.get(part[1], 1)), rule.rule)
