@@ -109,7 +109,7 @@ def test_a_message_whose_server_is_killed_before_the_commit_is_stored_by_the_res
     chat.settle()
     after = at_the_desk(read)
     assert after.words == (*before.words, "Is anybody there?") == tuple(chat.transcript.values())
-    assert after.drafts == before.drafts + 1
+    assert after.audited == before.audited + 1
 
 
 def test_a_message_whose_server_is_killed_after_the_commit_is_accepted_again_and_stored_once(
