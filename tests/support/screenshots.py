@@ -62,6 +62,7 @@ def pictures() -> list[Picture]:
         Picture("conversation-light", thread, size=WIDE),
         Picture("conversation-dark", thread, dark=True, size=WIDE),
         Picture("conversation-phone", thread, size=PHONE),
+        Picture("settings", "/support/settings"),
         Picture("article-dark", f"/support/knowledge/{article}", dark=True),
     ]
 
