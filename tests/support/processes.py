@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,6 +82,16 @@ def web_server(
 
 
 @contextmanager
+def development_server(env: dict[str, str], command: Sequence[str], folder: Path) -> Iterator[Process]:
+    """``flask run``, as its developer starts it in a folder."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with _running([sys.executable, "-m", *command, "--port", str(port)], env, url, folder) as process:
+        wait_until(lambda: _answers(url), process)
+        yield process
+
+
+@contextmanager
 def worker(
     env: dict[str, str], *arguments: str, app: str = "tests.support.host:create_app", folder: Path = ROOT
 ) -> Iterator[Process]:
@@ -104,6 +114,16 @@ def wait_until(ready: Callable[[], T | None], process: Process | None = None, se
                 f"{'It ended' if ended else 'Nothing'} within {seconds} s.\n{process.output if process else ''}"
             )
         time.sleep(0.05)
+    return found
+
+
+def children(pid: int) -> set[int]:
+    """The living child processes of a process."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.add(int(folder.name))
     return found
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer
-from tests.support.host import verifier
 from tests.support.processes import Process
 from tests.support.websocket import Chat
 
@@ -32,17 +29,6 @@ def open_chat(live_server: Process) -> Iterator[Callable[..., Chat]]:
 
 
 @pytest.fixture
-def issue(app: Flask) -> Callable[[Customer], str]:
-    """A token for a customer, as the host's page would carry it."""
-
-    def token(customer: Customer) -> str:
-        with app.app_context():
-            return verifier.issue(customer)
-
-    return token
-
-
-@pytest.fixture
 def token(issue: Callable[[Customer], str], customer: Customer) -> str:
     return issue(customer)
 
@@ -53,21 +39,6 @@ def chat(open_chat: Callable[..., Chat], token: str) -> Chat:
     chat = open_chat()
     assert chat.join(token)["conversation"] is None
     return chat
-
-
-@pytest.fixture
-def at_the_desk(app: Flask) -> Callable[[Callable[[Session], Any]], Any]:
-    """``at_the_desk(lambda session: ...)`` runs something in a transaction of its own, and commits."""
-
-    def run(work: Callable[[Session], Any]) -> Any:
-        with app.app_context():
-            session: Session = app.extensions["sqlalchemy"].session()
-            session.expire_on_commit = False  # what is handed back is read after the end of its session
-            result = work(session)
-            session.commit()
-            return result
-
-    return run
 
 
 @pytest.fixture
