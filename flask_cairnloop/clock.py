@@ -23,6 +23,11 @@ def database_now() -> ColumnElement[datetime]:
     return literal(_frozen) if _frozen else func.clock_timestamp()
 
 
+def frozen() -> datetime | None:
+    """The moment at which the clock is held, if it is."""
+    return _frozen
+
+
 def freeze(moment: datetime | None) -> None:
     """Hold the clock of this process at ``moment``; ``None`` lets it run again. For tests."""
     global _frozen

@@ -10,6 +10,7 @@
 | `redis` | function | a client of the module's Redis database |
 | `late_redis` | function | an address of it that works only when the test says so |
 | `operator`, `customer` | function | Mina; a customer nobody has seen before |
+| `issue`, `at_the_desk` | function | tokens for customers; transactions of the test's own |
 | `live_server`, `worker` | module | gunicorn and `flask cairnloop worker` as processes of their own |
 | `serve` | function | an app of this process behind a real port, for tests that change what it waits for |
 | `browser`, `new_page`, `page` | session, function | Chromium; contexts with a clean console are checked at the end |
@@ -36,7 +37,7 @@ from werkzeug.test import TestResponse
 from example_app.servers import Servers
 from flask_cairnloop import Customer, Operator
 from tests.support import chromium, databases, processes
-from tests.support.host import OPERATORS, make_host
+from tests.support.host import OPERATORS, make_host, verifier
 
 PATIENCE = 20_000  # milliseconds: a worker that has just started loads its model before the first draft
 
@@ -222,6 +223,32 @@ def customer() -> Customer:
     return Customer(ref, "Cleo Marsh", f"{ref}@customer.example", "Marsh Bakery")
 
 
+@pytest.fixture
+def issue(app: Flask) -> Callable[[Customer], str]:
+    """A token for a customer, as the host's page would carry it."""
+
+    def token(customer: Customer) -> str:
+        with app.app_context():
+            return verifier.issue(customer)
+
+    return token
+
+
+@pytest.fixture
+def at_the_desk(app: Flask) -> Callable[[Callable[[Session], Any]], Any]:
+    """``at_the_desk(lambda session: ...)`` runs something in a transaction of its own, and commits."""
+
+    def run(work: Callable[[Session], Any]) -> Any:
+        with app.app_context():
+            session: Session = app.extensions["sqlalchemy"].session()
+            session.expire_on_commit = False  # what is handed back is read after the end of its session
+            result = work(session)
+            session.commit()
+            return result
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def live_server(database_url: str, redis_url: str, config: dict[str, Any]) -> Iterator[processes.Process]:
     with processes.web_server(processes.environment(database_url, redis_url, **config)) as process:
@@ -272,7 +299,7 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def complains(said: ConsoleMessage) -> bool:
         # Chromium logs every refused request; these are answers that our pages expect and show.
-        expected = any(f"status of {status}" in said.text for status in (401, 409))
+        expected = any(f"status of {status}" in said.text for status in (401, 409, 503))
         return said.type == "error" and not expected
 
     def open_page(**options: Any) -> Page:

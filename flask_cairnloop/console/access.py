@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.console.rendering import console_path, is_fragment, own_page, problem
+from flask_cairnloop.console.rendering import console_path, database_problem, is_fragment, own_page, problem
 from flask_cairnloop.context import current
+from flask_cairnloop.database.failures import AWAY
 from flask_cairnloop.errors import Conflict, Forbidden, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Operator, Permission, Subject
 
@@ -37,7 +38,8 @@ def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]],
         offers: further permissions that decide what the page offers; templates ask :func:`may`.
 
     No ``OPERATOR_LOADER``: 503 naming the key. Nobody signed in: the host's ``LOGIN_URL``, or 401. Not permitted: 403.
-    Errors that services raise on purpose become calm pages here, so that no view needs to repeat it.
+    Errors that services raise on purpose, and a database that is away or full, become calm pages here, so that no view
+    needs to repeat it.
     """
 
     def decorate(view: View[P]) -> View[P]:
@@ -56,6 +58,8 @@ def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]],
                 return problem(422, detail=error.message)
             except Conflict as error:
                 return problem(409, detail=str(error))
+            except AWAY as error:
+                return database_problem(error)
 
         guarded.cairnloop_permission = permission  # type: ignore[attr-defined]
         return guarded

@@ -20,6 +20,7 @@ from flask_cairnloop.console.presenters import Times
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries
 from flask_cairnloop.conversations.queries import View
+from flask_cairnloop.database.failures import broke_off, kind
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.jobs.queries import worker_states
 from flask_cairnloop.resources import folder
@@ -41,6 +42,12 @@ PROBLEMS: dict[int, tuple[str, str]] = {
     422: ("That could not be used", "Nothing was changed."),
     503: ("The console is not ready", "Nobody can be let in until the app says who is signed in."),
 }
+NOT_READ = ("The database does not answer", "Nothing is lost. Try again in a moment.")
+NOT_DONE = ("Nothing was done", "The database could not take it just now. Try again in a moment.")
+NOT_KNOWN = (
+    "It is not known whether this was done",
+    "The database broke off in the middle of it. Do it again in a moment: nothing is sent twice.",
+)
 
 
 def is_fragment() -> bool:
@@ -76,12 +83,26 @@ def toast(answer: Response, text: str, events: dict[str, Any] | None = None, *, 
 
 def problem(status: int, *, detail: str = "") -> Response:
     """An error page, or for a fragment a toast that leaves the page as it is."""
-    title, advice = PROBLEMS[status]
+    return _problem(status, *PROBLEMS[status], detail)
+
+
+def database_problem(error: SQLAlchemyError) -> Response:
+    """The same where the database is away, or cannot take what was asked. It is not asked again for this answer."""
+    cairnloop = current()
+    cairnloop.session().rollback()
+    cairnloop.app.logger.error(
+        "the database could not answer %s %s (%s)", request.method, request.endpoint, kind(error)
+    )
+    words = NOT_READ if request.method in ("GET", "HEAD") else NOT_KNOWN if broke_off(error) else NOT_DONE
+    return _problem(503, *words, counts={}, outage=list)
+
+
+def _problem(status: int, title: str, advice: str, detail: str = "", **context: Any) -> Response:
     if is_fragment():
         answer = make_response("", status)
         answer.headers["HX-Reswap"] = "none"
         return toast(answer, f"{title}. {detail or advice}", tone="error")
-    return page("error.html", status, title=title, advice=advice, detail=detail)
+    return page("error.html", status, title=title, advice=advice, detail=detail, **context)
 
 
 def times() -> Times:

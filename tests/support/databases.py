@@ -24,6 +24,7 @@ from tests.support.host import create_tables, make_host
 
 RUN_DIR = "CAIRNLOOP_TEST_RUN_DIR"
 PREFIX = "cairnloop-test-"
+OWN = "own-"
 # Nothing of a test cluster has to survive a crash.
 FAST = {
     "fsync": "off",
@@ -46,14 +47,13 @@ def end_run() -> None:
     """Stop this run's servers, drop its databases where the server is someone else's, remove its directory."""
     run_dir = Path(os.environ.pop(RUN_DIR))
     if url := os.environ.get("CAIRNLOOP_TEST_DATABASE_URL"):
-        with _admin(url) as connection:
+        with admin(url) as connection:
             names = connection.execute(
                 "SELECT datname FROM pg_database WHERE datname LIKE %s", (f"{_run_name(run_dir)}%",)
             ).fetchall()
             for (name,) in names:
                 _drop(connection, name)
-    servers.reset(run_dir)
-    shutil.rmtree(run_dir, ignore_errors=True)
+    _reset(run_dir)
 
 
 def sweep() -> None:
@@ -61,8 +61,23 @@ def sweep() -> None:
     for run_dir in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError, servers.ServerError):
             if run_dir.stat().st_uid == os.getuid() and _abandoned(run_dir):
-                servers.reset(run_dir)
-                shutil.rmtree(run_dir, ignore_errors=True)
+                _reset(run_dir)
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A data directory for servers that a test stops and starts as it likes."""
+    folder = Path(tempfile.mkdtemp(prefix=OWN, dir=os.environ[RUN_DIR]))
+    try:
+        yield folder
+    finally:
+        servers.reset(folder)
+
+
+def _reset(run_dir: Path) -> None:
+    for folder in (*run_dir.glob(f"{OWN}*"), run_dir):
+        servers.reset(folder)
+    shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def _abandoned(run_dir: Path) -> bool:
@@ -100,7 +115,7 @@ def template(url: str) -> str:
     """The name of this run's template database, migrated by the first process that asks."""
     run_dir = Path(os.environ[RUN_DIR])
     name = f"{_run_name(run_dir)}_template"
-    with _locked(run_dir / "template.lock"), _admin(url) as connection:
+    with _locked(run_dir / "template.lock"), admin(url) as connection:
         known = connection.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", (name,)).fetchone()
         if known == (False,):
             return name
@@ -123,7 +138,7 @@ def database(url: str, suffix: str, *, of_template: bool = True) -> Iterator[str
     """
     name = f"{_run_name(Path(os.environ[RUN_DIR]))}_{suffix}"[:63]
     source = template(url) if of_template else "template1"
-    with _admin(url) as connection:
+    with admin(url) as connection:
         _drop(connection, name)
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY {}").format(
@@ -133,7 +148,7 @@ def database(url: str, suffix: str, *, of_template: bool = True) -> Iterator[str
     try:
         yield database_url(url, name)
     finally:
-        with _admin(url) as connection:
+        with admin(url) as connection:
             _drop(connection, name)
 
 
@@ -146,7 +161,7 @@ def database_url(url: str, name: str) -> str:
 def blocked(url: str) -> bool:
     """Whether somebody in this database waits for what another transaction holds."""
     waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with _admin(url) as connection:
+    with admin(url) as connection:
         return connection.execute(waits).fetchone() != (0,)
 
 
@@ -159,7 +174,8 @@ def _drop(connection: psycopg.Connection, name: str) -> None:
 
 
 @contextmanager
-def _admin(url: str) -> Iterator[psycopg.Connection]:
+def admin(url: str) -> Iterator[psycopg.Connection]:
+    """A connection outside of any transaction, as who may create databases."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(plain, autocommit=True) as connection:
         yield connection

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +74,7 @@ def web_server(
 ) -> Iterator[Process]:
     """gunicorn, as the README runs it. ``folder`` is where the app lies."""
     port = free_port()
-    where = ("--bind", f"127.0.0.1:{port}", "--graceful-timeout", "10", "--no-control-socket")
+    where = ("--bind", f"127.0.0.1:{port}", "--graceful-timeout", "60", "--no-control-socket")
     url = f"http://127.0.0.1:{port}"
     with _running([sys.executable, "-m", "gunicorn", *options, *where, app], env, url, folder) as process:
         wait_until(lambda: _answers(url), process)
@@ -114,6 +114,16 @@ def wait_until(ready: Callable[[], T | None], process: Process | None = None, se
                 f"{'It ended' if ended else 'Nothing'} within {seconds} s.\n{process.output if process else ''}"
             )
         time.sleep(0.05)
+    return found
+
+
+def children(pid: int) -> set[int]:
+    """The living child processes of a process."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.add(int(folder.name))
     return found
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 
 from flask_cairnloop import Customer
-from tests.support.host import verifier
 from tests.support.processes import Process
 from tests.support.websocket import Chat
 
@@ -31,17 +29,6 @@ def open_chat(live_server: Process) -> Iterator[Callable[..., Chat]]:
 
 
 @pytest.fixture
-def issue(app: Flask) -> Callable[[Customer], str]:
-    """A token for a customer, as the host's page would carry it."""
-
-    def token(customer: Customer) -> str:
-        with app.app_context():
-            return verifier.issue(customer)
-
-    return token
-
-
-@pytest.fixture
 def token(issue: Callable[[Customer], str], customer: Customer) -> str:
     return issue(customer)
 
@@ -55,15 +42,19 @@ def chat(open_chat: Callable[..., Chat], token: str) -> Chat:
 
 
 @pytest.fixture
-def at_the_desk(app: Flask) -> Callable[[Callable[[Session], Any]], Any]:
-    """``at_the_desk(lambda session: ...)`` runs something in a transaction of its own, and commits."""
+def cut_the_database(make_app: Callable[..., Flask]) -> Callable[[], None]:
+    """Ends every connection to the module's database, as its restart would; new ones are made at once."""
 
-    def run(work: Callable[[Session], Any]) -> Any:
-        with app.app_context():
-            session: Session = app.extensions["sqlalchemy"].session()
-            session.expire_on_commit = False  # what is handed back is read after the end of its session
-            result = work(session)
-            session.commit()
-            return result
+    def cut() -> None:
+        other = make_app()  # its own connection is the one that lives
+        with other.app_context():
+            session = other.extensions["sqlalchemy"].session
+            session.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+            session.remove()
 
-    return run
+    return cut

@@ -21,7 +21,8 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
 from flask_cairnloop.realtime import publish_now
-from tests.support.processes import Process
+from tests.support import sockets
+from tests.support.processes import Process, wait_until
 
 pytestmark = pytest.mark.browser
 POLICY = "default-src 'none'; script-src 'self'; frame-src 'self'; connect-src 'self'; img-src data:"
@@ -299,6 +300,127 @@ def test_words_for_a_conversation_that_is_gone_go_into_a_new_one(site: Site, tok
     expect(site.chat.locator(".unsent")).to_have_count(0)
     expect(site.chat.locator(".mine .said")).to_have_text("Are you still there?")
     assert site.conversation() != gone
+
+
+def test_where_no_socket_comes_through_the_chat_goes_by_asking(site: Site, token: str) -> None:
+    opened: list[str] = []
+    site.page.on("websocket", lambda socket: opened.append(socket.url))
+    sockets.block(site.page)
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.say("Where is my invoice?")
+    expect(site.chat.get_by_text("Sent. Waiting for a person.")).to_be_visible()
+    site.reply("Under Billing.")
+    said = site.chat.locator(".message .said")
+    expect(said).to_have_text(["Where is my invoice?", "Under Billing."])
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_hidden()
+    site.say("\x1c")
+    expect(site.chat.get_by_role("alert")).to_contain_text("Not sent.")
+    site.body.fill("")
+    site.page.context.set_offline(True)
+    site.state("Offline")
+    site.say("In the tunnel")
+    expect(site.chat.get_by_text("Not sent yet, no connection")).to_be_visible()
+    site.page.context.set_offline(False)
+    site.state("Connected")
+    expect(site.chat.locator(".unsent")).to_have_count(0)
+    expect(said).to_have_text(["Where is my invoice?", "Under Billing.", "In the tunnel"])
+    assert opened == []
+    wait_until(lambda: site.desk(lambda session: session.get(Conversation, site.conversation()).customer_seen) == 2)
+
+
+def test_the_state_is_connected_only_while_there_are_answers(site: Site, token: str) -> None:
+    answered = True
+
+    def answer(route: Route) -> None:
+        if answered:
+            route.continue_()
+
+    site.page.route("**/widget/messages", answer)
+    site.page.clock.install()
+    sockets.block(site.page)
+    site.visit(token=token, open="")
+    site.state("Connected")
+    answered = False
+    site.say("Can you hear me?")
+    site.page.clock.fast_forward(26_000)
+    site.page.clock.fast_forward(9_000)
+    site.state("Reconnecting")
+    expect(site.chat.get_by_text("Not sent yet, no connection")).to_be_visible()
+    answered = True
+    site.page.clock.fast_forward(9_000)
+    site.state("Connected")
+    expect(site.chat.locator(".unsent")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("hidden", "wait"), [(False, 3_000), (True, 10_000)])
+def test_a_hidden_page_asks_less_often(site: Site, token: str, hidden: bool, wait: int) -> None:
+    site.page.add_init_script(
+        f"""{{
+            Object.defineProperty(Document.prototype, "hidden", {{ value: {json.dumps(hidden)} }});
+            window.askedAt = [];
+            const ask = fetch;
+            window.fetch = (...what) => (askedAt.push(Date.now()), ask(...what));
+        }}"""
+    )
+    site.page.clock.install()
+    sockets.block(site.page)
+    site.visit(token=token, open="")
+    site.state("Connected")
+    frame = site.page.frame(url="**/support/widget")
+    assert frame is not None
+    while len(asked := frame.evaluate("askedAt")) < 4:
+        site.page.clock.run_for(200)  # while an answer is under way as well
+    waits = [later - before for before, later in pairwise(asked)]
+    assert min(waits) >= wait, waits
+    assert hidden or min(waits) < 10_000, waits
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_socket_that_comes_back_takes_over_and_nothing_is_lost_or_doubled(
+    site: Site, token: str, stored: bool
+) -> None:
+    """Also not what is under way then, whether or not it had arrived."""
+    posts: list[str] = []
+    site.page.clock.install()
+    sockets.block(site.page)
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.say("First")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        posts.append(route.request.post_data or "")
+        if '"Under way"' not in posts[-1]:
+            route.continue_()
+            return
+        if stored:
+            route.fetch()
+        held.append(route)
+
+    site.page.route("**/widget/messages", hold)
+    site.say("Under way")
+    wait_until(lambda: site.page.title() and held)
+    sockets.unblock(site.page)
+    with site.page.expect_websocket():
+        site.page.clock.fast_forward(61_000)
+    expect(site.chat.locator(".unsent")).to_have_count(0)
+    site.reply("Hello to you")
+    expect(site.chat.locator(".message .said")).to_have_text(["First", "Under way", "Hello to you"])
+    site.state("Connected")
+    posts.clear()
+    site.page.clock.fast_forward(20_000)
+    site.say("By the socket")
+    expect(site.chat.locator(".unsent")).to_have_count(0)
+    assert posts == []
+    written = select(Message.body).where(Message.conversation_id == site.conversation()).order_by(Message.sequence)
+    assert site.desk(lambda session: session.scalars(written).all()) == [
+        "First",
+        "Under way",
+        "Hello to you",
+        "By the socket",
+    ]
 
 
 def test_a_page_on_plain_http_can_send(site: Site, token: str) -> None:

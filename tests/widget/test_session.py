@@ -1,4 +1,4 @@
-"""The session without a socket: what a poll by POST will use as well."""
+"""The session without a carrier: what WebSocket and POST have in common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator
@@ -218,18 +218,10 @@ def test_a_conversation_that_is_gone_is_said_and_the_next_words_begin_another(
 
 @pytest.mark.parametrize("what", ["message", "refetch"])
 def test_a_lost_database_ends_the_line_for_now(
-    line: WidgetSession, make_app: Callable[..., Flask], what: str, caplog: pytest.LogCaptureFixture
+    line: WidgetSession, cut_the_database: Callable[[], None], what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     say(line, "Hello")
-    other = make_app()
-    with other.app_context():  # from there, so that it is none of the line's own connections that does it
-        other.extensions["sqlalchemy"].session.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
-        other.extensions["sqlalchemy"].session.remove()
+    cut_the_database()
     frames = (
         list(line.hear(Refetch()))
         if what == "refetch"

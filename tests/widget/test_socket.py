@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
-import threading
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import closing
@@ -22,10 +18,10 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.channels.widget import socket
 from flask_cairnloop.channels.widget.protocol import PAGE
 from flask_cairnloop.conversations import service
-from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.conversations.models import Conversation, Message
 from flask_cairnloop.realtime import publish_now
 from tests.support.processes import Process
-from tests.support.websocket import Chat, Frame
+from tests.support.websocket import Chat
 
 Desk = Callable[[Callable[..., Any]], Any]
 Open = Callable[..., Chat]
@@ -414,107 +410,3 @@ def test_what_no_event_told_of_is_there_within_the_minute(
         session.commit()
         session.remove()
     assert chat.expect("message")["body"] == "Hello to you"
-
-
-class Patient:
-    """A client as it should be: knows its cursor, comes back after a cut, sends again what was not accepted."""
-
-    def __init__(self, open_chat: Open, token: str) -> None:
-        self.open_chat, self.token = open_chat, token
-        self.conversation: int | None = None
-        self.cursor = 0
-        self.transcript: dict[int, str] = {}
-        self.doubles = 0
-        self.unsent: dict[str, str] = {}
-        self.chat: Chat | None = None
-
-    def take(self, frame: Frame) -> None:
-        if frame["type"] == "joined":
-            self.conversation = frame["conversation"]
-            for message in frame["messages"]:
-                self.take({"type": "message", **message})
-        elif frame["type"] == "message":
-            self.doubles += frame["cursor"] in self.transcript and frame.get("client_id") is None
-            self.transcript[frame["cursor"]] = frame["body"]
-            self.unsent.pop(frame.get("client_id", ""), None)
-            self.cursor = max(self.cursor, frame["cursor"])
-        elif frame["type"] == "accepted":
-            self.conversation = frame["conversation"]
-            body = self.unsent.pop(frame["client_id"], None)
-            if body is not None:
-                self.transcript[frame["cursor"]] = body
-            self.cursor = max(self.cursor, frame["cursor"])
-
-    def come_back(self) -> None:
-        self.chat = self.open_chat()
-        after = self.cursor if self.conversation else None
-        self.chat.send("join", token=self.token, conversation=self.conversation, after=after)
-        for client_id, body in self.unsent.items():
-            self.chat.send("message", client_id=client_id, body=body)
-
-    def say(self, body: str) -> None:
-        client_id = str(uuid.uuid4())
-        self.unsent[client_id] = body
-        assert self.chat is not None
-        self.chat.send("message", client_id=client_id, body=body)
-
-    def read(self, frames: int) -> None:
-        assert self.chat is not None
-        for _ in range(frames):
-            text = self.chat.client.receive(timeout=0.02)
-            if text is not None:
-                self.take(json.loads(text))
-
-    def cut(self) -> None:
-        """As a tunnel does it: no goodbye, what is under way is lost."""
-        assert self.chat is not None
-        self.chat.client.connected = False
-        self.chat.client.sock.shutdown(2)
-        self.chat.close()
-
-
-def test_a_hundred_cuts_under_traffic_leave_no_gap_and_no_double(
-    open_chat: Open, token: str, operator: Operator, at_the_desk: Desk
-) -> None:
-    dice = random.Random(7)  # noqa: S311
-    me = Patient(open_chat, token)
-    me.come_back()
-    me.say("Line 0")
-    while me.conversation is None:
-        me.read(1)
-    conversation = me.conversation
-    stop = threading.Event()
-
-    def desk() -> None:
-        actor = Actor.operator(operator)
-        number = 0
-        while not stop.wait(0.03):
-            number += 1
-            work = service.add_note if number % 3 == 0 else service.reply
-            words = {"actor": actor, "body": f"Desk {number}"}
-            at_the_desk(lambda session, work=work, words=words: work(session, conversation, **words))
-
-    talking = threading.Thread(target=desk)
-    talking.start()
-    try:
-        for cut in range(100):
-            me.say(f"Line {cut + 1}")
-            me.read(dice.randrange(6))
-            me.cut()
-            me.come_back()
-    finally:
-        stop.set()
-        talking.join()
-    deadline = time.monotonic() + 20
-    while me.unsent and time.monotonic() < deadline:
-        me.read(5)
-    for frame in me.chat.quiet():  # type: ignore[union-attr]
-        me.take(frame)
-    visible = select(Message).where(Message.conversation_id == conversation, Message.kind != MessageKind.NOTE)
-    rows = at_the_desk(lambda session: session.scalars(visible.order_by(Message.sequence)).all())
-    assert me.unsent == {}
-    assert sorted(me.transcript.items()) == [(row.sequence, row.body) for row in rows]
-    assert sorted(row.body for row in rows if row.kind is MessageKind.CUSTOMER) == sorted(
-        f"Line {number}" for number in range(101)
-    )
-    assert me.doubles == 0

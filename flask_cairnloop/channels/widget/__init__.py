@@ -1,4 +1,4 @@
-"""The chat on the host's own pages: a script, a frame, a WebSocket."""
+"""The chat on the host's own pages: a script, a frame, a WebSocket, and POST where there is none."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def register(blueprint: Blueprint, sock: Sockets) -> None:
-    """Add the widget's pages and its WebSocket to the blueprint."""
-    from flask_cairnloop.channels.widget import socket, views
+    """Add the widget's pages and its two lines to the blueprint."""
+    from flask_cairnloop.channels.widget import messages, socket, views
 
     views.register(blueprint)
+    messages.register(blueprint)
     socket.register(sock)

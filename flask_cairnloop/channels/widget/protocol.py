@@ -19,13 +19,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
 from flask_cairnloop.realtime.events import DISCONNECT, Event, Refetch, conversation_topic, customer_topic
@@ -39,8 +38,6 @@ log = logging.getLogger(__name__)
 
 PAGE = 100
 FAILED = "Something went wrong on our side. Please try again."
-# The database cannot be asked now; anything else that it raises is about what was asked.
-AWAY = (OperationalError, InterfaceError, PoolTimeout)
 TYPING_SECONDS = 2.0
 MAX_ID = 2**63 - 1
 
@@ -454,7 +451,7 @@ class WidgetSession:
         except NotFound:
             yield from self._gone()
         except AWAY as failure:
-            log.warning("A chat has to come back later: the database cannot be asked (%s)", type(failure).__name__)
+            log.warning("A chat has to come back later: the database cannot be asked (%s)", kind(failure))
             self._break_off()
 
     def _gone(self, client_id: uuid.UUID | None = None) -> Iterator[Frame]:

@@ -402,9 +402,10 @@
   document.addEventListener("htmx:response:error", (event) => {
     const { request, response: { status, headers } } = event.detail.ctx;
     if (status === 401) stopPolling(); // the answer will not change before somebody signs in
+    if (headers.has("HX-Trigger")) return; // the answer says itself what it means
     if (status >= 500) toast("Something went wrong on our side. What you typed is still here; doing it again is safe.", "error");
-    // Not an answer of ours, which say what they mean: a rule of the app around us, such as a form token that ran out.
-    else if (request.method !== "GET" && status !== 409 && !headers.has("HX-Trigger")) toast("Your app refused this. Nothing was done and what you typed is still here; reload the page if it happens again.", "error");
+    // Not an answer of ours: a rule of the app around us, such as a form token that ran out.
+    else if (request.method !== "GET" && status !== 409) toast("Your app refused this. Nothing was done and what you typed is still here; reload the page if it happens again.", "error");
   });
   document.addEventListener("cairnloop:toast", (event) => {
     toast(event.detail.text, event.detail.tone);

@@ -462,7 +462,7 @@ function proceed() {
 
 /* ---- the page around us ---- */
 
-const link = new Link(socketUrl.href, {
+const link = new Link({ socket: socketUrl.href, messages: document.body.dataset.messages }, {
   state: (word) => setState(word),
   frame: (frame) => heard[frame.type]?.(frame),
   where: () => ({ conversation: chat.conversation, after: chat.conversation === null ? null : chat.cursor }),
