@@ -19,7 +19,7 @@ from tests.conftest import Client
 from tests.console.conftest import Desk
 from tests.support.host import verifier
 from tests.support.processes import Process
-from tests.support.routes import CHAT, OPEN, SAFE, address, console_rules, pages, rules
+from tests.support.routes import CUSTOMERS, OPEN, SAFE, address, console_rules, open_rules, pages, rules
 from tests.support.websocket import UPGRADE, handshake
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -124,7 +124,7 @@ def answers(app: Flask, client: FlaskClient, of: list[Rule] | None = None) -> di
 
 def test_the_walk_sees_every_route(app: Flask) -> None:
     known = {rule.endpoint.removeprefix("cairnloop.") for rule in rules(app)}
-    assert known > OPEN, "a route that is open to all is gone, or is called something else"
+    assert known > OPEN | CUSTOMERS, "a route that is open to all, or to customers, is gone or called something else"
     assert len(list(pages(app))) >= 25
     assert sum(rule.websocket for rule in rules(app)) >= 2
 
@@ -182,14 +182,22 @@ def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
 def test_files_probes_and_the_chat_are_open_to_all(
     app: Flask, something: Callable[[Rule], str], customer_client: FlaskClient
 ) -> None:
-    open_ones = [rule for rule in rules(app) if rule not in console_rules(app)]
     for client in (browser(app), customer_client, browser(app, HTTP_X_OPERATOR="outsider")):
-        for rule, method in pages(app, open_ones):
-            chat = rule.endpoint.removeprefix("cairnloop.") in CHAT
-            assert method in SAFE or chat, rule.rule
-            with client.open(something(rule), method=method, data=form() if chat else None) as answer:
-                # The chat asks for a frame that says who this is, and not for a sign-in.
-                assert answer.status_code == (HTTPStatus.BAD_REQUEST if chat else HTTPStatus.OK), rule.rule
+        for rule, method in pages(app, open_rules(app)):
+            assert method in SAFE, rule.rule
+            with client.open(something(rule), method=method) as answer:
+                assert answer.status_code == HTTPStatus.OK, rule.rule
+
+
+def test_the_chat_by_post_takes_a_customers_token_and_nothing_else(app: Flask, customer: Customer) -> None:
+    """However somebody is signed in: who a chat belongs to is said by the token in it."""
+    with app.app_context():
+        valid = verifier.issue(customer)
+    (rule,) = (rule for rule in rules(app) if rule.endpoint.removeprefix("cairnloop.") in CUSTOMERS)
+    for client in (browser(app), browser(app, HTTP_X_OPERATOR="mina")):
+        for token, status in ((valid, 200), (f"{valid}x", 401), ("", 401)):
+            answer = client.post(address(rule), json=[{"type": "join", "token": token}])
+            assert answer.status_code == status, answer.text
 
 
 def test_no_route_has_a_method_it_does_not_name(app: Flask, something: Callable[[Rule], str]) -> None:

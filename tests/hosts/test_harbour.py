@@ -232,6 +232,16 @@ def test_the_header_that_htmx_sends_is_enough(ada: Visitor, bo: Visitor) -> None
     assert "At pier two" in answer.text
 
 
+def test_the_chat_by_post_needs_no_form_token_but_its_own_and_the_public_origin(bo: Visitor) -> None:
+    frames = json.dumps([{"type": "join", "token": token_of(bo)}])
+    headers = {"Content-Type": "application/json", "Referer": f"{PUBLIC}{DESK}/widget"}
+    answer = bo.request("POST", f"{DESK}/widget/messages", {**headers, "Origin": PUBLIC}, body=frames)
+    assert answer.status == HTTPStatus.OK
+    assert [frame["type"] for frame in json.loads(answer.text)] == ["joined"]
+    elsewhere = {**headers, "Origin": "https://elsewhere.example"}
+    assert bo.request("POST", f"{DESK}/widget/messages", elsewhere, body=frames).status == HTTPStatus.FORBIDDEN
+
+
 # --- sockets --------------------------------------------------------------------------------------------------------
 
 

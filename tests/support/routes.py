@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from flask import Flask
 from werkzeug.routing import Rule
 
-# What anybody may ask for: files, probes, and the chat, whose visitors say who they are in their first frame. Every
-# other route is the console's, whoever adds it.
-CHAT = frozenset({"widget_socket", "widget_messages"})
-OPEN = CHAT | {"static", "widget_script", "widget_frame", "health", "ready", "metrics"}
+# What anybody may ask for: files, probes, and the chat's socket, whose visitors say who they are in their first frame.
+OPEN = frozenset({"static", "widget_script", "widget_frame", "widget_socket", "health", "ready", "metrics"})
+# What needs a customer's token. Every other route is the console's, whoever adds it.
+CUSTOMERS = frozenset({"widget_messages"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -22,7 +22,12 @@ def rules(app: Flask) -> list[Rule]:
 
 def console_rules(app: Flask) -> list[Rule]:
     """Those that only an operator may use."""
-    return [rule for rule in rules(app) if rule.endpoint.removeprefix("cairnloop.") not in OPEN]
+    return [rule for rule in rules(app) if rule.endpoint.removeprefix("cairnloop.") not in OPEN | CUSTOMERS]
+
+
+def open_rules(app: Flask) -> list[Rule]:
+    """Those that anybody may use."""
+    return [rule for rule in rules(app) if rule.endpoint.removeprefix("cairnloop.") in OPEN]
 
 
 def pages(app: Flask, of: list[Rule] | None = None) -> Iterator[tuple[Rule, str]]:
