@@ -30,10 +30,14 @@ def is_ready(session: Session) -> bool:
 
 
 def prepare(session: Session) -> bool:
-    """Make the table for vectors where pgvector has come since the install; changes nothing where it is there already.
+    """Make the table for vectors where pgvector has come since the install.
+
+    Where it is there already nothing is tried: an app's role often may not create tables.
 
     Returns:
         Whether vectors can be kept now.
     """
+    if is_ready(session):
+        return True
     session.connection().exec_driver_sql(VECTORS.replace("{schema}", quoted_schema(session)))
     return is_ready(session)

@@ -125,7 +125,7 @@ class Visitor:
         return self.request("POST", path, sent, form)
 
     def request(
-        self, method: str, path: str, headers: dict[str, str] | None = None, form: dict[str, str] | None = None
+        self, method: str, path: str, headers: dict[str, str] | None = None, form: dict[str, str] | str | None = None
     ) -> Page:
         assert path.startswith(MOUNT), f"{path} is somebody else's: the proxy would not bring it here."
         sent = {**self._forwarded(), **(headers or {})}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import uuid
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -56,6 +58,20 @@ def asked(bo: Visitor, words: str = CARGO) -> tuple[Chat, int]:
     chat = bo.chat()
     chat.join(token_of(bo))
     return chat, int(chat.say(words)["conversation"])
+
+
+def test_without_a_socket_the_chat_goes_past_the_hosts_own_protection(bo: Visitor) -> None:
+    frames = [
+        {"type": "join", "token": token_of(bo)},
+        {"type": "message", "client_id": str(uuid.uuid4()), "body": CARGO},
+    ]
+    headers = {"Content-Type": "application/json", "Origin": PUBLIC}
+    answer = bo.request("POST", f"{DESK}/widget/messages", headers, json.dumps(frames))
+    assert answer.status == HTTPStatus.OK, answer.text
+    assert [frame["type"] for frame in json.loads(answer.text)] == ["joined", "accepted", "status"]
+    elsewhere = headers | {"Origin": "https://elsewhere.example"}
+    refused = bo.request("POST", f"{DESK}/widget/messages", elsewhere, json.dumps(frames))
+    assert refused.status == HTTPStatus.FORBIDDEN
 
 
 def test_the_way_in_leads_over_the_hosts_sign_in_and_back(harbour: Process, bo: Visitor) -> None:

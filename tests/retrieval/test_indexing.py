@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 from sqlalchemy import event, func, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, scoped_session
 
 from flask_cairnloop import search
@@ -254,3 +255,23 @@ def test_vectors_get_their_place_when_pgvector_comes_later(
     session.rollback()
     assert indexing.status(session).vectors is True
     assert article.id not in indexing.stale(session)
+
+
+def test_a_role_that_may_not_create_tables_can_rebuild_the_index(
+    app: Flask, make_app: Callable[..., Flask], database_url: str, session: Session, publish_article: Publish
+) -> None:
+    publish_article("owned", "Somebody else owns the tables.")
+    role = f"rows_only_{make_url(database_url).database}"[:63]
+    with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        connection.execute(text(f"GRANT USAGE ON SCHEMA cairnloop TO {role}"))
+        connection.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cairnloop TO {role}"))
+    try:
+        url = make_url(database_url).set(username=role).render_as_string(hide_password=False)
+        done = make_app(database_url=url).test_cli_runner().invoke(args=["cairnloop", "index", "rebuild"])
+        assert done.exit_code == 0, done.exception
+        assert "queued for the worker" in done.output
+    finally:
+        with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))

@@ -82,6 +82,16 @@ def web_server(
 
 
 @contextmanager
+def development_server(env: dict[str, str], command: Sequence[str], folder: Path) -> Iterator[Process]:
+    """``flask run``, as its developer starts it in a folder."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with _running([sys.executable, "-m", *command, "--port", str(port)], env, url, folder) as process:
+        wait_until(lambda: _answers(url), process)
+        yield process
+
+
+@contextmanager
 def worker(
     env: dict[str, str], *arguments: str, app: str = "tests.support.host:create_app", folder: Path = ROOT
 ) -> Iterator[Process]:

@@ -12,27 +12,30 @@ from tests.support.processes import ROOT
 COMMAND_SECONDS = 120
 
 
-def run(
-    words: str | list[str], folder: Path, env: dict[str, str] | None = None, *, fails: bool = False, stdin: str = ""
-) -> str:
+def run(words: str | list[str], folder: Path, env: dict[str, str] | None = None) -> str:
     """Run a command in a host's folder as its developer would, and return what it said.
 
     Args:
         words: a list; or a line for the shell, as it stands in a guide.
         env: what the shell has set, beside what this process has.
     """
+    status, said = shell(words, folder, environment(env))
+    assert status == 0, f"{words}\n{said}"
+    return said
+
+
+def shell(words: str | list[str], folder: Path, env: dict[str, str]) -> tuple[int, str]:
+    """How a command ended, and what it said."""
     done = subprocess.run(
         words if isinstance(words, list) else ["bash", "-euo", "pipefail", "-c", words],
         cwd=folder,
-        env=environment(env),
-        input=stdin,
+        env=env,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=COMMAND_SECONDS,
     )
-    said = done.stdout + done.stderr
-    assert (done.returncode != 0) == fails, f"{words}\n{said}"
-    return said
+    return done.returncode, done.stdout + done.stderr
 
 
 def environment(env: dict[str, str] | None = None) -> dict[str, str]:

@@ -10,7 +10,8 @@ from werkzeug.routing import Rule
 
 # What anybody may ask for: files, probes, and the chat, whose visitors say who they are in their first frame. Every
 # other route is the console's, whoever adds it.
-OPEN = frozenset({"static", "widget_script", "widget_frame", "widget_socket", "health", "ready", "metrics"})
+CHAT = frozenset({"widget_socket", "widget_messages"})
+OPEN = CHAT | {"static", "widget_script", "widget_frame", "health", "ready", "metrics"}
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
