@@ -21,6 +21,12 @@ Desk = Callable[[Callable[[Session], Any]], Any]
 
 
 @pytest.fixture(scope="module")
+def config(config: dict[str, Any]) -> dict[str, Any]:
+    """These customers write in seconds what others write in a day."""
+    return {**config, "RATE_LIMITS": {"messages": None, "frames": None}}
+
+
+@pytest.fixture(scope="module")
 def live_server(database_url: str, redis_url: str, config: dict[str, Any]) -> Iterator[processes.Process]:
     environment = processes.environment(database_url, redis_url, **config)
     with processes.web_server(environment, app="tests.faults.host:create_app()") as process:

@@ -277,7 +277,7 @@ class WidgetSession:
                 # Listening starts before reading: what is committed after the read is heard of.
                 self._listen(conversation_topic(conversation.id))
                 self._bind(conversation.id, min(after, conversation.last_sequence))
-                page = self._page(session, customer, conversation.id)
+                page = self._page(session, conversation)
                 self._status = status_frame(conversation)
                 joined |= {key: value for key, value in self._status.items() if key != "type"}
                 joined |= {"conversation": conversation.id, "seen": conversation.customer_seen, "messages": page}
@@ -462,8 +462,9 @@ class WidgetSession:
             return
         while True:
             with self._transaction() as session:
-                page = self._page(session, customer, conversation_id)
-                status = status_frame(service.customer_conversation(session, customer.ref, conversation_id))
+                conversation = service.customer_conversation(session, customer.ref, conversation_id)
+                page = self._page(session, conversation)
+                status = status_frame(conversation)
             for frame in page:
                 if frame.get("client_id") in self._accepted:
                     self._accepted.discard(frame["client_id"])
@@ -473,8 +474,8 @@ class WidgetSession:
                 break
         yield from self._changed(status)
 
-    def _page(self, session: Session, customer: Customer, conversation_id: int) -> list[Frame]:
-        messages = service.customer_messages(session, customer.ref, conversation_id, after=self._cursor, limit=PAGE)
+    def _page(self, session: Session, conversation: Conversation) -> list[Frame]:
+        messages = service.visible_messages(session, conversation, after=self._cursor, limit=PAGE)
         if messages:
             self._cursor = messages[-1].sequence
         return [message_frame(message) for message in messages]
