@@ -48,6 +48,10 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     Migrate(app, db, directory=str(HERE / "migrations"))
     Cairnloop(app)
     views.init_app(app)
+    if traces := os.environ.get("DEMO_TRACES"):
+        from example_app.tracing import export_to  # needs the `demo` extra
+
+        export_to(Path(traces))
     app.cli.add_command(seed.command)
     return app
 

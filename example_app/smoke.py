@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -190,11 +191,13 @@ class Journey:
     Args:
         url: of the running web server.
         app: the same app in this process, to look at the rows.
+        traces: where web server and worker write their spans, if they do.
     """
 
-    def __init__(self, url: str, app: Flask) -> None:
+    def __init__(self, url: str, app: Flask, traces: Path | None = None) -> None:
         self.url = url.rstrip("/")
         self.app = app
+        self.traces = traces
         self.desk = Browser(self.url)
 
     def run(self) -> None:
@@ -301,6 +304,19 @@ class Journey:
         settings = self.desk.get("/support/settings")
         need("Health" in settings.html, "The settings have no word on health.")
         say("the desk is ready again, and says so", checks=len(ready["checks"]))
+        if self.traces is not None:
+            trace, names = until("The trace of a question", self._trace)
+            say("a question's trace runs from the chat through the worker", trace=trace, spans="+".join(names))
+
+    def _trace(self) -> tuple[str, list[str]] | None:
+        """The id of a trace that a message began and a draft's job went on with, and the names of its spans."""
+        found: dict[str, set[str]] = {}
+        for line in self.traces.read_text().splitlines() if self.traces else ():
+            span = json.loads(line)
+            found.setdefault(span["context"]["trace_id"], set()).add(span["name"])
+        wanted = {"cairnloop.frame", "cairnloop.job", "cairnloop.draft", "cairnloop.search"}
+        whole = ((trace, sorted(names)) for trace, names in found.items() if names >= wanted)
+        return next(whole, None)
 
     @contextmanager
     def _customer(self) -> Iterator[tuple[int, Socket]]:
@@ -381,7 +397,8 @@ def wait(url: str, app: Flask) -> None:
 @click.command()
 @click.argument("url")
 @click.option("--wait", "only_wait", is_flag=True, help="Only wait until web server and worker are ready.")
-def main(url: str, only_wait: bool) -> None:
+@click.option("--traces", type=click.Path(exists=True, path_type=Path), help="File with the servers' spans.")
+def main(url: str, only_wait: bool, traces: Path | None) -> None:
     """Drive the whole journey against a running demo."""
     app = create_app()
     try:
@@ -389,7 +406,7 @@ def main(url: str, only_wait: bool) -> None:
         if only_wait:
             return
         started = time.monotonic()
-        Journey(url, app).run()
+        Journey(url, app, traces).run()
         click.echo(f"The loop is closed, in {time.monotonic() - started:.1f} seconds.")
     except Failed as failed:
         click.echo(f"FAILED  {failed}", err=True)
