@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from limits import parse_many
 from redis.connection import parse_url
 
 from flask_cairnloop.errors import ConfigurationError
@@ -23,8 +24,9 @@ class Key:
 
     Args:
         name: without the ``CAIRNLOOP_`` prefix.
-        kind: ``str``, ``int``, ``float``, ``list`` (of str), ``hook`` (callable or ``"package.module:attribute"``) or
-            ``object`` (any object or such a path).
+        kind: ``str``, ``int``, ``float``, ``list`` (of str), ``mapping`` (of str to str or None; what is left out keeps
+            its default), ``hook`` (callable or ``"package.module:attribute"``) or ``object`` (any object or such a
+            path).
         default: the value when the host sets none.
         meaning: one or two sentences for the documentation.
         secret: its value never appears in a message.
@@ -86,6 +88,25 @@ def _between(low: float, high: float) -> Callable[[float], str | None]:
     """A check that also refuses what is no finite number."""
     return lambda value: None if low <= value <= high else f"it must lie between {low} and {high}"
 
+
+def _rates(value: dict[str, str | None]) -> str | None:
+    for name, rate in value.items():
+        if name not in RATE_LIMITS:
+            return f'it knows no "{name}", only {", ".join(RATE_LIMITS)}'
+        if rate is not None and not _is_rate(rate):
+            return f'"{rate}" of "{name}" is no rate; write e.g. "30/minute", or None for no limit'
+    return None
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        rates = parse_many(text)
+    except ValueError:
+        return False
+    return len(rates) == 1 and 1 <= rates[0].amount <= 100_000
+
+
+RATE_LIMITS: dict[str, str | None] = {"messages": "30/minute", "conversations": "20/day", "frames": "20/second"}
 
 KEYS: tuple[Key, ...] = (
     Key("URL_PREFIX", "str", "/support", "Where the console and the widget are mounted.", check=_prefix),
@@ -190,6 +211,22 @@ KEYS: tuple[Key, ...] = (
         check=_between(0, TEN_YEARS),
     ),
     Key("MESSAGE_LIMIT", "int", 10_000, "Longest message in characters.", check=_between(1, 100_000)),
+    Key(
+        "RATE_LIMITS",
+        "mapping",
+        RATE_LIMITS,
+        "What a customer may do in a time: `messages` and `conversations` of one customer over all processes, `frames` "
+        "of one socket. What you leave out keeps its default, `None` lifts a limit.",
+        check=_rates,
+    ),
+    Key(
+        "SOCKET_LIMIT",
+        "int",
+        0,
+        "Most WebSockets of one process; the next is answered 503, and that chat goes on by POST. 0: derived from the "
+        "threads of a gunicorn worker, else no limit.",
+        check=_between(0, 100_000),
+    ),
     Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_between(0, 1)),
     Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_between(0, 1)),
     Key(
@@ -243,6 +280,8 @@ class Settings:
     search_language: str
     reopen_window: int
     message_limit: int
+    rate_limits: dict[str, str | None]
+    socket_limit: int
     grounding_strong: float
     grounding_partial: float
     draft_delay: float
@@ -278,6 +317,8 @@ def _value(key: Key, config: Mapping[str, Any]) -> Any:
     if not fits(value):
         shown = "" if key.secret else f" ({value!r})"
         raise ConfigurationError(f"{name} is {type(value).__name__}{shown}; it must be {wanted}.")
+    if key.kind == "mapping":
+        value = {**key.default, **value}
     wrong = key.check(value) if key.check else None
     if wrong:
         shown = ":" if key.secret else f" is {value!r};"
@@ -293,6 +334,13 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "list": (
         "a list of str",
         lambda value: isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value),
+    ),
+    "mapping": (
+        "a mapping of str to str or None",
+        lambda value: (
+            isinstance(value, Mapping)
+            and all(isinstance(name, str) and isinstance(item, str | None) for name, item in value.items())
+        ),
     ),
     "hook": (
         'a callable or "package.module:attribute"',

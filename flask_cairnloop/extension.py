@@ -21,6 +21,7 @@ from flask_cairnloop.hooks import Hooks
 from flask_cairnloop.jobs.breaker import Breaker
 from flask_cairnloop.jobs.models import QueueName
 from flask_cairnloop.jobs.outbox import queue_key
+from flask_cairnloop.rate_limits import RateLimits
 from flask_cairnloop.realtime.hub import Hub
 from flask_cairnloop.realtime.publish import Publisher
 from flask_cairnloop.realtime.sockets import Sockets
@@ -48,6 +49,7 @@ class Cairnloop:
         self._db = db
         self._redis: Redis | None = None
         self._hub: Hub | None = None
+        self._rate_limits: RateLimits | None = None
         self._queues: dict[QueueName, Queue] = {}
         self._lock = threading.Lock()
         self.breaker = Breaker()
@@ -139,6 +141,13 @@ class Cairnloop:
                 self._hub = Hub(self.settings.redis_url, f"{self.settings.redis_namespace}:events")
             return self._hub
 
+    @property
+    def rate_limits(self) -> RateLimits:
+        """What one customer may do in a time, counted over all processes."""
+        if self._rate_limits is None:
+            self._rate_limits = RateLimits(self)
+        return self._rate_limits
+
     # --- the blueprint ----------------------------------------------------------------------------
 
     def _blueprint(self) -> Blueprint:
@@ -155,7 +164,7 @@ class Cairnloop:
         )
         blueprint.before_request(self._guard_origin)
         blueprint.after_request(self._add_headers)
-        sock = Sockets(blueprint)
+        sock = Sockets(blueprint, self.settings.socket_limit)
         console.register(blueprint)
         live.register(blueprint, sock)
         widget.register(blueprint, sock)

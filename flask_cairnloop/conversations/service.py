@@ -429,12 +429,20 @@ def customer_messages(
     Raises:
         NotFound: the conversation is not this customer's.
     """
-    customer_conversation(session, customer_ref, conversation_id)
+    return visible_messages(
+        session, customer_conversation(session, customer_ref, conversation_id), after=after, limit=limit
+    )
+
+
+def visible_messages(
+    session: Session, conversation: Conversation, *, after: int = 0, limit: int = 200
+) -> list[Message]:
+    """The same for a conversation that was reached through its customer already."""
     visible = Message.kind.in_((MessageKind.CUSTOMER, MessageKind.REPLY)) | Message.event.in_(CUSTOMER_VISIBLE_EVENTS)
     return list(
         session.scalars(
             select(Message)
-            .where(Message.conversation_id == conversation_id, Message.sequence > after, visible)
+            .where(Message.conversation_id == conversation.id, Message.sequence > after, visible)
             .order_by(Message.sequence)
             .limit(limit)
         )

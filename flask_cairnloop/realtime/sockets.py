@@ -17,7 +17,7 @@ from enum import IntEnum
 from functools import wraps
 from typing import Any
 
-from flask import Response, abort, current_app, request
+from flask import Blueprint, Response, abort, current_app, request
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 from wsproto.events import CloseConnection, Message, Ping, TextMessage
@@ -231,8 +231,10 @@ class _OpenSockets:
     def __len__(self) -> int:
         return len(self._sockets)
 
-    def full(self) -> bool:
-        return self.stopping or (self.limit is not None and len(self) >= self.limit)
+    def full(self, limit: int = 0) -> bool:
+        """Whether another one would be too many, by this limit or, where that is 0, by the process's own."""
+        most = limit or self.limit
+        return self.stopping or (most is not None and len(self) >= most)
 
     def add(self, socket: Socket) -> None:
         with self._lock:
@@ -258,7 +260,15 @@ def close_all(code: CloseCode = CloseCode.RESTART, message: str = "The server re
 
 
 class Sockets(Sock):  # type: ignore[misc]  # flask-sock has no types
-    """:class:`flask_sock.Sock` with our :class:`Socket`, and with an end that clients understand."""
+    """:class:`flask_sock.Sock` with our :class:`Socket`, and with an end that clients understand.
+
+    Args:
+        limit: most open sockets of this process; 0 for what the server's configuration derives.
+    """
+
+    def __init__(self, blueprint: Blueprint, limit: int = 0) -> None:
+        super().__init__(blueprint)
+        self._limit = limit
 
     def route(self, path: str, bp: Any = None, **options: Any) -> Callable[[Handler], Handler]:
         """Make a function the handler of a WebSocket.
@@ -270,7 +280,7 @@ class Sockets(Sock):  # type: ignore[misc]  # flask-sock has no types
         def decorate(handler: Handler) -> Handler:
             @wraps(handler)
             def view(*args: Any, **kwargs: Any) -> Response:
-                if open_sockets.full():
+                if open_sockets.full(self._limit):
                     abort(503)
                 socket = Socket(request.environ)
                 _run(socket, handler, *args, **kwargs)

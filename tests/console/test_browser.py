@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
+from flask import Flask, request
 from playwright.sync_api import Locator, Page, Route, expect
 from sqlalchemy import select
 
@@ -292,3 +296,42 @@ def test_what_the_database_cannot_take_is_said_once_and_the_text_stays(console: 
     console.page.keyboard.press("Control+Enter")
     console.toast("Sent")
     assert console.sent_to(console.ann) == [TOO_MUCH]
+
+
+@contextmanager
+def never_resting(console: Console) -> Iterator[None]:
+    """Something happens in Ann's conversation all the time, faster than a page can follow."""
+    publisher = console.desk.app.extensions["cairnloop"].publisher
+    event = {"topic": "console", "type": "message", "data": {"conversation_id": console.ann, "kind": "note"}}
+    over = threading.Event()
+
+    def happen() -> None:
+        while not over.wait(0.03):
+            publisher.send(event)
+
+    happening = threading.Thread(target=happen)
+    happening.start()
+    try:
+        yield
+    finally:
+        over.set()
+        happening.join()
+
+
+@pytest.mark.parametrize("late", [0.0, 0.3], ids=["quick", "slow"])
+def test_a_page_follows_a_desk_that_never_rests(
+    app: Flask, serve: Callable[[Flask], str], new_page: Callable[..., Page], desk: Desk, late: float
+) -> None:
+    """Slow is a server whose answers take longer than it takes a page to ask again."""
+    app.before_request(lambda: time.sleep(late) if "HX-Request" in request.headers else None)
+    console = Console(new_page(viewport={"width": 1280, "height": 800}), serve(app), desk)
+    page = console.page
+    console.open(console.ann)
+    expect(page.locator("#timeline")).to_contain_text("Where is my parcel?")
+    waiting = int(page.locator("#rail-count").get_attribute("data-waiting") or 0)
+    with never_resting(console):
+        console.ann_says("I have the parcel now!")
+        console.desk.ask("Is anybody there?")
+        for place in ("#timeline", f"#row-{console.ann}"):
+            expect(page.locator(place)).to_contain_text("I have the parcel now!")
+        expect(page.locator("#rail-count")).to_have_attribute("data-waiting", str(waiting + 1))

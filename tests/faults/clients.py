@@ -340,7 +340,7 @@ class Page:
             self._refetch("views", 0.5)
 
     def _refetch(self, what: str, wait: float) -> None:
-        self._due[what] = time.monotonic() + wait
+        self._due[what] = min(self._due.get(what, float("inf")), time.monotonic() + wait)
 
     def _fetch(self, what: str) -> None:
         self.fetches += 1

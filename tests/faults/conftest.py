@@ -21,6 +21,12 @@ Desk = Callable[[Callable[[Session], Any]], Any]
 
 
 @pytest.fixture(scope="module")
+def config(config: dict[str, Any]) -> dict[str, Any]:
+    """These customers write in seconds what others write in a day."""
+    return {**config, "RATE_LIMITS": {"messages": None, "frames": None}}
+
+
+@pytest.fixture(scope="module")
 def live_server(database_url: str, redis_url: str, config: dict[str, Any]) -> Iterator[processes.Process]:
     environment = processes.environment(database_url, redis_url, **config)
     with processes.web_server(environment, app="tests.faults.host:create_app()") as process:
@@ -110,3 +116,8 @@ def unfinished(session: Session) -> list[tuple[int, JobState]]:
     """Jobs that have not ended well, nor were replaced by a newer one."""
     ended = (JobState.SUCCEEDED, JobState.DISCARDED)
     return [(row.id, row.state) for row in session.execute(select(Job.id, Job.state).where(Job.state.not_in(ended)))]
+
+
+def most(waits: list[float]) -> float:
+    """What nine of ten waited at most."""
+    return sorted(waits)[int(0.9 * len(waits))]

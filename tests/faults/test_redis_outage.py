@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from flask_cairnloop import Customer
 from flask_cairnloop.audit.models import AuditEntry
 from tests.faults.clients import Operator, Page, Patient
-from tests.faults.conftest import Desk, answered, unfinished
+from tests.faults.conftest import Desk, answered, most, unfinished
 from tests.faults.servers import OwnValkey
 from tests.support import databases
 from tests.support.processes import Process, children, wait_until
@@ -35,11 +35,6 @@ def valkey() -> Iterator[OwnValkey]:
 @pytest.fixture(scope="module")
 def redis_url(valkey: OwnValkey) -> str:
     return valkey.url
-
-
-def most(waits: list[float]) -> float:
-    """What nine of ten waited at most."""
-    return sorted(waits)[int(0.9 * len(waits))]
 
 
 def test_redis_away_for_a_while_loses_nothing_tells_nothing_twice_and_holds_nobody_up(

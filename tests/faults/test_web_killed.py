@@ -22,7 +22,7 @@ from flask_cairnloop import Customer
 from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Message
-from flask_cairnloop.drafting.models import Draft
+from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.jobs import Job
 from tests.faults.clients import Operator, Patient
 from tests.faults.conftest import Desk
@@ -33,11 +33,15 @@ from tests.support.processes import Process, children, wait_until
 
 @dataclass(frozen=True)
 class Kept:
-    """What the database holds of a conversation, and of everything that was asked for with it."""
+    """What the database holds of a conversation, and of everything that was asked for with it.
+
+    Args:
+        answering: up to which message the drafts answer that are being made.
+    """
 
     words: tuple[str, ...]
+    answering: tuple[int, ...]
     audited: int
-    drafts: int
     jobs: int
 
 
@@ -47,9 +51,11 @@ def kept(conversation_id: int) -> Callable[[Session], Kept]:
         audited = select(func.count()).where(
             AuditEntry.subject_type == "conversation", AuditEntry.subject_id == conversation_id
         )
-        drafts = select(func.count()).where(Draft.conversation_id == conversation_id)
-        jobs = select(func.count()).select_from(Job)
-        return Kept(tuple(session.scalars(words)), *(session.scalar(count) or 0 for count in (audited, drafts, jobs)))
+        answering = select(Draft.answers_sequence).where(
+            Draft.conversation_id == conversation_id, Draft.state == DraftState.GENERATING
+        )
+        counts = (session.scalar(count) or 0 for count in (audited, select(func.count()).select_from(Job)))
+        return Kept(tuple(session.scalars(words)), tuple(session.scalars(answering)), *counts)
 
     return read
 
@@ -109,7 +115,7 @@ def test_a_message_whose_server_is_killed_before_the_commit_is_stored_by_the_res
     chat.settle()
     after = at_the_desk(read)
     assert after.words == (*before.words, "Is anybody there?") == tuple(chat.transcript.values())
-    assert after.audited == before.audited + 1
+    assert (before.answering, after.answering) == ((1,), (2,))
 
 
 def test_a_message_whose_server_is_killed_after_the_commit_is_accepted_again_and_stored_once(
@@ -126,7 +132,7 @@ def test_a_message_whose_server_is_killed_after_the_commit_is_accepted_again_and
 
     read = kept(at_the_desk(find))
     once = at_the_desk(read)
-    assert (once.words, once.drafts) == (("Hello",), 1)
+    assert (once.words, once.answering) == (("Hello",), (1,))
     kill(process, live_server)
     chat.settle()
     assert chat.transcript == {1: "Hello"}

@@ -46,6 +46,13 @@ class Embedder:
         ("CAIRNLOOP_TRUSTED_ORIGINS", "https://a.example", "a list of str"),
         ("CAIRNLOOP_TRUSTED_ORIGINS", ["https://a.example/path"], "is not an origin"),
         ("CAIRNLOOP_EMBEDDER", object(), "needs `model`"),
+        ("CAIRNLOOP_RATE_LIMITS", "30/minute", "a mapping of str to str or None"),
+        ("CAIRNLOOP_RATE_LIMITS", {"messages": 30}, "a mapping of str to str or None"),
+        ("CAIRNLOOP_RATE_LIMITS", {"mesages": "30/minute"}, 'no "mesages", only messages'),
+        ("CAIRNLOOP_RATE_LIMITS", {"messages": "30 a minute"}, 'write e.g. "30/minute"'),
+        ("CAIRNLOOP_RATE_LIMITS", {"messages": "0/minute"}, 'write e.g. "30/minute"'),
+        ("CAIRNLOOP_RATE_LIMITS", {"messages": "1/second; 9/minute"}, 'write e.g. "30/minute"'),
+        ("CAIRNLOOP_SOCKET_LIMIT", -1, "between 0 and 100000"),
         ("CAIRNLOOP_EMBEDDER", Embedder(model="m" * 201), "a `model` of 201 characters"),
         ("CAIRNLOOP_EMBEDDER", Embedder(model=""), "a `model` of 0 characters"),
         ("CAIRNLOOP_GROUNDING_STRONG", 1.5, "between 0 and 1"),
@@ -93,6 +100,12 @@ def test_a_secret_that_cannot_work_fails_at_start_and_is_never_shown(value: Any)
 @pytest.mark.parametrize("value", ["redis://h:1/2?protocol=3", "rediss://u:p@h", "unix:///run/redis.sock?db=3"])
 def test_every_kind_of_address_of_redis_is_taken(value: str) -> None:
     assert Settings.load({"CAIRNLOOP_REDIS_URL": value}).redis_url == value
+
+
+def test_a_mapping_keeps_the_defaults_of_what_it_leaves_out() -> None:
+    settings = Settings.load({"CAIRNLOOP_RATE_LIMITS": {"messages": None, "frames": "5/second"}})
+    assert settings.rate_limits == {"messages": None, "conversations": "20/day", "frames": "5/second"}
+    assert Settings.load({}).rate_limits["messages"] == "30/minute"
 
 
 def test_what_is_missing_or_in_the_wrong_order_is_said() -> None:

@@ -59,7 +59,7 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
         for argument in rule.arguments:
             match argument:
                 case "conversation_id":
-                    values[argument] = desk.ask()
+                    values.setdefault(argument, desk.ask())  # a draft may have come first, with its own
                 case "draft_id":
                     values[argument] = desk.draft(values.setdefault("conversation_id", desk.ask()))
                 case "article_id":

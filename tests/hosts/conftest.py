@@ -125,16 +125,11 @@ class Visitor:
         return self.request("POST", path, sent, form)
 
     def request(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str] | None = None,
-        form: dict[str, str] | None = None,
-        body: str | None = None,
+        self, method: str, path: str, headers: dict[str, str] | None = None, form: dict[str, str] | str | None = None
     ) -> Page:
         assert path.startswith(MOUNT), f"{path} is somebody else's: the proxy would not bring it here."
         sent = {**self._forwarded(), **(headers or {})}
-        answer = send(self.upstream, method, path.removeprefix(MOUNT) or "/", sent, form, body)
+        answer = send(self.upstream, method, path.removeprefix(MOUNT) or "/", sent, form)
         for line in answer.headers.get_all("Set-Cookie", []):
             for name, morsel in SimpleCookie(line).items():
                 if not morsel.value:  # taken away

@@ -22,7 +22,7 @@ from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
 from flask_cairnloop.realtime import publish_now
 from tests.support import sockets
-from tests.support.processes import Process, wait_until
+from tests.support.processes import Process, environment, wait_until, web_server
 
 pytestmark = pytest.mark.browser
 POLICY = "default-src 'none'; script-src 'self'; frame-src 'self'; connect-src 'self'; img-src data:"
@@ -160,6 +160,42 @@ def test_what_is_refused_comes_back_into_the_composer(site: Site, token: str) ->
     expect(site.body).to_have_value("x" * 10_001)
     site.body.fill("Short")
     expect(site.chat.get_by_role("alert")).to_be_hidden()
+
+
+def test_one_who_writes_too_much_has_the_words_back(
+    make_app: Callable[..., Flask], serve: Callable[[Flask], str], site: Site, token: str
+) -> None:
+    site.url = serve(make_app(RATE_LIMITS={"messages": "1/hour"}))
+    site.visit(token=token, open="")
+    site.state("Connected")
+    site.say("One")
+    expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
+    site.say("Two")
+    expect(site.chat.get_by_role("alert")).to_contain_text("Not sent. You have written a lot in a short time.")
+    expect(site.body).to_have_value("Two")
+    expect(site.chat.locator(".mine .said")).to_have_text("One")
+
+
+def test_many_words_that_waited_for_a_line_all_arrive(
+    database_url: str, redis_url: str, config: dict[str, Any], site: Site, token: str
+) -> None:
+    """They go out faster than a line may speak; the chat slows down by itself."""
+    lines = [f"Line {number}" for number in range(9)]
+    slow = environment(database_url, redis_url, **config, RATE_LIMITS={"frames": "4/second"})
+    with web_server(slow) as server:
+        site.url = server.url
+        site.visit(token=token, open="")
+        site.state("Connected")
+        site.page.context.set_offline(True)
+        for line in lines:
+            site.say(line)
+        site.page.context.set_offline(False)
+        expect(site.chat.locator(".mine")).to_have_count(9)
+        expect(site.chat.locator(".unsent")).to_have_count(0)
+        expect(site.body).to_have_value("")
+        site.page.goto("about:blank")
+    written = select(Message.body).where(Message.conversation_id == site.conversation())
+    assert sorted(site.desk(lambda session: session.scalars(written).all())) == lines
 
 
 def test_enter_sends_and_shift_enter_does_not(site: Site, token: str) -> None:

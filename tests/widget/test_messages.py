@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -19,6 +21,9 @@ from flask_cairnloop.channels.widget.messages import MAX_BODY_BYTES, MOST_FRAMES
 from flask_cairnloop.channels.widget.protocol import PAGE
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message
+from flask_cairnloop.realtime.sockets import open_sockets
+from tests.support.processes import wait_until
+from tests.widget.conftest import Chat
 
 Frame = dict[str, Any]
 Desk = Callable[[Callable[..., Any]], Any]
@@ -131,6 +136,43 @@ def test_another_customers_conversation_is_not_to_be_had(
     refused, accepted, _status = stranger.ask(words("Hello?"))
     assert (refused["code"], "messages" in refused) == ("not_found", False)
     assert accepted["conversation"] != poller.conversation
+
+
+def test_the_limits_are_the_same(make_app: Callable[..., Flask], token: str) -> None:
+    client = make_app(RATE_LIMITS={"messages": "2/minute", "frames": "4/second"}).test_client()
+    client.environ_base["HTTP_ORIGIN"] = "http://localhost"
+    poller = Poller(client, token)
+    frames = poller.ask(words("One"), words("Two"), words("Three"), words("Four"))
+    refused = [frame for frame in frames if frame["type"] == "error"]
+    assert [(frame["code"], "client_id" in frame) for frame in refused] == [("too_many", True)] * 2
+    assert (refused[0]["retry_after"] > 1, refused[1]["retry_after"]) == (True, 1)
+    assert [m["body"] for m in Poller(client, token).ask()[0]["messages"]] == ["One", "Two"]
+
+
+def test_a_customer_whose_socket_was_one_too_many_is_served(
+    make_app: Callable[..., Flask],
+    serve: Callable[[Flask], str],
+    open_chat: Callable[..., Chat],
+    token: str,
+    issue: Callable[[Customer], str],
+) -> None:
+    wait_until(lambda: len(open_sockets) == 0, seconds=10)  # those of earlier tests
+    app = make_app(SOCKET_LIMIT=1)
+    url = serve(app)
+    first = open_chat(url)
+    first.join(token)
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Origin": url}
+    with closing(HTTPConnection(url.removeprefix("http://"), timeout=10)) as second:
+        second.request(
+            "GET", "/support/widget/socket", headers={**upgrade, "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+        )
+        assert second.getresponse().status == 503
+    client = app.test_client()
+    client.environ_base["HTTP_ORIGIN"] = "http://localhost"
+    assert Poller(client, issue(Customer("one-too-many"))).ask(words("Hello"))[1]["cursor"] == 1
+    first.close()
+    wait_until(lambda: len(open_sockets) == 0, seconds=10)
+    open_chat(url).join(token)
 
 
 @pytest.mark.parametrize("bad", ["", "rubbish", "x" * 8000])

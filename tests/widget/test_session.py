@@ -17,7 +17,7 @@ from flask_cairnloop import Customer, Operator
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.channels.widget.protocol import WidgetSession
 from flask_cairnloop.conversations import service
-from flask_cairnloop.conversations.models import Conversation, Message
+from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
 from flask_cairnloop.hooks import AuditInfo
 from flask_cairnloop.realtime import Event, Refetch
 from tests.support.databases import blocked
@@ -230,6 +230,68 @@ def test_a_lost_database_ends_the_line_for_now(
     assert frames == []
     assert (line.ended, line.try_later) == (True, True)
     assert "cannot be asked" in caplog.text
+
+
+def line_of(app: Flask) -> WidgetSession:
+    line = WidgetSession(app.extensions["cairnloop"], lambda topic: None)
+    send(line, "join", token="t")
+    return line
+
+
+def test_one_customers_messages_are_counted_over_all_lines_and_processes(
+    make_app: Callable[..., Flask], doorman: Doorman, customer: Customer, at_the_desk: Desk
+) -> None:
+    apps = [make_app(CUSTOMER_VERIFIER=doorman, RATE_LIMITS={"messages": "2/hour"}) for _ in range(2)]
+    first, second = (line_of(app) for app in apps)
+    say(first, "One")
+    say(second, "Two")
+    client_id = str(uuid.uuid4())
+    (refused,) = send(first, "message", client_id=client_id, body="Three")
+    assert (refused["type"], refused["code"], refused["client_id"]) == ("error", "too_many", client_id)
+    assert 3500 < refused["retry_after"] <= 3600
+    assert "You can write again in 60 minutes." in refused["message"]
+    assert at_the_desk(lambda s: s.scalar(select(Message).where(Message.client_id == uuid.UUID(client_id)))) is None
+    doorman.answer = Customer(customer.ref + "-another")
+    assert say(line_of(apps[0]), "Somebody else")["cursor"] == 1
+
+
+def test_beginning_conversations_is_limited_and_going_on_with_one_is_not(
+    make_app: Callable[..., Flask], doorman: Doorman, customer: Customer, operator: Operator, at_the_desk: Desk
+) -> None:
+    limits = {"conversations": "1/day"}
+    app = make_app(CUSTOMER_VERIFIER=doorman, RATE_LIMITS=limits, REOPEN_WINDOW=0)
+    line = line_of(app)
+    number = say(line, "One")["conversation"]
+    assert say(line, "Two")["conversation"] == number
+    assert say(line_of(app), "Three")["conversation"] == number
+    at_the_desk(lambda s: service.resolve(s, number, actor=Actor.operator(operator)))
+    for one in (line, line_of(app)):
+        refused = send(one, "message", client_id=str(uuid.uuid4()), body="Another matter")[-1]
+        assert (refused["type"], refused["code"]) == ("error", "too_many")
+        assert 86_000 < refused["retry_after"] <= 86_400
+        assert "24 hours" in refused["message"]
+    mine = select(func.count()).select_from(Conversation).join(CustomerRecord).where(CustomerRecord.ref == customer.ref)
+    assert at_the_desk(lambda s: s.scalar(mine)) == 1
+
+
+def test_a_line_that_says_too_much_at_once_is_asked_to_slow_down(
+    make_app: Callable[..., Flask], doorman: Doorman
+) -> None:
+    line = line_of(make_app(CUSTOMER_VERIFIER=doorman, RATE_LIMITS={"frames": "3/second"}))
+    answers = [frame for _ in range(4) for frame in send(line, "ping")]
+    assert [frame["type"] for frame in answers] == ["pong", "pong", "error", "error"]
+    assert (answers[-1]["code"], answers[-1]["retry_after"]) == ("too_many", 1)
+    client_id = str(uuid.uuid4())
+    (refused,) = send(line, "message", client_id=client_id, body="Hello")
+    assert (refused["code"], refused["client_id"]) == ("too_many", client_id)
+    assert [frame["code"] for frame in line.handle("no frame at all")] == ["too_many"]
+    wait_until(lambda: send(line, "ping") == [{"type": "pong"}], seconds=5)
+
+
+def test_while_redis_is_away_nobody_is_held_up(make_app: Callable[..., Flask], doorman: Doorman) -> None:
+    limits = {"messages": "1/day", "conversations": "1/day"}
+    line = line_of(make_app(CUSTOMER_VERIFIER=doorman, RATE_LIMITS=limits, REDIS_URL="redis://127.0.0.1:1/0"))
+    assert [say(line, body)["cursor"] for body in ("One", "Two", "Three")] == [1, 2, 3]
 
 
 def test_the_mark_of_a_person_is_stable_and_not_their_reference(

@@ -27,6 +27,12 @@ Desk = Callable[[Callable[..., Any]], Any]
 Open = Callable[..., Chat]
 
 
+@pytest.fixture(scope="module")
+def config(config: dict[str, Any]) -> dict[str, Any]:
+    """Here are a hundred cuts in a few seconds: no customer writes like that."""
+    return {**config, "RATE_LIMITS": {"messages": None, "frames": None}}
+
+
 def reply(desk: Desk, conversation_id: int, operator: Operator, body: str) -> int:
     actor = Actor.operator(operator)
     return int(desk(lambda session: service.reply(session, conversation_id, actor=actor, body=body).sequence))

@@ -27,6 +27,7 @@ from flask_cairnloop.conversations.models import Conversation, Message, MessageK
 from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
+from flask_cairnloop.rate_limits import Pace, rate
 from flask_cairnloop.realtime.events import DISCONNECT, Event, Refetch, conversation_topic, customer_topic
 from flask_cairnloop.realtime.publish import publish_now
 from flask_cairnloop.telemetry import FRAME, span
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE = 100
+SLOW_DOWN = "That was a lot at once. Please slow down."
 FAILED = "Something went wrong on our side. Please try again."
 TYPING_SECONDS = 2.0
 MAX_ID = 2**63 - 1
@@ -132,6 +134,26 @@ def error(code: str, message: str, client_id: uuid.UUID | None = None) -> Frame:
     return frame if client_id is None else {**frame, "client_id": str(client_id)}
 
 
+def too_many(wait: int, message: str, client_id: uuid.UUID | None = None) -> Frame:
+    """An ``error`` frame that says how long to wait. Nothing was stored."""
+    return {**error("too_many", message, client_id), "retry_after": wait}
+
+
+def _in_words(wait: int) -> str:
+    for size, name in ((3600, "hour"), (60, "minute")):
+        if wait > size:
+            return f"{-(-wait // size)} {name}s"
+    return f"{wait} second{'s' if wait > 1 else ''}"
+
+
+class _TooMany(Exception):
+    """One more than a limit allows: what was begun is taken back."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__()
+        self.wait = wait
+
+
 def message_frame(message: Message) -> Frame:
     """A message as the customer may see it: no ids but the cursor and the client's own."""
     by_customer = message.author_kind is ActorKind.CUSTOMER
@@ -183,6 +205,7 @@ class WidgetSession:
         self._accepted: set[str] = set()  # own messages the client knows of, that a later read still finds
         self._status: Frame | None = None
         self._typed_at = float("-inf")
+        self._pace = Pace(rate(cairnloop.settings.rate_limits["frames"]))
         self.customer: Customer | None = None
         self.ended = False
         self.try_later = False  # with `ended`: it was no refusal, the client may come back by itself
@@ -191,10 +214,14 @@ class WidgetSession:
 
     def handle(self, raw: str | bytes) -> Iterator[Frame]:
         """Answer one frame of the client. A frame that makes no sense gets an error and changes nothing."""
+        wait = self._pace.take()
         try:
             frame = parse(raw)
         except Malformed as failure:
-            yield error(failure.code, failure.message)
+            yield too_many(wait, SLOW_DOWN) if wait else error(failure.code, failure.message)
+            return
+        if wait:
+            yield too_many(wait, SLOW_DOWN, getattr(frame, "client_id", None))
             return
         with span(FRAME) as note:
             note("frame.type", frame.type)
@@ -250,7 +277,7 @@ class WidgetSession:
                 # Listening starts before reading: what is committed after the read is heard of.
                 self._listen(conversation_topic(conversation.id))
                 self._bind(conversation.id, min(after, conversation.last_sequence))
-                page = self._page(session, customer, conversation.id)
+                page = self._page(session, conversation)
                 self._status = status_frame(conversation)
                 joined |= {key: value for key, value in self._status.items() if key != "type"}
                 joined |= {"conversation": conversation.id, "seen": conversation.customer_seen, "messages": page}
@@ -263,41 +290,19 @@ class WidgetSession:
         if len(frame.body.strip()) > limit:
             yield error("too_long", f"A message has at most {limit:,} characters.", frame.client_id)
             return
+        if wait := self._cairnloop.rate_limits.take("messages", customer.ref):
+            words = f"You have written a lot in a short time. You can write again in {_in_words(wait)}."
+            yield too_many(wait, words, frame.client_id)
+            return
         before = self._conversation_id
         try:
-            with self._transaction() as session:
-                message = service.receive(
-                    session,
-                    customer=customer,
-                    body=frame.body,
-                    channel="widget",
-                    conversation_id=before,
-                    resume=True,  # it may have been opened elsewhere since we joined
-                    client_id=frame.client_id,
-                )
-                conversation_id, sequence = message.conversation_id, message.sequence
-                accepted: Frame = {
-                    "type": "accepted",
-                    "client_id": str(frame.client_id),
-                    "cursor": sequence,
-                    "conversation": conversation_id,
-                    "at": message.created_at.isoformat(),
-                }
-                status = status_frame(message.conversation)
-                if conversation_id != before:
-                    self._listen(conversation_topic(conversation_id))
-        except InvalidInput as failure:
-            yield error("empty" if not frame.body.strip() else "invalid", failure.message, frame.client_id)
-            return
-        except NotFound:
-            yield from self._gone(frame.client_id)
-            return
+            accepted, status = self._take_in(customer, frame)
         except AWAY:
             raise
-        except Exception:  # e.g. the veto of the host's `AUDITOR`: it would be the same with the next try
-            log.exception("A customer's message could not be taken in")
-            yield error("failed", FAILED, frame.client_id)
+        except Exception as failure:
+            yield from self._refuse(frame, failure)
             return
+        conversation_id, sequence = accepted["conversation"], accepted["cursor"]
         if conversation_id != before:
             self._bind(conversation_id, 0)
             opened = {"conversation_id": conversation_id}
@@ -314,6 +319,47 @@ class WidgetSession:
             self._accepted.add(str(frame.client_id))
             yield from self._missed()
         yield accepted
+
+    def _take_in(self, customer: Customer, frame: Say) -> tuple[Frame, Frame]:
+        """Store a message. Returns its ``accepted``, and the ``status`` that it leads to."""
+        with self._transaction() as session:
+            message = service.receive(
+                session,
+                customer=customer,
+                body=frame.body,
+                channel="widget",
+                conversation_id=self._conversation_id,
+                resume=True,  # it may have been opened elsewhere since we joined
+                client_id=frame.client_id,
+            )
+            if message.conversation_id != self._conversation_id:
+                # Only now is it known that they begin one: that is worth a short question within the transaction.
+                limits = self._cairnloop.rate_limits
+                if message.sequence == 1 and (wait := limits.take("conversations", customer.ref)):
+                    raise _TooMany(wait)
+                # Listening starts before the commit: what is committed after it is heard of.
+                self._listen(conversation_topic(message.conversation_id))
+            accepted: Frame = {
+                "type": "accepted",
+                "client_id": str(frame.client_id),
+                "cursor": message.sequence,
+                "conversation": message.conversation_id,
+                "at": message.created_at.isoformat(),
+            }
+            return accepted, status_frame(message.conversation)
+
+    def _refuse(self, frame: Say, failure: Exception) -> Iterator[Frame]:
+        """Why a message was not stored."""
+        if isinstance(failure, _TooMany):
+            words = f"You have begun many conversations. You can begin another in {_in_words(failure.wait)}."
+            yield too_many(failure.wait, words, frame.client_id)
+        elif isinstance(failure, InvalidInput):
+            yield error("empty" if not frame.body.strip() else "invalid", failure.message, frame.client_id)
+        elif isinstance(failure, NotFound):
+            yield from self._gone(frame.client_id)
+        else:  # e.g. the veto of the host's `AUDITOR`: it would be the same with the next try
+            log.error("A customer's message could not be taken in", exc_info=failure)
+            yield error("failed", FAILED, frame.client_id)
 
     def _mark_seen(self, customer: Customer, conversation_id: int, frame: Seen) -> None:
         with self._transaction() as session:
@@ -416,8 +462,9 @@ class WidgetSession:
             return
         while True:
             with self._transaction() as session:
-                page = self._page(session, customer, conversation_id)
-                status = status_frame(service.customer_conversation(session, customer.ref, conversation_id))
+                conversation = service.customer_conversation(session, customer.ref, conversation_id)
+                page = self._page(session, conversation)
+                status = status_frame(conversation)
             for frame in page:
                 if frame.get("client_id") in self._accepted:
                     self._accepted.discard(frame["client_id"])
@@ -427,8 +474,8 @@ class WidgetSession:
                 break
         yield from self._changed(status)
 
-    def _page(self, session: Session, customer: Customer, conversation_id: int) -> list[Frame]:
-        messages = service.customer_messages(session, customer.ref, conversation_id, after=self._cursor, limit=PAGE)
+    def _page(self, session: Session, conversation: Conversation) -> list[Frame]:
+        messages = service.visible_messages(session, conversation, after=self._cursor, limit=PAGE)
         if messages:
             self._cursor = messages[-1].sequence
         return [message_frame(message) for message in messages]

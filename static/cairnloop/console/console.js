@@ -190,15 +190,22 @@
 
   /* ---------- live: the socket says what changed, the page fetches what it shows ---------- */
 
-  const refetching = new Map();
+  const refetching = new Map(); // id of an element -> when it will be fetched, and the timer
 
+  /* What is due is not put off by what comes then: on a desk that never rests it would never be fetched. */
   function refetch(element, wait = 120) {
     if (!element) return;
-    clearTimeout(refetching.get(element.id));
-    refetching.set(element.id, setTimeout(() => {
-      const now = document.getElementById(element.id);
+    const { id } = element;
+    const at = performance.now() + wait;
+    const due = refetching.get(id);
+    if (due && due.at <= at) return;
+    clearTimeout(due?.timer);
+    const timer = setTimeout(() => {
+      refetching.delete(id);
+      const now = document.getElementById(id);
       if (now) htmx.trigger(now, "refresh");
-    }, wait));
+    }, wait);
+    refetching.set(id, { at, timer });
   }
 
   /* What tells how many wait: the inbox's views bring the rail's number with them, elsewhere it is asked for alone. */
@@ -212,18 +219,26 @@
   }
 
   const rowsToCheck = new Set();
+  const rowsAsked = new Set(); // one answer at a time: of two, the older could come last
   const newcomers = new Set();
   let checking = 0;
 
   function checkRow(id) {
     if (!list()) return;
     rowsToCheck.add(String(id));
-    clearTimeout(checking);
-    checking = setTimeout(() => {
-      const ids = [...rowsToCheck];
-      rowsToCheck.clear();
-      ids.forEach(fetchRow);
-    }, 250);
+    checking ||= setTimeout(checkRows, 250);
+  }
+
+  function checkRows() {
+    checking = 0;
+    for (const id of [...rowsToCheck].filter((id) => !rowsAsked.has(id))) {
+      rowsToCheck.delete(id);
+      rowsAsked.add(id);
+      fetchRow(id).finally(() => {
+        rowsAsked.delete(id);
+        if (rowsToCheck.has(id)) checkRow(id);
+      });
+    }
   }
 
   async function fetchRow(id) {

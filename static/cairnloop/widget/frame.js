@@ -25,6 +25,7 @@ const TEXT = {
   yesterday: "Yesterday",
 };
 const MOST_REFUSALS = 5; // in a row: fresh tokens do not help
+const SHORT_WAIT = 2; // seconds that the server may ask us to wait before words are given back
 const TYPING_EVERY = 3_000;
 const TYPING_SHOWN = 6_000;
 const GROUP_WITHIN = 5 * 60_000;
@@ -259,7 +260,8 @@ const heard = {
     if (frame.code === "not_found") {
       clear(); // what is unsent goes into the conversation that is resumed, or into a new one
       link.restart();
-    } else if (frame.client_id) refuse(frame);
+    } else if (frame.code === "too_many" && frame.retry_after <= SHORT_WAIT) slowDown(frame);
+    else if (frame.client_id) refuse(frame);
     else if (frame.code === "disconnected") end(TEXT.closed);
     else if (!["unauthorized", "internal"].includes(frame.code)) warn(frame.message);
   },
@@ -322,6 +324,17 @@ function resend() {
   for (const { client_id, body } of unsent) link.send({ type: "message", client_id, body });
 }
 
+/** Too fast: the same words go out again a little later, and what only passes is left away until then. */
+let quietUntil = 0;
+function slowDown({ client_id, retry_after }) {
+  quietUntil = Date.now() + retry_after * 1_000;
+  setTimeout(() => {
+    const item = unsent.find((one) => one.client_id === client_id);
+    if (item) link.send({ type: "message", client_id, body: item.body });
+    show();
+  }, retry_after * 1_000);
+}
+
 /** The server has it: the optimistic copy becomes the message. */
 function settle(client_id, { cursor, at }) {
   const index = unsent.findIndex((item) => item.client_id === client_id);
@@ -369,7 +382,7 @@ function typed() {
   setDraft($("body").value);
   warn(ended);
   keep();
-  if (chat.conversation !== null && $("body").value && Date.now() - typedAt > TYPING_EVERY) {
+  if (chat.conversation !== null && $("body").value && Date.now() > Math.max(typedAt + TYPING_EVERY, quietUntil)) {
     typedAt = Date.now();
     link.send({ type: "typing" });
   }
@@ -420,7 +433,8 @@ function show() {
 /** What is on the screen counts as read; the rest is the number on the launcher. */
 function read() {
   const news = [...shown].filter(([cursor, element]) => cursor > chat.seen && "reply" in element.dataset);
-  if (news.length && open && !document.hidden && !scrolledUp() && link.send({ type: "seen", cursor: chat.cursor })) {
+  const reading = open && !document.hidden && !scrolledUp() && Date.now() > quietUntil;
+  if (news.length && reading && link.send({ type: "seen", cursor: chat.cursor })) {
     chat.seen = chat.cursor;
     news.length = 0;
   }

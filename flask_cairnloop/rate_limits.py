@@ -1,0 +1,75 @@
+"""How much one person may do in a time: counted in Redis for all processes, or in memory for one line."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+from limits import RateLimitItem, parse
+from limits.storage import RedisStorage
+from limits.strategies import MovingWindowRateLimiter
+
+if TYPE_CHECKING:
+    from flask_cairnloop.extension import Cairnloop
+
+
+def rate(text: str | None) -> RateLimitItem | None:
+    """An entry of ``CAIRNLOOP_RATE_LIMITS``; ``None`` is no limit."""
+    return None if text is None else parse(text)
+
+
+class RateLimits:
+    """The limits of an app that hold over all its processes. While Redis is away nobody is held up."""
+
+    def __init__(self, cairnloop: Cairnloop) -> None:
+        settings = cairnloop.settings
+        self._breaker = cairnloop.breaker
+        self._rates = {kind: rate(text) for kind, text in settings.rate_limits.items()}
+        storage = RedisStorage(
+            settings.redis_url,
+            connection_pool=cairnloop.redis.connection_pool,
+            key_prefix=f"{settings.redis_namespace}:limits",
+        )
+        self._counter = MovingWindowRateLimiter(storage)
+
+    def take(self, kind: Literal["messages", "conversations"], who: str) -> int:
+        """Count one more of a kind. Returns 0, or how many seconds to wait where it is one too many."""
+        allowed = self._rates[kind]
+        if allowed is None:
+            return 0
+        # A reference may be somebody's address: it is not left lying about.
+        key = (kind, hashlib.sha256(who.encode()).hexdigest()[:32])
+        wait = 0
+        with self._breaker.guard() as usable:
+            if usable and not self._counter.hit(allowed, *key):
+                wait = _seconds(self._counter.get_window_stats(allowed, *key).reset_time - time.time())
+        return wait
+
+
+class Pace:
+    """The same for one line of one process."""
+
+    # Not by the storage in memory of `limits`: that starts a thread to forget.
+
+    def __init__(self, allowed: RateLimitItem | None) -> None:
+        self._allowed = allowed
+        self._taken: deque[float] = deque()
+
+    def take(self) -> int:
+        """Count one more. Returns 0, or how many seconds to wait where it is one too many."""
+        if self._allowed is None:
+            return 0
+        moment, window = time.monotonic(), self._allowed.get_expiry()
+        while self._taken and self._taken[0] <= moment - window:
+            self._taken.popleft()
+        if len(self._taken) >= self._allowed.amount:
+            return _seconds(self._taken[0] + window - moment)
+        self._taken.append(moment)
+        return 0
+
+
+def _seconds(wait: float) -> int:
+    return max(1, math.ceil(wait))
