@@ -64,7 +64,7 @@ def test_a_form_of_nonsense_is_no_error_of_ours(
     for number, filling in enumerate(fillings(name)):
         if not path or name in ("approve", "discard", "resolve"):  # what is decided once needs a new one each time
             conversation_id = desk.ask()
-            path = address(rule, conversation_id, desk.draft(conversation_id))
+            path = address(rule, conversation_id=conversation_id, draft_id=desk.draft(conversation_id))
         if filling.get("client_id") == FORMS[name].get("client_id") == "":
             filling["client_id"] = str(uuid.uuid4())
         body = "&".join(f"{field}={value}" for field, value in filling.items())

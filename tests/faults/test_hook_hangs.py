@@ -29,9 +29,9 @@ HANGING = 6  # at the same time
 
 
 @pytest.fixture(scope="module")
-def config(worker_number: int) -> dict[str, Any]:
+def config(config: dict[str, Any]) -> dict[str, Any]:
     return {
-        "REDIS_NAMESPACE": f"test{worker_number}",
+        **config,
         "HOOK_TIMEOUT": HOOK_TIMEOUT,
         "CUSTOMER_VERIFIER": "tests.faults.host:hanging_verifier",
         "CONTEXT_PROVIDER": "tests.faults.host:hanging_context",

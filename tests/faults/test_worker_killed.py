@@ -45,9 +45,9 @@ To reset the brass gauge:
 
 
 @pytest.fixture(scope="module")
-def config(worker_number: int) -> dict[str, Any]:
+def config(config: dict[str, Any]) -> dict[str, Any]:
     return {
-        "REDIS_NAMESPACE": f"test{worker_number}",
+        **config,
         "AUTOMATION_POLICY": "tests.faults.host:allow",
         "ON_CONVERSATION_RESOLVED": "tests.faults.host:tell",
         "HOOK_TIMEOUT": 60,

@@ -125,11 +125,16 @@ class Visitor:
         return self.request("POST", path, sent, form)
 
     def request(
-        self, method: str, path: str, headers: dict[str, str] | None = None, form: dict[str, str] | str | None = None
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        form: dict[str, str] | None = None,
+        body: str | None = None,
     ) -> Page:
         assert path.startswith(MOUNT), f"{path} is somebody else's: the proxy would not bring it here."
         sent = {**self._forwarded(), **(headers or {})}
-        answer = send(self.upstream, method, path.removeprefix(MOUNT) or "/", sent, form)
+        answer = send(self.upstream, method, path.removeprefix(MOUNT) or "/", sent, form, body)
         for line in answer.headers.get_all("Set-Cookie", []):
             for name, morsel in SimpleCookie(line).items():
                 if not morsel.value:  # taken away

@@ -60,20 +60,6 @@ def asked(bo: Visitor, words: str = CARGO) -> tuple[Chat, int]:
     return chat, int(chat.say(words)["conversation"])
 
 
-def test_without_a_socket_the_chat_goes_past_the_hosts_own_protection(bo: Visitor) -> None:
-    frames = [
-        {"type": "join", "token": token_of(bo)},
-        {"type": "message", "client_id": str(uuid.uuid4()), "body": CARGO},
-    ]
-    headers = {"Content-Type": "application/json", "Origin": PUBLIC}
-    answer = bo.request("POST", f"{DESK}/widget/messages", headers, json.dumps(frames))
-    assert answer.status == HTTPStatus.OK, answer.text
-    assert [frame["type"] for frame in json.loads(answer.text)] == ["joined", "accepted", "status"]
-    elsewhere = headers | {"Origin": "https://elsewhere.example"}
-    refused = bo.request("POST", f"{DESK}/widget/messages", elsewhere, json.dumps(frames))
-    assert refused.status == HTTPStatus.FORBIDDEN
-
-
 def test_the_way_in_leads_over_the_hosts_sign_in_and_back(harbour: Process, bo: Visitor) -> None:
     nobody = Visitor(harbour.url)
     answer = nobody.get(f"{DESK}/inbox?view=open")
@@ -230,6 +216,17 @@ def test_the_header_that_htmx_sends_is_enough(ada: Visitor, bo: Visitor) -> None
     answer = ada.post(action, bare, HTMX | {"X-CSRFToken": header[1]})
     assert answer.status == HTTPStatus.OK
     assert "At pier two" in answer.text
+
+
+def test_the_chat_by_post_needs_no_form_token_but_its_own_and_the_public_origin(bo: Visitor) -> None:
+    words = {"type": "message", "client_id": str(uuid.uuid4()), "body": CARGO}
+    frames = json.dumps([{"type": "join", "token": token_of(bo)}, words])
+    headers = {"Content-Type": "application/json", "Referer": f"{PUBLIC}{DESK}/widget"}
+    answer = bo.request("POST", f"{DESK}/widget/messages", {**headers, "Origin": PUBLIC}, body=frames)
+    assert answer.status == HTTPStatus.OK
+    assert [frame["type"] for frame in json.loads(answer.text)] == ["joined", "accepted", "status"]
+    elsewhere = {**headers, "Origin": "https://elsewhere.example"}
+    assert bo.request("POST", f"{DESK}/widget/messages", elsewhere, body=frames).status == HTTPStatus.FORBIDDEN
 
 
 # --- sockets --------------------------------------------------------------------------------------------------------

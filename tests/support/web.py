@@ -26,12 +26,16 @@ def post(url: str, path: str, form: Mapping[str, str], headers: Mapping[str, str
 
 
 def send(
-    url: str, method: str, path: str, headers: Mapping[str, str], form: Mapping[str, str] | str | None = None
+    url: str,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None = None,
+    body: str | None = None,
 ) -> Answer:
-    """Ask, with a form or, as text, with anything else."""
     address = urlsplit(url)
     sent = {"Content-Type": "application/x-www-form-urlencoded", **headers}
     with closing(HTTPConnection(address.hostname or "", address.port, timeout=30)) as connection:
-        connection.request(method, path, form if isinstance(form, str) else urlencode(form or {}), sent)
+        connection.request(method, path, urlencode(form or {}) if body is None else body, sent)
         answer = connection.getresponse()
         return Answer(answer.status, answer.headers, answer.read().decode(errors="replace"))

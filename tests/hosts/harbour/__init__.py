@@ -145,7 +145,7 @@ def create_app() -> Flask:
     login.login_view = "harbour.sign_in"
     login.session_protection = "strong"
     csrf.init_app(app)
-    csrf.exempt("flask_cairnloop.channels.widget.messages.widget_messages")  # as docs/widget.md says
+    csrf.exempt("flask_cairnloop.channels.widget.messages.widget_messages")  # as the guide to the chat says
     db.init_app(app)
     Migrate(app, db, directory=os.environ.get("HARBOUR_MIGRATIONS", "migrations"))
     Cairnloop(app, db)
