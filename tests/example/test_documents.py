@@ -27,7 +27,7 @@ from sqlalchemy.engine import make_url
 from example_app.servers import Servers
 from flask_cairnloop import ConversationInfo, Customer, Permission, receive, signals, testing
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.config import KEYS, PREFIX
+from flask_cairnloop.config import KEYS, PREFIX, RATE_LIMITS, Settings
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.database import migrations, tables
 from flask_cairnloop.drafting import service as drafting
@@ -619,11 +619,19 @@ def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
 @about("widget.md")
 def test_the_chat_is_served_as_its_guide_says(guide: Guide, shop: Shop, app: Flask) -> None:
     (tag,) = guide.take("html")
-    (exempt,) = guide.take("python")
+    (exempt,) = guide.take("python", "Where no WebSocket comes through")
+    (limits,) = guide.take("python", "How much a customer may do")
     exempted: list[str] = []
     exec(exempt, {"csrf": SimpleNamespace(exempt=exempted.append)})  # noqa: S102 - the guide's own lines
     view = app.view_functions["cairnloop.widget_messages"]
     assert exempted == [f"{view.__module__}.{view.__name__}"]
+    bare = Flask("shop")
+    exec(limits, {"app": bare})  # noqa: S102 - the guide's own lines
+    assert Settings.load(bare.config).rate_limits == {
+        "messages": "10/minute",
+        "conversations": None,
+        "frames": RATE_LIMITS["frames"],
+    }
     assert re.fullmatch(r'<script src="/support/widget\.js" data-token="\{\{ token \}\}" async></script>\n', tag)
     for line in guide.take("console"):
         with shop.serves(line.strip()) as server:
