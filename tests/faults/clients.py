@@ -289,9 +289,8 @@ class Page:
             line.cut()
 
     def leave(self) -> None:
+        self.cut()
         self._browser.leave()
-        if self._line is not None:
-            self._line.hang_up()
 
     def live_for(self, seconds: float) -> None:
         """Hear and fetch for a while."""

@@ -16,7 +16,7 @@ from flask_cairnloop import Actor, Customer, Operator, add_note, receive, reply
 from tests.faults.clients import Page, Patient
 from tests.faults.conftest import Desk
 
-CUTS = 150  # on either side
+ROUNDS, CUTS = 6, 25  # cuts in a round, on either side
 
 
 class Writer:
@@ -29,7 +29,10 @@ class Writer:
         self._dice = random.Random(name)  # noqa: S311
 
     def write(self, stop: threading.Event) -> None:
-        while not stop.wait(0.02):
+        """Go on until told to stop, and then write once more."""
+        going_on = True
+        while going_on:
+            going_on = not stop.wait(0.02)
             number = self._at_the_desk(self._one)
             self.committed.append((number, time.monotonic()))
 
@@ -64,47 +67,54 @@ def test_hundreds_of_cuts_leave_no_gap_and_no_double_on_either_side(
     ]
     page = open_page(conversation_id)
     writers = [Writer(name, [conversation_id, *others], at_the_desk) for name in ("Mina", "Omar", "Rita")]
-    stop = threading.Event()
+    dice = random.Random(7), random.Random(8)  # noqa: S311
+    lines = ["Line 0"]
 
     def on_the_train() -> None:
-        dice = random.Random(7)  # noqa: S311
-        for number in range(1, CUTS + 1):
-            chat.say(f"Line {number}")
-            for _ in range(dice.randrange(6)):
+        for _ in range(CUTS):
+            chat.come_back()
+            lines.append(f"Line {len(lines)}")
+            chat.say(lines[-1])
+            for _ in range(dice[0].randrange(6)):
                 chat.read(0.02)
             chat.cut()
-            chat.come_back()
 
     def behind_a_bad_proxy() -> None:
-        dice = random.Random(8)  # noqa: S311
         for _ in range(CUTS):
-            page.live_for(dice.uniform(0, 0.2))
-            page.cut()
             page.come_back()
+            page.live_for(dice[1].uniform(0, 0.2))
+            page.cut()
 
-    with ThreadPoolExecutor(5) as pool:
-        writing = [pool.submit(writer.write, stop) for writer in writers]
-        try:
-            for cutting in [pool.submit(on_the_train), pool.submit(behind_a_bad_proxy)]:
-                cutting.result(120)
-        finally:
-            stop.set()
-        for talk in writing:
-            talk.result(30)
+    chat.cut()
+    page.cut()
+    for _ in range(ROUNDS):
+        stop = threading.Event()
+        with ThreadPoolExecutor(5) as pool:
+            writing = [pool.submit(writer.write, stop) for writer in writers]
+            try:
+                for cutting in [pool.submit(on_the_train), pool.submit(behind_a_bad_proxy)]:
+                    cutting.result(60)
+            finally:
+                stop.set()
+            for talk in writing:  # the last words are said while both are cut off
+                talk.result(30)
 
-    committed = sorted(pair for writer in writers for pair in writer.committed)
-    assert any(earlier[1] > later[1] for earlier, later in itertools.pairwise(committed))
+        chat.come_back()
+        chat.settle()
+        said = spoken(conversation_id)
+        assert chat.transcript == said
+        assert [body for body in said.values() if body in lines] == lines
+        page.come_back()
+        page.settle()
+        assert page.whole_timeline() == spoken(conversation_id, notes=True)
+        fresh = open_page(conversation_id)
+        assert (page.rows, page.newcomers, page.open_count) == (fresh.rows, set(), fresh.open_count)
+        assert set(page.rows) >= {conversation_id, *others}
+        chat.cut()
+        page.cut()
+        fresh.leave()
 
-    chat.settle()
-    said = spoken(conversation_id)
-    assert chat.transcript == said
     assert chat.doubles == []
     assert chat.ends == []
-    lines = [body for body in said.values() if body.startswith("Line ")]
-    assert sorted(lines) == sorted(f"Line {number}" for number in range(CUTS + 1))
-
-    page.settle()
-    assert page.whole_timeline() == spoken(conversation_id, notes=True)
-    fresh = open_page(conversation_id)
-    assert (page.rows, page.newcomers, page.open_count) == (fresh.rows, set(), fresh.open_count)
-    assert set(page.rows) >= {conversation_id, *others}
+    committed = sorted(pair for writer in writers for pair in writer.committed)
+    assert any(earlier[1] > later[1] for earlier, later in itertools.pairwise(committed))

@@ -85,16 +85,12 @@ def test_a_page_whose_context_hangs_says_so_in_time_and_holds_up_no_other(
 def test_a_join_whose_verifier_hangs_is_put_off_in_time_and_holds_up_no_other(
     open_chat: Callable[[Customer], Patient], customer: Customer
 ) -> None:
-    def turned_away(chat: Patient) -> None:
-        while chat.here:
-            chat.read(HANG_SECONDS)
-
     chat = open_chat(customer)
     chat.say("Hello")
     chat.settle()
     refused = [open_chat(unlucky()) for _ in range(HANGING)]
     with ThreadPoolExecutor(HANGING) as pool:
-        hanging = [pool.submit(timed, lambda chat=chat: turned_away(chat)) for chat in refused]  # type: ignore[misc]
+        hanging = [pool.submit(timed, lambda chat=chat: chat.until(lambda: not chat.here)) for chat in refused]  # type: ignore[misc]
         chat.waits.clear()
 
         def speak() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from flask import Flask
 from redis import Redis
@@ -28,7 +29,7 @@ from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.signals import SIGNALS
 from tests.faults.clients import Operator, Patient
 from tests.faults.conftest import Desk
-from tests.support.disk import TOO_MUCH, FullDisk
+from tests.support.disk import BREAKS, TOO_MUCH, FullDisk
 
 
 @pytest.fixture
@@ -102,14 +103,12 @@ def test_a_message_that_cannot_be_committed_is_not_accepted_and_its_resend_is_ta
     disk.fill()
     with nothing_leaves(app, redis, at_the_desk):
         chat.say(TOO_MUCH)
-        while chat.here:
-            chat.read(10)
+        chat.until(lambda: not chat.here)
         assert chat.ends == [CloseCode.TRY_LATER]
         assert list(chat.unsent.values()) == [TOO_MUCH]
         for again in (2, 3):  # it comes back by itself, with the same words
             chat.come_back()
-            while chat.here:
-                chat.read(10)
+            chat.until(lambda: not chat.here)
             assert chat.ends == [CloseCode.TRY_LATER] * again
     assert list(chat.transcript.values()) == words
 
@@ -164,3 +163,49 @@ def test_what_an_operator_sends_and_cannot_be_committed_is_said_to_be_undone_and
         assert console.post(path, target, **form).status_code == (200 if target else 303)
     sent = at_the_desk(lambda session: messages(session, conversation_id))
     assert sent == ["How big is it?", f"It is {TOO_MUCH}." if what == "approve" else TOO_MUCH]
+
+
+def test_where_the_connection_broke_over_the_commit_nobody_says_that_nothing_was_done(
+    server: str, disk: FullDisk, people: ExitStack, customer: Customer, at_the_desk: Desk
+) -> None:
+    console = Operator(server)
+    people.callback(console.leave)
+    conversation_id, _ = at_the_desk(lambda session: ready_draft(session, customer))
+    disk.fill(BREAKS)
+    client_id = str(uuid.uuid4())
+    answer = console.reply(conversation_id, TOO_MUCH, client_id)
+    assert answer.status_code == 503
+    assert "It is not known whether this was done" in answer.headers["HX-Trigger"]
+    disk.free()
+    for _ in range(2):
+        assert console.reply(conversation_id, TOO_MUCH, client_id).status_code == 200
+    assert at_the_desk(lambda session: messages(session, conversation_id)) == ["How big is it?", TOO_MUCH]
+
+
+def test_a_message_sent_by_post_that_cannot_be_committed_is_not_accepted_and_its_resend_is_taken_once(
+    app: Flask,
+    server: str,
+    redis: Redis,
+    disk: FullDisk,
+    customer: Customer,
+    issue: Callable[[Customer], str],
+    at_the_desk: Desk,
+) -> None:
+    client_id = str(uuid.uuid4())
+    frames = [
+        {"type": "join", "token": issue(customer), "conversation": None, "after": None},
+        {"type": "message", "client_id": client_id, "body": TOO_MUCH},
+    ]
+
+    def post() -> tuple[int, list[Any]]:
+        answer = httpx.post(f"{server}/support/widget/messages", json=frames, headers={"Origin": server})
+        return answer.status_code, [frame for frame in answer.json() if frame["type"] == "accepted"]
+
+    disk.fill()
+    with nothing_leaves(app, redis, at_the_desk):
+        assert post() == (503, [])
+    disk.free()
+    status, (accepted,) = post()
+    assert (status, accepted["client_id"]) == (200, client_id)
+    assert post() == (200, [accepted])
+    assert at_the_desk(lambda session: messages(session, accepted["conversation"])) == [TOO_MUCH]

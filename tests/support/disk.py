@@ -1,4 +1,4 @@
-"""A disk that is full when it comes to committing."""
+"""A database that fails when it comes to committing: its disk is full, or the connection breaks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from types import TracebackType
 from flask import Flask
 
 TOO_MUCH = "more than fits"
-_FULL = f"""
+_FAILING = f"""
 CREATE FUNCTION cairnloop.refuse_at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.body LIKE '%%{TOO_MUCH}%%' THEN
-        RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+        {{failure}}
     END IF;
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER full_disk AFTER INSERT ON cairnloop.messages
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION cairnloop.refuse_at_commit();
 """
+FULL = "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';"
+BREAKS = "PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(60);"
 
 
 class FullDisk:
@@ -30,8 +32,9 @@ class FullDisk:
         self._app = app
         self._full = False
 
-    def fill(self) -> None:
-        self._run(_FULL)
+    def fill(self, failure: str = FULL) -> None:
+        """:data:`FULL`, or :data:`BREAKS`: the connection is lost over the commit."""
+        self._run(_FAILING.replace("{failure}", failure))
         self._full = True
 
     def free(self) -> None:
