@@ -21,13 +21,14 @@ from typing import Any
 
 import pytest
 from flask import Flask, redirect, request, session
+from flask_wtf import CSRFProtect
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from example_app.servers import Servers
 from flask_cairnloop import ConversationInfo, Customer, Permission, receive, signals, testing
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.config import KEYS, PREFIX
+from flask_cairnloop.config import KEYS, PREFIX, RATE_LIMITS, Settings
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.database import migrations, tables
 from flask_cairnloop.drafting import service as drafting
@@ -40,7 +41,7 @@ from tests.conftest import Client
 from tests.example.configuration_table import table, written
 from tests.example.guides import DOCS, Guide, Shop, sql
 from tests.support import databases
-from tests.support.host import OPERATORS
+from tests.support.host import OPERATORS, verifier
 from tests.support.processes import ROOT, Process, wait_until
 from tests.support.web import get, post
 from tests.support.websocket import Chat, Line, handshake
@@ -616,8 +617,29 @@ def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
     assert "auroc" in said
 
 
+def goes_by_post(app: Flask, customer: Customer, exempt: str) -> None:
+    """The chat gets past a protection of the host's own, by the line that the guide has for it and not without."""
+    csrf = CSRFProtect(app)
+    client = app.test_client()
+    with app.app_context():
+        join = [{"type": "join", "token": verifier.issue(customer)}]
+    ask = {"json": join, "headers": {"Origin": "http://localhost"}}
+    assert client.post("/support/widget/messages", **ask).status_code == 400
+    exec(exempt, {"csrf": csrf})  # noqa: S102 - the guide's own line
+    assert client.post("/support/widget/messages", **ask).status_code == 200
+
+
 @about("widget.md")
-def test_the_chat_is_served_as_its_guide_says(guide: Guide, shop: Shop) -> None:
+def test_the_chat_is_served_as_its_guide_says(guide: Guide, shop: Shop, app: Flask, customer: Customer) -> None:
+    exempt, limits = guide.take("python")
+    goes_by_post(app, customer, exempt)
+    configured = Flask("limited")
+    exec(limits, {"app": configured})  # noqa: S102 - the guide's own lines
+    assert Settings.load(configured.config).rate_limits == {
+        **RATE_LIMITS,
+        "messages": "10/minute",
+        "conversations": None,
+    }
     (tag,) = guide.take("html")
     assert re.fullmatch(r'<script src="/support/widget\.js" data-token="\{\{ token \}\}" async></script>\n', tag)
     for line in guide.take("console"):
