@@ -144,9 +144,11 @@ class Patient:
 
     def settle(self, seconds: float = LONGEST) -> None:
         """Wait until everything was accepted, and everything has come that was due."""
+        deadline = time.monotonic() + seconds
         self.until(lambda: not self.unsent, seconds)
         answered = False
         while not answered:
+            assert time.monotonic() < deadline, f"It was not quiet within {seconds} s: {self.__dict__}"
             self.until(lambda: self.here, seconds)
             self._try(lambda line: line.say(type="ping"))
             while self.here and not answered:
