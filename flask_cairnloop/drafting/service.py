@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations import service as conversations
@@ -114,10 +114,3 @@ def _lock(session: Session, draft_id: int) -> tuple[Draft, Conversation]:
     conversation = conversations.lock(session, conversation_id)
     draft = session.scalars(select(Draft).where(Draft.id == draft_id).execution_options(populate_existing=True)).one()
     return draft, conversation
-
-
-def message_of(session: Session, draft_id: int) -> Message | None:
-    """The reply a draft became, if it was sent."""
-    return session.scalars(
-        select(Message).where(Message.draft_id == draft_id).options(joinedload(Message.conversation))
-    ).one_or_none()
