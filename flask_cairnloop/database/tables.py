@@ -6,7 +6,7 @@ from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.jobs.models import Job, WorkerProcess
 from flask_cairnloop.knowledge.models import Article, Revision
-from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
+from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding, EmbeddingModel, IndexEntry
 
 metadata = Base.metadata
 
@@ -19,6 +19,8 @@ __all__ = [
     "ConversationRead",
     "CustomerRecord",
     "Draft",
+    "EmbeddingModel",
+    "IndexEntry",
     "Job",
     "Message",
     "Revision",

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.context import current
 from flask_cairnloop.database.base import quoted_schema
 from flask_cairnloop.knowledge.models import Audience
+from flask_cairnloop.retrieval import vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.types import Embedder, Lane, LaneState, Passage, SearchResults
-from flask_cairnloop.retrieval.vectors import home
+from flask_cairnloop.retrieval.vector_lane import nearest
 from flask_cairnloop.telemetry import SEARCH, span
 
 log = logging.getLogger(__name__)
@@ -72,31 +73,6 @@ SELECT id, article_id, score / (SELECT sum(worth) * 2.6 FROM picked) AS score,
        (SELECT coalesce(sum(weight * rarity) FILTER (WHERE seen > 0) / nullif(sum(weight * rarity), 0), 0) FROM counted)
            AS known
 FROM scored ORDER BY score DESC, id
-"""
-
-# Exact: every passage is compared. An article brings its three nearest passages and those the keyword lane found.
-# `{vectors}` is where pgvector lives: its names are found there whatever the search path of this connection is.
-VECTOR = """
-WITH near AS MATERIALIZED (
-    SELECT chunks.id, chunks.article_id,
-           1 - (embedding OPERATOR({vectors}.<=>) CAST(:vector AS {vectors}.vector)) AS similarity
-    FROM {schema}.chunk_embeddings
-    JOIN {schema}.chunks ON chunks.id = chunk_embeddings.chunk_id
-    JOIN {schema}.revisions ON revisions.id = chunks.revision_id AND revisions.state = 'published'
-    JOIN {schema}.articles ON articles.id = chunks.article_id AND articles.state = 'published'
-    WHERE chunk_embeddings.model = :model AND (CAST(:audience AS text) IS NULL OR articles.audience = :audience)
-), ranked AS MATERIALIZED (
-    SELECT *, row_number() OVER (PARTITION BY article_id ORDER BY similarity DESC, id) AS place FROM near
-), nearest AS MATERIALIZED (
-    SELECT article_id, max(similarity) AS best, avg(similarity) AS breadth FROM ranked WHERE place <= 3
-    GROUP BY article_id
-), kept AS (
-    (SELECT article_id, breadth FROM nearest ORDER BY best DESC, article_id LIMIT :candidates)
-    UNION
-    SELECT article_id, breadth FROM nearest WHERE article_id = ANY(:articles)
-)
-SELECT id, article_id, similarity, breadth FROM ranked JOIN kept USING (article_id)
-WHERE place <= 3 OR id = ANY(:chunks)
 """
 
 PASSAGES = """
@@ -184,12 +160,12 @@ def search(session: Session, query: str, *, limit: int = 8, audience: Audience |
 
 def explore(session: Session, query: str, audience: Audience | None) -> Found:
     """Everything the lanes bring, before a choice is made. For :func:`search` and the evaluation."""
-    embedder = current().hooks.embedder()
-    vector, vector_lane = _embed_question(embedder, query)
+    embedder = vectors.likely(current().hooks)
+    asked, vector_lane = _embed_question(embedder, query)
     candidates: dict[int, Candidate] = {}
     keyword_lane, known = _keyword_lane(session, query, audience, candidates)
-    if embedder is not None and vector is not None:
-        vector_lane = _vector_lane(session, embedder.model, vector, audience, candidates)
+    if embedder is not None:
+        vector_lane = _vector_lane(session, query, embedder.model, (asked, vector_lane), audience, candidates)
     ordered = sorted(candidates.values(), key=lambda candidate: (-candidate.score, candidate.article_id))
     return Found(ordered, (keyword_lane, vector_lane), known)
 
@@ -223,21 +199,33 @@ def _keyword_lane(
 
 
 def _vector_lane(
-    session: Session, model: str, vector: list[float], audience: Audience | None, found: dict[int, Candidate]
+    session: Session,
+    query: str,
+    guess: str,
+    asked: tuple[list[float] | None, Lane],
+    audience: Audience | None,
+    found: dict[int, Candidate],
 ) -> Lane:
-    values = {
-        "vector": str(vector),
-        "model": model,
-        "audience": audience.value if audience else None,
-        "candidates": CANDIDATES,
-        "articles": list(found),
-        "chunks": [chunk for candidate in found.values() for chunk in candidate.keyword],
-    }
+    """Compare with the live model's vectors. ``asked`` is the question embedded by the one that was thought live."""
     try:
-        vectors = home(session)
-        if vectors is None:
-            return Lane("vector", LaneState.OFF, "pgvector is not available in this database.")
-        rows = _rows(session, VECTOR.replace("{vectors}", vectors), values)
+        with session.begin_nested():  # so that a lane that fails leaves the caller's transaction usable
+            live = vectors.live(session, current().hooks)
+            if isinstance(live, str):
+                return asked[1] if asked[0] is None else Lane("vector", LaneState.OFF, live)
+            embedder, model = live
+            # Once a process and switch the guess is wrong; only then is a question embedded with a transaction open.
+            vector, lane = asked if model.model == guess else _embed_question(embedder, query)
+            if vector is None:
+                return lane
+            rows = nearest(
+                session,
+                vector,
+                model,
+                audience=audience,
+                candidates=CANDIDATES,
+                also_articles=list(found),
+                also_chunks=[chunk for candidate in found.values() for chunk in candidate.keyword],
+            )
     except SQLAlchemyError as fault:
         return _down("vector", fault)
     for row in rows:
