@@ -42,11 +42,7 @@ class LiveModel:
 _DISTANCE = "CAST(embedding AS {vectors}.vector({dimensions})) OPERATOR({vectors}.<=>) {asked}"
 
 _FOUND = """
-    FROM {schema}.chunk_embeddings
-    JOIN {schema}.chunks ON chunks.id = chunk_embeddings.chunk_id
-    JOIN {schema}.revisions ON revisions.id = chunks.revision_id AND revisions.state = 'published'
-    JOIN {schema}.articles ON articles.id = chunks.article_id AND articles.state = 'published'
-    WHERE chunk_embeddings.model = {model} AND (CAST(:audience AS text) IS NULL OR articles.audience = :audience)
+    {visible} AND chunk_embeddings.model = {model}
 """
 
 _ALL = "SELECT chunks.article_id, {distance} AS distance {found}"
