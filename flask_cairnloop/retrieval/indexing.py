@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -18,19 +19,22 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
+    false,
     func,
     literal_column,
     null,
     or_,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import REGCONFIG, insert
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.clock import database_now, now
+from flask_cairnloop.clock import database_now
 from flask_cairnloop.context import current
 from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.jobs.queries import UNFINISHED
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
 from flask_cairnloop.retrieval.chunking import Piece, chunk, plain_text
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
@@ -48,9 +52,13 @@ from flask_cairnloop.retrieval.vectors import (
 )
 
 INDEX: Final = "retrieval.index"
+START: Final = "retrieval.start"
+TEND: Final = "retrieval.tend"
+REMOVE: Final = "retrieval.remove"
 BATCH: Final = 16  # texts an embedder gets at once
 EMBEDDING_SECONDS: Final = 3600.0  # for all of an article's batches; a slow embedder gets through any article in it
 QUEUE_BATCH: Final = 200  # articles queued in one transaction
+AHEAD: Final = timedelta(seconds=10)  # work that is due so soon is being done
 REASON_LENGTH: Final = 500
 FAILURES_SHOWN: Final = 20
 
@@ -58,10 +66,10 @@ FAILURES_SHOWN: Final = 20
 class IndexState(StrEnum):
     """How an article stands in the index. Read from its passages, so that it cannot say what is not so."""
 
-    PENDING = "pending"  # published, and nothing of it is in the index yet
+    PENDING = "pending"  # published, and the worker has not been at it since
     INDEXED = "indexed"  # found by its published words, and by meaning where there is a model
     FAILED = "failed"  # something of it could not be indexed; it is tried again
-    STALE = "stale"  # what is in the index is older than what is published, or lacks vectors of the model in use
+    STALE = "stale"  # indexed once, but what is in the index is older than what is published, or lacks vectors
     EMPTY = "empty"  # nothing of it is published, so there is nothing to index
 
 
@@ -168,6 +176,21 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """Jobs of the index that are not done.
+
+    Args:
+        due: that run, or wait for a worker.
+        later: that wait for another attempt.
+        dead: that were given up.
+    """
+
+    due: int
+    later: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wants:
     """Which vectors passages should have.
 
@@ -183,6 +206,11 @@ class Wants:
 def index_key(article_id: int) -> str:
     """The unique key of an article's index job: many requests before it runs make one run."""
     return f"{INDEX}:{article_id}"
+
+
+def remove_key(model: str) -> str:
+    """The unique key of the job that removes a model's vectors; fingerprints may be longer than a key."""
+    return f"{REMOVE}:{hashlib.sha256(model.encode()).hexdigest()[:16]}"
 
 
 def published(session: Session, article_id: int) -> Source | None:
@@ -209,21 +237,34 @@ def embed_pieces(embedder: Embedder, title: str, pieces: Sequence[Piece]) -> lis
 
 
 def request(session: Session, article_id: int) -> None:
-    """Ask for an article to be indexed, in the transaction that changed what should be found of it."""
-    row = insert(IndexEntry).values(article_id=article_id, requested_at=now(), failures=0)
+    """Bring the index along with a change of what should be found of an article, in the same transaction.
+
+    Its words are found from the commit on, so that there is no moment without the old ones and the new ones; its
+    vectors are made by a job.
+    """
+    source = published(session, article_id)
+    if source is not None:
+        pieces = source.pieces()
+        if not is_found(session, source, pieces):
+            replace(session, source, pieces, {})
+    row = insert(IndexEntry).values(article_id=article_id, requested_at=database_now(), failures=0)
     renewed = {"requested_at": row.excluded.requested_at, "failures": 0, "failed_at": None, "reason": None}
     session.execute(row.on_conflict_do_update(index_elements=[IndexEntry.article_id], set_=renewed))
     enqueue(session, INDEX, {"article_id": article_id}, unique_key=index_key(article_id))
 
 
+def is_found(session: Session, source: Source, pieces: Sequence[Piece]) -> bool:
+    """Whether just these passages are in the index."""
+    have = session.execute(_passages(source.article_id)).all()
+    return [row[1:] for row in have] == [
+        (source.revision_id, piece.ordinal, source.title, piece.heading, piece.content) for piece in pieces
+    ]
+
+
 def plan(session: Session, source: Source, pieces: Sequence[Piece], models: Sequence[str]) -> Plan:
     """What has to be done so that these passages are in the index with vectors of these models."""
     asked_at = session.scalar(select(IndexEntry.rebuild_asked_at).where(IndexEntry.article_id == source.article_id))
-    have = session.execute(_passages(source.article_id)).all()
-    keep = asked_at is None and [row[1:] for row in have] == [
-        (source.revision_id, piece.ordinal, source.title, piece.heading, piece.content) for piece in pieces
-    ]
-    if not keep:
+    if asked_at is not None or not is_found(session, source, pieces):
         return Plan(False, frozenset(models), asked_at)
     missing = frozenset(model for model in models if session.scalar(select(_passage_of(source, ~has_vector(model)))))
     return Plan(True, missing, None)
@@ -249,7 +290,7 @@ def replace(
     """
     if not _is_newest(session, source):
         return False
-    kept = is_ready(session)
+    kept = bool(vectors) and is_ready(session)
     if kept:
         hold(session, {model: len(found[0]) for model, found in vectors.items()})
     _remove(session, source.article_id)
@@ -300,8 +341,8 @@ def succeeded(session: Session, article_id: int, asked_at: datetime | None, *, r
     """
     done = IndexEntry.rebuild_asked_at.is_not_distinct_from(asked_at)
     left = None if rebuilt else case((done, null()), else_=IndexEntry.rebuild_asked_at)
-    values = {"indexed_at": now(), "failures": 0, "failed_at": None, "reason": None}
-    row = insert(IndexEntry).values(article_id=article_id, requested_at=now(), **values)
+    values: dict[str, Any] = {"indexed_at": database_now(), "failures": 0, "failed_at": None, "reason": None}
+    row = insert(IndexEntry).values(article_id=article_id, requested_at=database_now(), **values)
     session.execute(
         row.on_conflict_do_update(index_elements=[IndexEntry.article_id], set_={**values, "rebuild_asked_at": left})
     )
@@ -309,8 +350,8 @@ def succeeded(session: Session, article_id: int, asked_at: datetime | None, *, r
 
 def failed(session: Session, article_id: int, reason: str, failures: int) -> None:
     """Note why an article could not be indexed. It keeps being found by what of it is in the index."""
-    values = {"failures": failures, "failed_at": now(), "reason": reason[:REASON_LENGTH]}
-    row = insert(IndexEntry).values(article_id=article_id, requested_at=now(), **values)
+    values = {"failures": failures, "failed_at": database_now(), "reason": reason[:REASON_LENGTH]}
+    row = insert(IndexEntry).values(article_id=article_id, requested_at=database_now(), **values)
     session.execute(row.on_conflict_do_update(index_elements=[IndexEntry.article_id], set_=values))
 
 
@@ -395,6 +436,11 @@ def stale(session: Session) -> list[int]:
     return list(session.scalars(_published(Article.id).where(missing).order_by(Article.id)))
 
 
+def lacking(session: Session, model: str) -> list[int]:
+    """Published articles whose passages do not all have a vector of a model."""
+    return list(session.scalars(_published(Article.id).where(_lacks_vectors(model)).order_by(Article.id)))
+
+
 def ask_for_rebuild(session: Session) -> bool:
     """Mark all articles that are, or were, in the index to be made anew; each loses its mark when it is.
 
@@ -403,7 +449,7 @@ def ask_for_rebuild(session: Session) -> bool:
     """
     if rebuilding(session):
         return False
-    moment = cast(now(), IndexEntry.requested_at.type)
+    moment = database_now()
     in_it = exists().where(Chunk.article_id == Article.id)
     found = select(Article.id, moment, moment, cast(0, BigInteger)).where(
         (Article.state == ArticleState.PUBLISHED) | in_it
@@ -439,11 +485,17 @@ def without_job(session: Session, articles: Sequence[int]) -> list[int]:
     return [article_id for article_id in articles if index_key(article_id) not in keys]
 
 
-def everything(session: Session) -> list[int]:
-    """All articles that are, or were, in the index."""
-    indexed = select(Chunk.article_id)
-    wanted = select(Article.id).where((Article.state == ArticleState.PUBLISHED) | Article.id.in_(indexed))
-    return list(session.scalars(wanted.order_by(Article.id)))
+def work(session: Session) -> Work:
+    """What of the index is still to be done. The jobs are the truth about it."""
+    ahead = database_now() + AHEAD
+    waits = Job.state.in_((JobState.SCHEDULED, JobState.RETRYING))
+    due = Job.state.in_((JobState.QUEUED, JobState.RUNNING)) | (waits & (Job.run_at <= ahead))
+    counts = select(
+        func.count().filter(due),
+        func.count().filter(waits & (Job.run_at > ahead)),
+        func.count().filter(Job.state == JobState.DEAD),
+    ).where(Job.name.in_((INDEX, START, TEND)), Job.state.in_((*UNFINISHED, JobState.DEAD)))
+    return Work(*session.execute(counts).one())
 
 
 def queue(session: Session, articles: Sequence[int]) -> Iterator[int]:
@@ -464,14 +516,14 @@ def _standing(need: Wants, *wanted: Any) -> Select[Any]:
     The parts of a state are asked in the order in which they are told.
     """
     found = _has_passages()
-    lacks = _lacks_vectors(need.in_use) if need.in_use else literal_column("false")
-    lacks_any = or_(*(_lacks_vectors(model) for model in need.every)) if need.every else literal_column("false")
+    lacks = _lacks_vectors(need.in_use) if need.in_use else false()
+    lacks_any = or_(*(_lacks_vectors(model) for model in need.every)) if need.every else false()
     state = case(
         (or_(Article.state != ArticleState.PUBLISHED, Revision.id.is_(None)), IndexState.EMPTY.value),
         (and_(IndexEntry.reason.is_not(None), or_(~found, lacks_any)), IndexState.FAILED.value),
-        (~exists().where(Chunk.article_id == Article.id), IndexState.PENDING.value),
-        (or_(~found, lacks), IndexState.STALE.value),
-        else_=IndexState.INDEXED.value,
+        (and_(found, ~lacks), IndexState.INDEXED.value),
+        (func.coalesce(IndexEntry.indexed_at < IndexEntry.requested_at, true()), IndexState.PENDING.value),
+        else_=IndexState.STALE.value,
     )
     return (
         select(state.label("state"), found.label("found"), lacks.label("lacks"), *wanted)

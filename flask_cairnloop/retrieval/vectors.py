@@ -1,7 +1,8 @@
 """Whether this database can keep vectors, which model's are compared with, and the switch from one to another.
 
-A model is *building* while passages get vectors of it, *live* once every published passage has one, *retired* when
-another took its place. There is one live model at most, and questions are compared with no other.
+A model is *building* while passages get vectors of it beside those of the live one, *live* once every published passage
+has one, *retired* when another took its place. The first is live at once: there is nothing else to compare with. There
+is one live model at most, and questions are compared with no other.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, exists, func, select, text, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from flask_cairnloop.hooks import Hooks
 
 NO_PGVECTOR: Final = "pgvector is not available in this database."
+PATIENCE: Final = 5  # seconds that a switch waits for writers before it is tried again later
 NO_MODEL: Final = "No embedding model is configured or installed."
 
 # An index that was dropped, or whose building broke off, is not there for search.
@@ -69,6 +71,7 @@ def prepare(session: Session) -> bool:
     if is_ready(session):
         return True
     session.connection().exec_driver_sql(VECTORS.replace("{schema}", quoted_schema(session)))
+    session.execute(delete(EmbeddingModel))  # whatever is known of vectors is of a table that is gone
     return is_ready(session)
 
 
@@ -176,6 +179,8 @@ def lock(session: Session, *, alone: bool) -> None:
     Args:
         alone: for the switch, which looks at all passages. Whoever writes passages holds it together with others.
     """
+    if alone:  # others queue up behind who waits for it
+        session.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
     kind = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
     session.execute(
         text(f"SELECT {kind}(hashtextextended(:name, 0))"),
@@ -198,7 +203,7 @@ def hold(session: Session, found: Mapping[str, int]) -> None:
 
 
 def register(session: Session, model: str, dimensions: int, *, again: bool = False) -> ModelState:
-    """Know a model. It is live at once where no other is and no published passage lacks its vector.
+    """Know a model. It is live at once where no other is: there is nothing better to compare with.
 
     Args:
         again: build it also where it was retired.
@@ -211,7 +216,7 @@ def register(session: Session, model: str, dimensions: int, *, again: bool = Fal
             index_elements=[EmbeddingModel.model], set_=building, where=EmbeddingModel.state == ModelState.RETIRED
         )
     session.execute(row if again else row.on_conflict_do_nothing())
-    if live_model(session) is None and is_complete(session, model):
+    if live_model(session) is None:
         _go_live(session, model)
     return session.scalars(select(EmbeddingModel.state).where(EmbeddingModel.model == model)).one()
 
