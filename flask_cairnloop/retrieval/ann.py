@@ -129,9 +129,21 @@ def _drop(connection: Connection, model: str) -> None:
 
 
 def _record(session: Session, model: str, name: str | None) -> None:
-    statement = update(EmbeddingModel).where(EmbeddingModel.model == model).values(ann_index=name)
+    values = {"ann_index": name, "centroid": None if name is None else _centroid(session, model)}
+    statement = update(EmbeddingModel).where(EmbeddingModel.model == model).values(values)
     session.execute(statement.execution_options(synchronize_session=False))
     session.commit()
+
+
+def _centroid(session: Session, model: str) -> list[float] | None:
+    """Mean direction of a model's vectors."""
+    vectors = home(session)
+    statement = (
+        f"SELECT CAST({vectors}.avg({vectors}.l2_normalize(embedding)) AS real[])"  # noqa: S608 - quoted names
+        f" FROM {quoted_schema(session)}.chunk_embeddings WHERE model = :model"
+    )
+    found: list[float] | None = session.scalar(text(statement), {"model": model})
+    return found
 
 
 def refused(fault: ProgrammingError) -> bool:

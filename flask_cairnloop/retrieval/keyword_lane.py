@@ -57,7 +57,7 @@ WITH asked AS MATERIALIZED (
 ), matched AS MATERIALIZED (
     SELECT found.id, found.article_id, sum(worth) AS rough
     FROM drivers CROSS JOIN LATERAL (
-        SELECT chunks.id, chunks.article_id {visible} AND chunks.terms @@ drivers.wanted LIMIT :postings
+        SELECT chunks.id, chunks.article_id {visible} WHERE chunks.terms @@ drivers.wanted LIMIT :postings
     ) AS found
     GROUP BY found.id, found.article_id ORDER BY rough DESC, found.id LIMIT :candidates
 ), scored AS (

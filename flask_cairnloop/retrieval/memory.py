@@ -309,4 +309,3 @@ def cases(session: Session, wanted: Sequence[SimilarCase]) -> list[tuple[Resolve
     )
     by_id = {row.conversation_id: row for row in rows}
     return [(by_id[case.conversation_id], case.similarity) for case in wanted if case.conversation_id in by_id]
-

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, String, Text, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy import REAL, CheckConstraint, ForeignKey, Identity, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_cairnloop.clock import now
@@ -65,6 +65,8 @@ class EmbeddingModel(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     live_at: Mapped[datetime | None]
     ann_index: Mapped[str | None] = mapped_column(String(63))  # name of its HNSW index, once that is valid
+    # Mean direction of all passages when the index was made: how near a question is to what they are about.
+    centroid: Mapped[list[float] | None] = mapped_column(ARRAY(REAL))
 
 
 class IndexEntry(Base):

@@ -1,4 +1,4 @@
-"""Finds the passages of published articles that may answer a question: by words, by meaning, by what was asked before."""
+"""Finds passages of published articles that may answer a question: by words, by meaning, by what was asked before."""
 
 from __future__ import annotations
 

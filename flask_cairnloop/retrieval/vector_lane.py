@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.database.base import quote, quoted_schema
-from flask_cairnloop.knowledge.models import Audience
+from flask_cairnloop.retrieval.visibility import VISIBLE, Scope
 
 EXACT_LIMIT: Final = 20_000  # vectors of a model up to which all are compared; docs/performance.md has both ways
 PROBES: Final = 200  # nearest passages that the index is asked for
@@ -30,19 +30,22 @@ class LiveModel:
         model: its fingerprint.
         vectors: quoted name of the schema that pgvector lives in.
         ann_index: name of its HNSW index, where there is a valid one.
+        centroid: mean direction of all passages, kept with the index.
     """
 
     model: str
     dimensions: int
     vectors: str
     ann_index: str | None = None
+    centroid: Sequence[float] | None = None
 
 
 # Names of pgvector are found in `{vectors}` whatever the search path of this connection is.
 _DISTANCE = "CAST(embedding AS {vectors}.vector({dimensions})) OPERATOR({vectors}.<=>) {asked}"
 
 _FOUND = """
-    {visible} AND chunk_embeddings.model = {model}
+    {visible} JOIN {schema}.chunk_embeddings ON chunk_embeddings.chunk_id = chunks.id
+    WHERE chunk_embeddings.model = {model}
 """
 
 _ALL = "SELECT chunks.article_id, {distance} AS distance {found}"
@@ -66,9 +69,15 @@ WITH probed AS MATERIALIZED (
 ), broad AS (
     SELECT article_id, avg(similarity) AS breadth FROM ranked WHERE place <= {nearest} GROUP BY article_id
 )
-SELECT id, article_id, similarity, breadth FROM ranked JOIN broad USING (article_id)
+SELECT id, article_id, similarity, breadth, {domain} AS domain FROM ranked JOIN broad USING (article_id)
 WHERE place <= {nearest} OR id = ANY(:chunks)
 """
+# The mean of cosines is the product with the mean direction, which is kept where not all passages are compared.
+_MEAN = "(SELECT 1 - avg(distance) FROM probed)"
+_KEPT_MEAN = """-(
+    {vectors}.l2_normalize({asked}) OPERATOR({vectors}.<#>) CAST(CAST(:centroid AS real[]) AS {vectors}.vector)
+)"""
+
 # Both until the end of the transaction, as `SET LOCAL` has it.
 _WIDELY = text(
     "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', :wide, true)"
@@ -80,7 +89,7 @@ def nearest(
     vector: Sequence[float],
     model: LiveModel,
     *,
-    audience: Audience | None,
+    scope: Scope,
     candidates: int,
     also_articles: Sequence[int] = (),
     also_chunks: Sequence[int] = (),
@@ -89,23 +98,24 @@ def nearest(
 
     Args:
         vector: the question's, by the same model.
-        audience: only articles for these readers; all when left out.
+        scope: whose articles may be found.
         candidates: how many articles.
         also_articles: further articles whose three nearest passages are wanted.
         also_chunks: further passages of any of these articles.
 
     Returns:
-        Rows of ``id`` (of the passage), ``article_id``, ``similarity`` (cosine, -1 to 1) and ``breadth`` (mean
-        similarity of the article's three nearest), in no order.
+        Rows of ``id`` (of the passage), ``article_id``, ``similarity`` (cosine, -1 to 1), ``breadth`` (mean similarity
+        of the article's three nearest) and ``domain`` (mean similarity of all passages), in no order.
     """
     values = {
         "vector": str(list(vector)),
-        "audience": audience.value if audience else None,
+        **scope.values(),
         "candidates": candidates,
         "articles": list(also_articles),
         "chunks": list(also_chunks),
     }
     if model.ann_index is not None:
+        values["centroid"] = list(model.centroid or ())
         session.execute(_WIDELY, {"wide": str(EF_SEARCH)})
     return session.execute(text(statement(session, model)), values).all()
 
@@ -118,7 +128,9 @@ def statement(session: Session, model: LiveModel) -> str:
         "{probes}": str(PROBES),
         "{distance}": _DISTANCE,
         "{found}": _FOUND,
+        "{visible}": VISIBLE,
         "{nearest}": str(NEAREST),
+        "{domain}": _MEAN if model.ann_index is None else _KEPT_MEAN,
         "{asked}": "CAST(:vector AS {vectors}.vector({dimensions}))",
         "{dimensions}": str(model.dimensions),
         "{vectors}": model.vectors,

@@ -31,10 +31,11 @@ NO_MODEL: Final = "No embedding model is configured or installed."
 
 # An index that was dropped, or whose building broke off, is not there for search.
 _LIVE = """
-SELECT quote_ident(nspname) AS vectors, live.model, live.dimensions, built.relname AS ann_index
+SELECT quote_ident(nspname) AS vectors, live.model, live.dimensions, live.centroid, built.relname AS ann_index
 FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
 LEFT JOIN {schema}.embedding_models AS live ON live.state = 'live'
 LEFT JOIN pg_index ON pg_index.indexrelid = to_regclass(:schema || '.' || quote_ident(live.ann_index)) AND indisvalid
+    AND live.centroid IS NOT NULL
 LEFT JOIN pg_class AS built ON built.oid = pg_index.indexrelid
 WHERE extname = 'vector' AND to_regclass(:schema || '.chunk_embeddings') IS NOT NULL
 """
@@ -102,7 +103,7 @@ def live(session: Session, hooks: Hooks) -> tuple[Embedder, LiveModel] | str:
         return NO_MODEL
     if row.model in configured:
         hooks.last_live = row.model
-        return configured[row.model], LiveModel(row.model, row.dimensions, row.vectors, row.ann_index)
+        return configured[row.model], LiveModel(row.model, row.dimensions, row.vectors, row.ann_index, row.centroid)
     wanted = next(iter(configured.values()))
     done, of = coverage(session, wanted.model)
     if not of:  # nothing is to be found: comparing with nothing is all there is to do

@@ -15,7 +15,6 @@ VISIBLE: Final = """
     JOIN {schema}.articles ON articles.id = chunks.article_id AND articles.state = 'published'
         AND (CAST(:audience AS text) IS NULL OR articles.audience = :audience)
         AND (CAST(:tags AS text[]) IS NULL OR articles.tags && CAST(:tags AS text[]))
-    WHERE true
 """
 
 

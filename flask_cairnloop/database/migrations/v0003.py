@@ -12,6 +12,7 @@ EMBEDDING_MODELS = """
         created_at TIMESTAMP WITH TIME ZONE NOT NULL,
         live_at TIMESTAMP WITH TIME ZONE,
         ann_index VARCHAR(63),
+        centroid REAL[],
         CONSTRAINT pk_embedding_models PRIMARY KEY (model),
         CONSTRAINT ck_embedding_models_state CHECK (state IN ('building', 'live', 'retired'))
     )
