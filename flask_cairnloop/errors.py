@@ -29,6 +29,13 @@ class NotFound(CairnloopError):
     """The object does not exist, or is not this caller's to see: the two are never told apart."""
 
 
+class CustomerForgotten(NotFound):
+    """The customer of this conversation was forgotten: it holds no words any more and takes none."""
+
+    def __init__(self) -> None:
+        super().__init__("The customer was forgotten. Nothing can be added to this conversation.")
+
+
 class Forbidden(CairnloopError):
     """The actor lacks the permission."""
 

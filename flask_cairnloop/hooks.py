@@ -136,7 +136,11 @@ class ResolvedEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditInfo:
-    """What ``AUDITOR`` receives."""
+    """What ``AUDITOR`` receives.
+
+    Args:
+        actor_id: of a customer the pseudonym that the audit log has for them, never their reference.
+    """
 
     id: int
     occurred_at: datetime

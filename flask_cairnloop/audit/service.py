@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.actors import Actor
+from flask_cairnloop.actors import Actor, ActorKind
 from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.context import current
+from flask_cairnloop.conversations.models import CustomerRecord
 
 
 def record(session: Session, actor: Actor, action: str, subject_type: str, subject_id: int, **data: Any) -> None:
@@ -20,7 +23,7 @@ def record(session: Session, actor: Actor, action: str, subject_type: str, subje
     """
     entry = AuditEntry(
         actor_kind=actor.kind,
-        actor_id=actor.id,
+        actor_id=_recorded_id(session, actor),
         action=action,
         subject_type=subject_type,
         subject_id=subject_id,
@@ -28,3 +31,19 @@ def record(session: Session, actor: Actor, action: str, subject_type: str, subje
     )
     session.add(entry)
     current().hooks.audit(session, entry)
+
+
+def _recorded_id(session: Session, actor: Actor) -> str:
+    """What the log calls an actor. A customer stands there under a pseudonym: entries are for ever, people are not."""
+    if actor.kind is not ActorKind.CUSTOMER:
+        return actor.id
+    return actor.pseudonym or _pseudonym(session, actor.id)
+
+
+def _pseudonym(session: Session, ref: str) -> str:
+    known = select(CustomerRecord.pseudonym).where(CustomerRecord.ref == ref)
+    found = session.scalar(known)
+    if found is None:  # somebody who has never written acts for somebody else
+        session.execute(insert(CustomerRecord).values(ref=ref).on_conflict_do_nothing())
+        found = session.scalars(known).one()
+    return found

@@ -20,7 +20,7 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.console.rendering import console_path, database_problem, is_fragment, own_page, problem
 from flask_cairnloop.context import current
 from flask_cairnloop.database.failures import AWAY
-from flask_cairnloop.errors import Conflict, Forbidden, HookFailed, InvalidInput, NotFound
+from flask_cairnloop.errors import Conflict, CustomerForgotten, Forbidden, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Operator, Permission, Subject
 
 P = ParamSpec("P")
@@ -50,6 +50,8 @@ def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]],
                 return refusal
             try:
                 return view(*args, **kwargs)
+            except CustomerForgotten as error:
+                return problem(409, detail=str(error))
             except NotFound:
                 return problem(404)
             except Forbidden:

@@ -664,6 +664,7 @@ def draft_history(draft: Draft, operator: Operator) -> Entry | None:
                 "customer": "A draft was set aside because the customer wrote again",
                 "reply": "A draft was set aside because somebody replied",
                 "resolve": "A draft was set aside because the conversation was resolved",
+                "forget": "A draft was set aside because the customer was forgotten",
                 "regenerate": "A draft was set aside for a new one",
             }
             text, icon = because.get(draft.superseded_by or "", "A draft was set aside"), "draft"

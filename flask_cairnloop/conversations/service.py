@@ -31,7 +31,7 @@ from flask_cairnloop.conversations.models import (
     MessageKind,
 )
 from flask_cairnloop.drafting.lifecycle import SYSTEM, start, withdraw
-from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleConversation
+from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
 
@@ -95,7 +95,7 @@ def receive(
     key = None if client_id is None else f"customer:{person.id}:{client_id}"
     if key is not None and (first := _sent_before(session, key)):
         return first
-    actor = Actor.customer(customer)
+    actor = Actor.customer(customer, person.pseudonym)
     conversation = _named(session, person, conversation_id)
     if conversation is None and resume:
         conversation = _latest(session, person)
@@ -364,6 +364,37 @@ def _reopen(session: Session, conversation: Conversation, actor: Actor) -> None:
     )
 
 
+def close_all(session: Session, customer_id: int, *, actor: Actor) -> list[Conversation]:
+    """Lock every conversation of a customer who is about to be forgotten, and end those that are open.
+
+    Nobody waits there any more, and nobody would read an answer. The host's ``ON_CONVERSATION_RESOLVED`` is not asked:
+    it could not say whose conversation it was.
+    """
+    found = session.scalars(
+        select(Conversation)
+        .where(Conversation.customer_id == customer_id)
+        .order_by(Conversation.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for conversation in found:
+        if conversation.status is ConversationStatus.OPEN:
+            _step(conversation, "be resolved")
+            conversation.resolved_at = now()
+            conversation.waiting_since = None
+            _append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
+            withdraw(session, conversation, because="forget", actor=actor)
+            record(session, actor, "conversation.close", "conversation", conversation.id)
+            send_signal(
+                session,
+                signals.conversation_resolved,
+                conversation_id=conversation.id,
+                actor_kind=actor.kind.value,
+            )
+        _changed(session, conversation)
+    return list(found)
+
+
 def _check_step(conversation: Conversation, step: str) -> None:
     if conversation.status is not TRANSITIONS[step][0]:
         raise IllegalTransition("conversation", conversation.status.value, step)
@@ -530,7 +561,7 @@ def lock(session: Session, conversation_id: int) -> Conversation:
     """A conversation under its row lock, as it is now.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none, or, as ``CustomerForgotten``, none any more that takes words.
     """
     session.flush()
     conversation = session.scalars(
@@ -541,6 +572,8 @@ def lock(session: Session, conversation_id: int) -> Conversation:
     ).one_or_none()
     if conversation is None:
         raise NotFound("There is no such conversation.")
+    if conversation.erased_at is not None:
+        raise CustomerForgotten
     return conversation
 
 

@@ -24,6 +24,7 @@ from flask import Flask, redirect, request, session
 from flask_wtf import CSRFProtect
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from example_app.servers import Servers
 from flask_cairnloop import ConversationInfo, Customer, Permission, receive, signals, testing
@@ -33,10 +34,12 @@ from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.database import migrations, tables
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.types import DraftKind
+from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import ContextView
 from flask_cairnloop.jobs import service as jobs
 from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.operations.metrics import METRICS
+from flask_cairnloop.privacy.redactor import KINDS
 from tests.conftest import Client
 from tests.example.configuration_table import table, written
 from tests.example.guides import DOCS, Guide, Shop, sql
@@ -434,6 +437,47 @@ def test_the_probes_answer_as_operations_say(shop: Shop) -> None:
         assert (ready.status, json.loads(ready.text)["status"]) == (200, "degraded")
         assert "workers" in json.loads(ready.text)["degraded"]
         assert "cairnloop_up 1.0" in get(server.url, "/support/metrics").text
+
+
+@about("privacy.md")
+def test_the_privacy_guide_hands_out_forgets_and_redacts(
+    guide: Guide, shop: Shop, app: Flask, session: Session, tmp_path: Path
+) -> None:
+    def write_as_12() -> None:
+        shop.type(
+            "python -c 'from app import *; app.app_context().push(); from flask_cairnloop import *; "
+            'receive(db.session, customer=Customer("12", "Ines Vogelsang"), body="Wo ist es?", channel="widget"); '
+            "db.session.commit()'"
+        )
+
+    write_as_12()
+    (shown, into_file) = guide.take("console", "Handing it out")[0].strip().splitlines()
+    held = json.loads(shop.type(shown))
+    assert held.keys() - {"exported_at"} == set(
+        re.findall(r"^\| `(\w+)` \|", guide.section("Handing it out"), re.MULTILINE)
+    )
+    shop.type(into_file)
+    assert json.loads((shop.folder / "customer-12.json").read_text())["customer"]["name"] == "Ines Vogelsang"
+    (asks, told) = guide.take("console", "Forgetting")[0].strip().splitlines()
+    assert "Erase them for good?" in shop.type(asks, ends_with=(1,))  # nobody is there to say yes
+    assert json.loads(shop.type(told))["erased"]["messages"] == 2
+    assert "No customer has this reference." in shop.type(told, ends_with=(1,))
+    assert shop.sql("SELECT count(*) FROM cairnloop.messages WHERE body LIKE '%Wo ist es%'") == [(0,)]
+
+    (from_your_app,) = guide.take("python", "From your app")
+    snippet = load("delete_account", from_your_app, tmp_path)
+    customer = Customer("13", "Ines Vogelsang")
+    receive(session, customer=customer, body="Wo ist es?", channel="widget")
+    assert snippet.delete_account(session, "13", OPERATORS["mina"])["customer"]["name"] == "Ines Vogelsang"
+    with pytest.raises(NotFound):
+        snippet.delete_account(session, "13", OPERATORS["mina"])
+
+    (redacting,) = guide.take("python", "The redactor")
+    scope: dict[str, Any] = {}
+    exec(redacting, scope)  # noqa: S102 - the guide's own lines
+    assert f"`{scope['text']}`" in guide.text
+    tokens = set(re.findall(r"^\| (`.*?`) \|", guide.section("The redactor"), re.MULTILINE))
+    assert set(re.findall(r"\w+", " ".join(tokens))) == {*KINDS, "redacted"}
 
 
 @about("scaling.md")
