@@ -157,6 +157,13 @@ KEYS: tuple[Key, ...] = (
         "titled sections.",
     ),
     Key(
+        "ARTICLE_SCOPE",
+        "hook",
+        None,
+        "`(customer) -> tags | None`: which articles may answer this customer, as tags of which an article has one. "
+        "`None`, and unset: all public ones. No tags, or a hook that fails: none, and a person answers.",
+    ),
+    Key(
         "AUTOMATION_POLICY",
         "hook",
         None,
@@ -276,6 +283,7 @@ class Settings:
     login_url: str
     customer_verifier: Any
     context_provider: Any
+    article_scope: Any
     automation_policy: Any
     on_conversation_resolved: Any
     auditor: Any

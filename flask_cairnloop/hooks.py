@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -44,6 +44,7 @@ class Permission(StrEnum):
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
     KNOWLEDGE_READ = "knowledge.read"
+    KNOWLEDGE_EDIT = "knowledge.edit"  # say that an article did not answer a question
     OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
     OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
 
@@ -290,6 +291,29 @@ class Hooks:
             return ContextView("failed")
         return found
 
+    def article_scope(self, customer: Customer) -> frozenset[str] | None:
+        """Tags of the articles that may answer a customer; ``None`` for all. None at all where the hook fails."""
+        hook = self._resolved["ARTICLE_SCOPE"]
+        if hook is None:
+            return None
+
+        def tags() -> frozenset[str] | None:
+            answer = hook(customer)
+            if answer is None:
+                return None
+            if isinstance(answer, str) or not isinstance(answer, Iterable):
+                raise HookFailed(f"{PREFIX}ARTICLE_SCOPE", "invalid", type(answer).__name__)
+            found = frozenset(answer)
+            if not all(isinstance(tag, str) and "\x00" not in tag for tag in found):
+                raise HookFailed(f"{PREFIX}ARTICLE_SCOPE", "invalid", "a tag that is no text")
+            return found
+
+        try:
+            scope: frozenset[str] | None = self._call("ARTICLE_SCOPE", tags)
+        except HookFailed:
+            return frozenset()
+        return scope
+
     def embedder(self) -> Embedder | None:
         """The configured embedder under a time limit, or the offline model of the ``local`` extra, or ``None``."""
         configured = self._resolved["EMBEDDER"]
@@ -427,6 +451,7 @@ _HOOK_KEYS = (
     "AUTHORIZE",
     "CUSTOMER_VERIFIER",
     "CONTEXT_PROVIDER",
+    "ARTICLE_SCOPE",
     "AUTOMATION_POLICY",
     "ON_CONVERSATION_RESOLVED",
     "AUDITOR",

@@ -313,6 +313,7 @@ class Source:
     article_id: int | None
     revision_id: int | None
     fragment: str = ""  # opens the article at the passage
+    why: str = ""  # why search found it, in words
 
 
 def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
@@ -450,6 +451,8 @@ GROUNDING_REASONS: Mapping[str, str] = {
     "not_covered": "What was found is too far from the question to answer from.",
     "too_little_said": "The question is too short to tell which article is meant.",
     "search_degraded": "Search was not complete, so nothing is claimed.",
+    "unanswered_before": "Similar questions were resolved without an article, so none is claimed to answer this.",
+    "out_of_scope": "Your app lets no article answer this customer.",
 }
 # Why no draft was made, by the reason that was kept.
 FAILURES: Mapping[str, str] = {
@@ -497,7 +500,7 @@ def draft_card(draft: Draft | None, times: Times) -> DraftCard | None:
     if draft is None or draft.state not in OPEN_STATES:
         return None
     look, title = _look(draft)
-    cited = sources(draft.citations)
+    cited = sources(draft.citations, draft.evidence)
     word, reason, icon = grounding(draft)
     body = draft.body or ""
     numbers = {source.number for source in cited}
@@ -585,9 +588,18 @@ def _support(cited: Sequence[Source]) -> str:
     return f"Every statement rests on one of {spelled(articles)} published articles."
 
 
-def sources(stored: object) -> tuple[Source, ...]:
-    """Citations from a snapshot, whatever state it is in."""
+def sources(stored: object, evidence: object = ()) -> tuple[Source, ...]:
+    """Citations from a snapshot, whatever state it is in.
+
+    Args:
+        evidence: the passages that were weighed then, which say why each was found.
+    """
     found: list[Source] = []
+    weighed = {
+        item.get("chunk_id"): item
+        for item in (evidence if isinstance(evidence, list | tuple) else ())
+        if isinstance(item, dict)
+    }
     for item in stored if isinstance(stored, list | tuple) else ():
         if not isinstance(item, dict) or not isinstance(item.get("number"), int):
             continue
@@ -601,9 +613,37 @@ def sources(stored: object) -> tuple[Source, ...]:
                 article_id=_id(item.get("article_id")),
                 revision_id=_id(item.get("revision_id")),
                 fragment=passage_fragment(heading, quote),
+                why=why_found(weighed.get(item.get("chunk_id"), {})),
             )
         )
     return tuple(found)
+
+
+CLOSE_IN_MEANING = 0.45  # cosine from which nearness is worth a word
+SHARES_WORDS = 0.12  # the same for what the question's own words add to the score
+
+
+def why_found(passage: Mapping[str, Any]) -> str:
+    """Why search found a passage, from the snapshot of what each lane added; empty where that was not kept."""
+    parts = passage.get("parts")
+    if not isinstance(parts, dict):
+        return ""
+    answered, twins = passage.get("answered"), passage.get("also_in")
+    reasons = []
+    if _amount(parts.get("meaning")) >= CLOSE_IN_MEANING:
+        reasons.append("close in meaning")
+    if _amount(parts.get("words")) >= SHARES_WORDS:
+        reasons.append("shares the question’s words")
+    if isinstance(answered, int) and answered > 0:
+        reasons.append(f"answered {'a similar question' if answered == 1 else f'{answered} similar questions'} before")
+    if isinstance(twins, list) and twins:
+        reasons.append(f"{'another article says' if len(twins) == 1 else f'{len(twins)} other articles say'} the same")
+    words = ", ".join(reasons) or "the nearest there is"
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _amount(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def passage_fragment(heading: str, quote: str) -> str:
@@ -691,6 +731,23 @@ def _clipped(text: str) -> str:
 
 
 # --- customer ---------------------------------------------------------------------------------------------------------
+
+
+QUESTION_SHOWN = 240
+
+
+def question_line(question: str) -> str:
+    """The beginning of an earlier question, on a line."""
+    words = " ".join(question.split())
+    return words if len(words) <= QUESTION_SHOWN else words[:QUESTION_SHOWN].rsplit(" ", 1)[0] + "…"
+
+
+def case_likeness(similarity: float) -> str:
+    """How alike two questions are, in words: the number is no percentage of anything."""
+    return "Very similar" if similarity >= VERY_SIMILAR else "Similar"
+
+
+VERY_SIMILAR = 0.7
 
 
 def past_line(conversation: Conversation, times: Times) -> str:

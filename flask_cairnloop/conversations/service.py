@@ -34,6 +34,11 @@ from flask_cairnloop.drafting.lifecycle import SYSTEM, start, withdraw
 from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
+from flask_cairnloop.retrieval.memory import withdraw_case
+
+# Jobs that keep what an answer, and a conversation that is over, teach: see `drafting.learning`.
+LEARN = "drafting.learn"
+LEARN_CASE = "drafting.learn_case"
 
 # The one table of allowed steps: step -> state it needs -> state it leads to.
 TRANSITIONS: dict[str, tuple[ConversationStatus, ConversationStatus]] = {
@@ -259,6 +264,8 @@ def send(
         data={"citations": citations} if citations else {},
     )
     conversation.waiting_since = None
+    if citations or "://" in body:
+        enqueue(session, LEARN, {"message_id": message.id})
     record(
         session,
         actor,
@@ -329,6 +336,7 @@ def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int 
     record(session, actor, "conversation.resolve", "conversation", conversation.id)
     if current().hooks.configured("ON_CONVERSATION_RESOLVED"):
         enqueue(session, "conversations.tell_resolved", {"message_id": event.id})
+    enqueue(session, LEARN_CASE, {"conversation_id": conversation.id})
     _changed(session, conversation)
     send_signal(
         session,
@@ -353,6 +361,7 @@ def reopen(session: Session, conversation_id: int, *, actor: Acting) -> Conversa
 def _reopen(session: Session, conversation: Conversation, actor: Actor) -> None:
     _step(conversation, "be reopened")
     conversation.resolved_at = None
+    withdraw_case(session, conversation.id)
     _append(session, conversation, MessageKind.EVENT, actor, event=EventName.REOPENED)
     record(session, actor, "conversation.reopen", "conversation", conversation.id)
     _changed(session, conversation)

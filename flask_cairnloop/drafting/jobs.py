@@ -14,6 +14,7 @@ from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus
 from flask_cairnloop.drafting import engine, lifecycle, marks, question
+from flask_cairnloop.drafting import learning as learning  # registers its jobs
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
@@ -21,14 +22,14 @@ from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
-from flask_cairnloop.retrieval.grounding import assess
+from flask_cairnloop.retrieval.grounding import assess, calibration
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import SearchResults, Strength
 from flask_cairnloop.telemetry import DRAFT, span
 
-# Seconds. Host code is asked four times at most: the question's vector, the generator or (for our own engine) two more
-# vectors, the policy. Each may use its whole time; the rest is ours.
-TIMEOUT = 4 * LONGEST_HOOK + 60
+# Seconds. Host code is asked five times at most: the scope, the question's vector, the generator or (for our own
+# engine) two more vectors, the policy. Each may use its whole time; the rest is ours.
+TIMEOUT = 5 * LONGEST_HOOK + 60
 EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
 
 
@@ -130,7 +131,9 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
 
 def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     hooks = context.cairnloop.hooks
-    results = search(context.session, task.asked.question, limit=EVIDENCE)
+    tags = hooks.article_scope(task.customer)
+    results = search(context.session, task.asked.question, limit=EVIDENCE, tags=tags, besides=conversation_id)
+    fitted = calibration(context.session)
     context.release()
     grounding = Grounding(
         conversation_id,
@@ -138,7 +141,7 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         task.subject,
         task.asked.turns,
         results.passages,
-        assess(task.asked.question, _quotable(results)),
+        assess(task.asked.question, _quotable(results), fitted),
         task.asked.clarifications,
         task.customer.name,
     )
@@ -258,6 +261,9 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
         "reason": assessment.reason,
         "version": assessment.version,
         "lanes": {lane.name: lane.state.value for lane in outcome.results.lanes},
+        "outcome": outcome.results.outcome.value,
+        # Only which they were: their words go when their customers do.
+        "cases": [[case.conversation_id, case.similarity] for case in outcome.results.cases],
     }
     found.kind = outcome.proposal.kind
     found.engine = outcome.proposal.engine[:100]
@@ -280,4 +286,5 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
 
 def _snapshot(passage: Any) -> dict[str, Any]:
     kept = ("chunk_id", "article_id", "revision_id", "title", "heading", "content", "public", "score", "similarity")
-    return {name: getattr(passage, name) for name in kept}
+    why = {"parts": dict(passage.parts), "answered": passage.answered, "also_in": list(passage.also_in)}
+    return {**{name: getattr(passage, name) for name in kept}, **why}

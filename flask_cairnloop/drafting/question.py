@@ -30,14 +30,19 @@ class Asked:
     clarifications: int
 
 
-def read(session: Session, conversation: Conversation) -> Asked:
-    """Read the question of a conversation. Notes and events are never part of it."""
+def read(session: Session, conversation: Conversation, *, before: int | None = None) -> Asked:
+    """Read the question of a conversation. Notes and events are never part of it.
+
+    Args:
+        before: sequence of a message; the question is read as it stood when that came. As it stands now if left out.
+    """
     rows = session.execute(
         select(Message, Draft.kind)
         .outerjoin(Draft, Draft.id == Message.draft_id)
         .where(
             Message.conversation_id == conversation.id,
             Message.kind.in_((MessageKind.CUSTOMER, MessageKind.REPLY)),
+            *(() if before is None else (Message.sequence < before,)),
         )
         .order_by(Message.sequence.desc())
         .limit(TURNS)

@@ -23,6 +23,7 @@ from flask_cairnloop.errors import NotFound
 from flask_cairnloop.jobs import publish
 from flask_cairnloop.jobs.holdings import forget_jobs
 from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
+from flask_cairnloop.retrieval.memory import forget as forget_questions
 
 # Who holds what, and how it goes: called in this order with the id of the customer's row, in one transaction, the row
 # and all their conversations locked. Each returns how many rows it erased. A room that begins to hold something about
@@ -32,6 +33,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("messages", forget_messages),
     ("conversations", forget_conversations),
     ("jobs", forget_jobs),
+    ("questions", forget_questions),
 )
 EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),

@@ -89,7 +89,8 @@ def assess(question: str, results: SearchResults, fitted: Calibration = WITH_VEC
     Returns:
         Strong from ``GROUNDING_STRONG`` on, partial from ``GROUNDING_PARTIAL`` on, none below. ``reason`` is one of
         ``"covered"``, ``"partly_covered"``, ``"too_little_said"``, ``"unanswered_before"``, ``"not_covered"``,
-        ``"no_hit"`` and, where a lane that should work did not and the outcome is not strong, ``"search_degraded"``.
+        ``"no_hit"``, ``"out_of_scope"`` (no article may be seen) and, where a lane that should work did not and the
+        outcome is not strong, ``"search_degraded"``.
     """
     settings = current().settings
     by_meaning = any(passage.similarity is not None for passage in results.passages)
@@ -110,6 +111,8 @@ def assess(question: str, results: SearchResults, fitted: Calibration = WITH_VEC
         reason = UNANSWERED_BEFORE
     if strength is not Strength.STRONG and results.degraded:
         reason = "search_degraded"
+    if results.refused:
+        strength, reason = Strength.NONE, "out_of_scope"
     return Assessment(strength, score, numbers, reason, decision.version)
 
 

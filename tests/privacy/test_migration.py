@@ -48,8 +48,8 @@ def move(make_app: Callable[..., Flask], empty_database_url: str) -> Any:
 
 
 def test_references_in_the_audit_log_become_pseudonyms_and_can_come_back(move: Any) -> None:
-    (_, before) = move(migrations.upgrade, BEFORE, ENTRIES, from_=0, to=2)
-    known, after = move(migrations.upgrade, "SELECT ref, pseudonym FROM cairnloop.customers", ENTRIES, from_=2, to=3)
+    (_, before) = move(migrations.upgrade, BEFORE, ENTRIES, from_=0, to=3)
+    known, after = move(migrations.upgrade, "SELECT ref, pseudonym FROM cairnloop.customers", ENTRIES, from_=3, to=4)
     pseudonyms = dict(known)
     assert len(set(pseudonyms.values())) == 3
     assert [entry[:6] for entry in after] == [entry[:6] for entry in before]
@@ -66,7 +66,7 @@ def test_references_in_the_audit_log_become_pseudonyms_and_can_come_back(move: A
     with pytest.raises(IntegrityError, match="append-only"):
         move(None, "UPDATE cairnloop.audit_entries SET action = 'x'")
 
-    (back,) = move(migrations.downgrade, ENTRIES, from_=3, to=2)
+    (back,) = move(migrations.downgrade, ENTRIES, from_=4, to=3)
     assert [entry[6] for entry in back if entry[6] not in strangers] == [
         entry[6] for entry in before if entry[6] != "stranger"
     ]
@@ -75,7 +75,7 @@ def test_references_in_the_audit_log_become_pseudonyms_and_can_come_back(move: A
 
 
 def test_a_process_of_the_version_before_goes_on_writing(move: Any) -> None:
-    move(migrations.upgrade, from_=0, to=3)
+    move(migrations.upgrade, from_=0, to=4)
     (_, rows) = move(
         None,
         "INSERT INTO cairnloop.customers (ref, created_at, last_seen_at) VALUES ('c-1', now(), now())",
