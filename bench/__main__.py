@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bench import drafts, inbox, jobs, messages, sockets
+from bench import drafts, inbox, jobs, messages, search, sockets
 
 write_option = click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
 
@@ -48,6 +48,13 @@ def drafts_command(write: bool) -> None:
 def sockets_command(write: bool) -> None:
     """From a reply to one of a thousand customers' sockets."""
     sockets.run(write=write)
+
+
+@main.command("search")
+@write_option
+def search_command(write: bool) -> None:
+    """Search over a hundred thousand passages."""
+    search.run(write=write)
 
 
 if __name__ == "__main__":

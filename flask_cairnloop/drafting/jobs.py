@@ -27,9 +27,10 @@ from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import SearchResults, Strength
 from flask_cairnloop.telemetry import DRAFT, span
 
-# Seconds. Host code is asked five times at most: the scope, the question's vector, the generator or (for our own
-# engine) two more vectors, the policy. Each may use its whole time; the rest is ours.
-TIMEOUT = 5 * LONGEST_HOOK + 60
+# Seconds. Host code is asked eight times at most: two vectors for what is asked, the scope, the question's vector by
+# one model or two, the generator or (for our own engine) two more vectors, the policy. Each may use its whole time;
+# the rest is ours.
+TIMEOUT = 8 * LONGEST_HOOK + 60
 EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
 
 
@@ -131,18 +132,19 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
 
 def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     hooks = context.cairnloop.hooks
+    asked = question.on_topic(task.asked, _likeness(hooks))
     tags = hooks.article_scope(task.customer)
-    results = search(context.session, task.asked.question, limit=EVIDENCE, tags=tags, besides=conversation_id)
+    results = search(context.session, asked.question, limit=EVIDENCE, tags=tags, besides=conversation_id)
     fitted = calibration(context.session)
     context.release()
     grounding = Grounding(
         conversation_id,
-        task.asked.question,
+        asked.question,
         task.subject,
-        task.asked.turns,
+        asked.turns,
         results.passages,
-        assess(task.asked.question, _quotable(results), fitted),
-        task.asked.clarifications,
+        assess(asked.question, _quotable(results), fitted),
+        asked.clarifications,
         task.customer.name,
     )
     limit = context.cairnloop.settings.message_limit
@@ -158,7 +160,7 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
             proposal.kind,
             grounding.assessment.strength,
             grounding.assessment.score,
-            task.asked.question,
+            asked.question,
             marks.sent(proposal),
             proposal.engine,
         )
@@ -215,7 +217,7 @@ def _storable(text: object) -> bool:
     return isinstance(text, str) and "\x00" not in text and text.encode(errors="ignore").decode() == text
 
 
-def _likeness(hooks: Hooks) -> engine.Likeness:
+def _likeness(hooks: Hooks) -> question.Likeness:
     """Likeness by meaning where there is an embedder that works, else by words."""
 
     def by_meaning(asked: str, texts: Sequence[str]) -> Sequence[float]:
