@@ -25,7 +25,7 @@ from flask_cairnloop.privacy.redactor import redact
 from flask_cairnloop.retrieval import indexing, memory, statistics
 from flask_cairnloop.retrieval.embedding import embed
 from flask_cairnloop.retrieval.fusion import by_lane
-from flask_cairnloop.retrieval.grounding import assess
+from flask_cairnloop.retrieval.grounding import assess, calibration
 from flask_cairnloop.retrieval.search import Found, explore, passages, search
 from flask_cairnloop.retrieval.vectors import is_ready
 from flask_cairnloop.retrieval.visibility import Scope
@@ -240,10 +240,11 @@ def ground(
     rows = list(_lines(file, "query", "answerable"))
     names = load(session, read_corpus(folder), progress)
     taught = teach(session, history, names, {str(row["query"]) for row in rows}, progress) if history else {}
+    held = calibration(current().session())  # the app's own; the scratch schema has none
     grounded = Grounded([], [], [])
     for number, row in enumerate(rows, 1):
         question = str(row["query"])
-        assessment = assess(question, search(session, question))
+        assessment = assess(question, search(session, question), held)
         session.rollback()
         grounded.numbers.append(assessment.numbers)
         grounded.scores.append(assessment.score)

@@ -56,15 +56,17 @@ FITTED: Final = ("similarity", "support", "domain")
 
 
 def calibration(session: Session) -> Calibration:
-    """The decision that holds here: the host's own for the live model, where ``eval grounding --fit`` made one."""
-    model = vectors.live_model(session) if vectors.is_ready(session) else None
+    """The decision that holds here: the host's own for its model, where ``eval grounding --fit`` made one."""
+    embedder = vectors.likely(current().hooks)
+    if embedder is None:
+        return WITH_VECTORS
     newest = (
         select(GroundingCalibration)
-        .where(GroundingCalibration.model == model)
+        .where(GroundingCalibration.model == embedder.model)
         .order_by(GroundingCalibration.id.desc())
         .limit(1)
     )
-    row = session.scalars(newest).one_or_none() if model else None
+    row = session.scalars(newest).one_or_none()
     return WITH_VECTORS if row is None else Calibration(f"fit-{row.id}", row.bias, row.weights)
 
 

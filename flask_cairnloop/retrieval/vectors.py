@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.clock import now
 from flask_cairnloop.database.base import quoted_schema, schema_name
 from flask_cairnloop.database.migrations.v0001 import VECTORS
+from flask_cairnloop.database.migrations.v0003 import QUESTION_VECTORS
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding, EmbeddingModel, ModelState
 from flask_cairnloop.retrieval.types import Embedder
@@ -62,7 +63,7 @@ def is_ready(session: Session) -> bool:
 
 
 def prepare(session: Session) -> bool:
-    """Make the table for vectors where pgvector has come since the install.
+    """Make the tables for vectors where pgvector has come since the install.
 
     Where it is there already nothing is tried: an app's role often may not create tables.
 
@@ -71,7 +72,8 @@ def prepare(session: Session) -> bool:
     """
     if is_ready(session):
         return True
-    session.connection().exec_driver_sql(VECTORS.replace("{schema}", quoted_schema(session)))
+    for tables in (VECTORS, QUESTION_VECTORS):
+        session.connection().exec_driver_sql(tables.replace("{schema}", quoted_schema(session)))
     session.execute(delete(EmbeddingModel))  # whatever is known of vectors is of a table that is gone
     return is_ready(session)
 
