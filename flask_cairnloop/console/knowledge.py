@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 
-from flask import Blueprint, request
+from flask import Blueprint, redirect, request, url_for
 from markupsafe import Markup, escape
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import reading, requires, visible
+from flask_cairnloop.console.access import actor, reading, requires, visible
 from flask_cairnloop.console.rendering import page
 from flask_cairnloop.context import current
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.knowledge import queries
 from flask_cairnloop.knowledge.models import ArticleState
 from flask_cairnloop.knowledge.rendering import render
+from flask_cairnloop.knowledge.service import reindex
 from flask_cairnloop.paging import Cursor
+from flask_cairnloop.retrieval import indexing
 
 # What ``?state=`` may say, and how the page calls it. Anything else shows all.
 STATES = {"published": "Published", "draft": "Drafts", "archived": "Archived"}
@@ -24,7 +26,9 @@ STATES = {"published": "Published", "draft": "Drafts", "archived": "Archived"}
 
 def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/knowledge", "knowledge", knowledge)
-    blueprint.add_url_rule("/knowledge/<int(max=9223372036854775807):article_id>", "article", article)
+    address = "/knowledge/<int(max=9223372036854775807):article_id>"
+    blueprint.add_url_rule(address, "article", article)
+    blueprint.add_url_rule(f"{address}/index", "index_article", index_article, methods=["POST"])
 
 
 @requires(Permission.KNOWLEDGE_READ)
@@ -35,10 +39,12 @@ def knowledge() -> Response:
     after = Cursor.parse(request.args.get("after"))
     with reading() as session:
         found = queries.article_page(session, state, after=after)
+        standings = indexing.standings(session, [article.id for article in found.articles])
     articles = list(visible(found.articles, Permission.KNOWLEDGE_READ, "article", lambda article: article.id))
     return page(
         "knowledge.html",
         articles=articles,
+        standings=standings,
         left_out=len(articles) < len(found.articles),
         more=found.after,
         state=state.value if state else "",
@@ -47,7 +53,7 @@ def knowledge() -> Response:
     )
 
 
-@requires(Permission.KNOWLEDGE_READ)
+@requires(Permission.KNOWLEDGE_READ, Permission.OPERATIONS_MANAGE)
 def article(article_id: int) -> Response:
     """One article as it is now: its published words, or its draft where nothing was ever published."""
     session = current().session()
@@ -61,8 +67,18 @@ def article(article_id: int) -> Response:
         article=found,
         revision=revision,
         cited=cited,
+        standing=indexing.standings(session, [article_id])[article_id],
         body=anchored(render(revision.body)),
     )
+
+
+@requires(Permission.OPERATIONS_MANAGE)
+def index_article(article_id: int) -> Response:
+    """Try again to put an article into the index."""
+    session = current().session()
+    reindex(session, article_id, actor=actor())
+    session.commit()
+    return redirect(url_for("cairnloop.article", article_id=article_id), code=303)
 
 
 def _number(text: str | None) -> int | None:

@@ -44,7 +44,6 @@ from flask_cairnloop.retrieval.vectors import (
     coverage,
     has_vector,
     hold,
-    in_use,
     is_ready,
     models,
     published_passage,
@@ -361,11 +360,11 @@ def failed(session: Session, article_id: int, reason: str, failures: int) -> Non
 def wants(session: Session) -> Wants:
     """Which vectors passages should have in this install, as it is configured and stands now."""
     every = tuple(embedder.model for embedder in wanted(session, current().hooks))
-    return Wants(in_use(session, every), every)
+    return Wants(next(reversed(every), None), every)  # until the switch, the live one stands behind the one to come
 
 
 def standings(session: Session, articles: Sequence[int]) -> dict[int, Standing]:
-    """How articles stand in the index, by id. Two queries, however many they are."""
+    """How articles stand in the index, by id. Three queries, however many they are."""
     if not articles:
         return {}
     columns = (IndexEntry.reason, IndexEntry.failures, IndexEntry.failed_at, IndexEntry.indexed_at)
