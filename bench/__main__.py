@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from bench import drafts, inbox, jobs, messages, sockets
+from bench import drafts, imports, inbox, jobs, messages, sockets
 
 write_option = click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
 
@@ -48,6 +50,15 @@ def drafts_command(write: bool) -> None:
 def sockets_command(write: bool) -> None:
     """From a reply to one of a thousand customers' sockets."""
     sockets.run(write=write)
+
+
+@main.command("imports")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True))
+@click.option("--limit", type=int, help="Only so many files.")
+@write_option
+def imports_command(folder: Path, limit: int | None, write: bool) -> None:
+    """A folder of Markdown files through import and index."""
+    imports.run(folder, limit, write=write)
 
 
 if __name__ == "__main__":
