@@ -55,10 +55,11 @@ def sockets_command(write: bool) -> None:
 @main.command("imports")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True))
 @click.option("--limit", type=int, help="Only so many files.")
+@click.option("--vectors", type=int, help="Only until so many articles have vectors.")
 @write_option
-def imports_command(folder: Path, limit: int | None, write: bool) -> None:
+def imports_command(folder: Path, limit: int | None, vectors: int | None, write: bool) -> None:
     """A folder of Markdown files through import and index."""
-    imports.run(folder, limit, write=write)
+    imports.run(folder, limit, vectors, write=write)
 
 
 if __name__ == "__main__":

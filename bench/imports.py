@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,9 +70,19 @@ class Memory:
 
 
 def bring_in(
-    here: Place, files: list[Path], memory: Memory, *, after: float = 0, by: signal.Signals | None = None
+    here: Place,
+    files: list[Path],
+    memory: Memory,
+    *,
+    until: Callable[[], bool] | None = None,
+    by: signal.Signals = signal.SIGINT,
 ) -> float:
-    """Run the import, or end it on the way. Returns its seconds."""
+    """Run the import, or end it on the way. Returns its seconds.
+
+    Args:
+        until: when it is ended, if it is.
+        by: how it is ended.
+    """
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", APP, "cairnloop", "kb", "import", *map(str, files)],
@@ -82,9 +92,9 @@ def bring_in(
         stderr=subprocess.DEVNULL,
     )
     with memory.watch("kb import", process.pid):
-        if by is not None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(after)
+        if until is not None:
+            while not until() and process.poll() is None:
+                time.sleep(LOOK)
             process.send_signal(by)
         process.wait()
     return time.perf_counter() - began
@@ -114,9 +124,13 @@ def articles(app: Flask) -> int:
         return app.extensions["sqlalchemy"].session.scalar(select(func.count()).select_from(Article)) or 0
 
 
-def left(app: Flask) -> int:
+def done(app: Flask, enough: int | None) -> bool:
+    """Whether nothing is left to index, or so many articles have their vectors."""
     with app.app_context():
-        return indexing.work(app.extensions["sqlalchemy"].session()).due
+        session = app.extensions["sqlalchemy"].session()
+        if enough is not None:
+            return indexing.status(session, in_full=False).with_vectors >= enough
+        return not indexing.work(session).due
 
 
 def lose_one(app: Flask, workers: int) -> None:
@@ -130,14 +144,16 @@ def lose_one(app: Flask, workers: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def run(folder: Path, limit: int | None, *, write: bool) -> None:
+def run(folder: Path, limit: int | None, vectors: int | None, *, write: bool) -> None:
+    # A shell that runs this in the background had Ctrl-C ignored, for the import too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     files = [found.path for found in find_files([folder])][:limit]
     memory = Memory()
     with place() as here:
         app = here.app(DRAFT_DELAY=PAUSE)
-        cut = bring_in(here, files, memory, after=6, by=signal.SIGINT)
+        cut = bring_in(here, files, memory, until=lambda: articles(app) > len(files) // 3)
         after_interrupt = articles(app)
-        cut += bring_in(here, files, memory, after=6, by=signal.SIGKILL)
+        cut += bring_in(here, files, memory, until=lambda: articles(app) > len(files) * 2 // 3, by=signal.SIGKILL)
         after_kill = articles(app)
         rest = bring_in(here, files, memory)
         again = bring_in(here, files, memory)
@@ -157,23 +173,23 @@ def run(folder: Path, limit: int | None, *, write: bool) -> None:
             asking.start()
             time.sleep(10)
             lose_one(app, process.popen.pid)
-            while left(app):
-                time.sleep(LOOK)
+            while not done(app, vectors):
+                time.sleep(1.0)
             indexed = time.perf_counter() - began
             stop.set()
             asking.join()
         with app.app_context():
             status = indexing.status(app.extensions["sqlalchemy"].session())
+            embedded = sum(model.passages for model in status.models)
     print(dict(status.states), [(failure.title, failure.reason) for failure in status.failed])
     rows = [
         ["files", f"{len(files):,}"],
         ["articles", f"{status.articles:,}"],
         ["passages", f"{status.passages:,}"],
-        ["with vectors", f"{status.with_vectors:,}"],
         ["import, cut off twice, s", f"{cut + rest:,.1f}"],
         ["the same again, nothing new, s", f"{again:,.1f}"],
-        ["indexing while customers ask, s", f"{indexed:,.0f}"],
-        ["passages a second", f"{status.passages / indexed:,.1f}"],
+        ["vectors made while customers ask", f"{embedded:,}"],
+        ["of them a second", f"{embedded / indexed:,.1f}"],
         *([f"most memory, {name}, MB", f"{held:,.0f}"] for name, held in sorted(memory.peak.items())),
         ["message to draft, quiet: median, p95, ms", _cells(quiet)],
         ["message to draft, while indexing: median, p95, ms", _cells(busy)],

@@ -80,7 +80,8 @@ def index(context: JobContext, article_id: int, failures: int = 0) -> None:
         indexing.failed(session, article_id, reason, failures + 1)
         wait = min(timedelta(minutes=1) * 2 ** min(failures, 10), LONGEST_WAIT)
         _index_again(session, article_id, failures + 1, wait)
-    elif vectors.live_model(session) != live:  # the switch came between: it may need vectors of another model now
+    elif vectors.live_model(session) not in (live, *(embedder.model for embedder in embedders)):
+        # The switch to a model that this process does not know yet came between.
         _index_again(session, article_id, 0, timedelta(0))
     else:
         indexing.succeeded(session, article_id, plan.rebuild_asked_at)
@@ -136,7 +137,8 @@ def start(context: JobContext) -> None:
     state = vectors.register(session, embedder.model, embedder.dimensions, again=True)
     session.commit()
     if state is ModelState.BUILDING:
-        articles = indexing.without_job(session, indexing.lacking(session, embedder.model))
+        taken = indexing.taken(session, running=False)
+        articles = [article for article in indexing.lacking(session, embedder.model) if article not in taken]
         session.rollback()
         with Session(cairnloop.engine) as batches:
             for _ in indexing.queue(batches, articles):
