@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from bench import drafts, inbox, jobs, messages, search, sockets
+from bench import drafts, imports, inbox, jobs, messages, search, sockets
 
 write_option = click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
 
@@ -55,6 +57,16 @@ def sockets_command(write: bool) -> None:
 def search_command(write: bool) -> None:
     """Search over a hundred thousand passages."""
     search.run(write=write)
+
+
+@main.command("imports")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True))
+@click.option("--limit", type=int, help="Only so many files.")
+@click.option("--vectors", type=int, help="Only until so many articles have vectors.")
+@write_option
+def imports_command(folder: Path, limit: int | None, vectors: int | None, write: bool) -> None:
+    """A folder of Markdown files through import and index."""
+    imports.run(folder, limit, vectors, write=write)
 
 
 if __name__ == "__main__":

@@ -69,11 +69,14 @@ def rebuild_command(stale: bool, wait: bool) -> None:
     """
     session = current().session()
     prepare(session)
-    if not stale and not indexing.ask_for_rebuild(session):
+    begun = not stale and indexing.ask_for_rebuild(session)
+    if not stale and not begun:
         click.echo("A rebuild is under way: it goes on.")
     session.commit()
-    articles = indexing.without_job(session, indexing.stale(session) if stale else indexing.marked(session))
+    taken = indexing.taken(session, running=not begun)
+    wanted = indexing.stale(session) if stale else indexing.marked(session)
     session.rollback()
+    articles = [article_id for article_id in wanted if article_id not in taken]
     for done in indexing.queue(session, articles):
         session.commit()
         click.echo(f"{done} of {len(articles)} queued", err=True)

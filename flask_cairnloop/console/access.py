@@ -175,6 +175,8 @@ def _page() -> str:
     arguments = request.view_args or {}
     if "conversation_id" in arguments:
         return url_for("cairnloop.conversation", conversation_id=arguments["conversation_id"])
+    if "article_id" in arguments:
+        return url_for("cairnloop.article", article_id=arguments["article_id"])
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
     return own_page(request.form.get("next", ""), console_path())

@@ -11,14 +11,15 @@ from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import actor, may, reading, requires, visible
-from flask_cairnloop.console.rendering import is_fragment, page, toast
+from flask_cairnloop.console.rendering import is_fragment, page, toast, wanted
 from flask_cairnloop.context import current
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.knowledge import queries
 from flask_cairnloop.knowledge.models import ArticleState
 from flask_cairnloop.knowledge.rendering import render
+from flask_cairnloop.knowledge.service import reindex
 from flask_cairnloop.paging import Cursor
-from flask_cairnloop.retrieval import memory
+from flask_cairnloop.retrieval import indexing, memory
 
 # What ``?state=`` may say, and how the page calls it. Anything else shows all.
 ARTICLE = "<int(max=9223372036854775807):article_id>"
@@ -28,6 +29,7 @@ STATES = {"published": "Published", "draft": "Drafts", "archived": "Archived"}
 def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/knowledge", "knowledge", knowledge)
     blueprint.add_url_rule(f"/knowledge/{ARTICLE}", "article", article)
+    blueprint.add_url_rule(f"/knowledge/{ARTICLE}/index", "index_article", index_article, methods=["POST"])
     path = f"/knowledge/{ARTICLE}/answers/<int(max=9223372036854775807):answer_id>"
     blueprint.add_url_rule(f"{path}/reject", "reject_answer", reject_answer, methods=["POST"])
     blueprint.add_url_rule(f"{path}/restore", "restore_answer", restore_answer, methods=["POST"])
@@ -41,10 +43,12 @@ def knowledge() -> Response:
     after = Cursor.parse(request.args.get("after"))
     with reading() as session:
         found = queries.article_page(session, state, after=after)
+        standings = indexing.standings(session, [article.id for article in found.articles])
     articles = list(visible(found.articles, Permission.KNOWLEDGE_READ, "article", lambda article: article.id))
     return page(
         "knowledge.html",
         articles=articles,
+        standings=standings,
         left_out=len(articles) < len(found.articles),
         more=found.after,
         state=state.value if state else "",
@@ -53,7 +57,7 @@ def knowledge() -> Response:
     )
 
 
-@requires(Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT)
+@requires(Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT, Permission.OPERATIONS_MANAGE)
 def article(article_id: int) -> Response:
     """One article as it is now: its published words, or its draft where nothing was ever published."""
     return _article(article_id)
@@ -90,14 +94,24 @@ def _article(article_id: int) -> Response:
     answers, answered = memory.views(session, article_id)
     seen = list(visible(answers, Permission.CONVERSATIONS_READ, "conversation", lambda view: view.conversation_id))
     return page(
-        "_answers.html" if is_fragment() else "article.html",
+        "_answers.html" if wanted() == "answers" else "article.html",
         answers=seen if may(Permission.CONVERSATIONS_READ) else [],
         answered=answered,
         article=found,
         revision=revision,
         cited=cited,
+        standing=indexing.standings(session, [article_id])[article_id],
         body=anchored(render(revision.body)),
     )
+
+
+@requires(Permission.OPERATIONS_MANAGE)
+def index_article(article_id: int) -> Response:
+    """Try again to put an article into the index."""
+    session = current().session()
+    reindex(session, article_id, actor=actor())
+    session.commit()
+    return redirect(url_for("cairnloop.article", article_id=article_id), code=303)
 
 
 def _number(text: str | None) -> int | None:

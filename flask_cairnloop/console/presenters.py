@@ -32,6 +32,7 @@ from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.hooks import Operator
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
+from flask_cairnloop.retrieval.indexing import IndexState, Standing
 from flask_cairnloop.retrieval.types import Strength
 
 DASH = "–"
@@ -770,6 +771,45 @@ ARTICLE_STATES: Mapping[ArticleState, tuple[str, str, str]] = {
 def article_state(article: Article) -> tuple[str, str, str]:
     """An article's state as word, icon and tone."""
     return ARTICLE_STATES.get(article.state, ("Unknown", "file", ""))
+
+
+INDEX_STATES: Mapping[IndexState, tuple[str, str, str, str]] = {
+    IndexState.INDEXED: ("In the index", "check", "moss", ""),
+    IndexState.PENDING: (
+        "Being indexed",
+        "clock",
+        "",
+        "It is found by its words; found by its meaning within moments.",
+    ),
+    IndexState.FAILED: ("Not fully indexed", "warn", "danger", "It is found by what of it is in the index meanwhile."),
+    IndexState.STALE: (
+        "Index out of date",
+        "warn",
+        "ember",
+        "It is found by its words only, until it is indexed again.",
+    ),
+    IndexState.EMPTY: ("Not in the index", "file", "", ""),
+}
+
+
+def index_state(standing: Standing | None) -> tuple[str, str, str, str]:
+    """How an article stands in the index as word, icon, tone and what that means for who asks."""
+    return INDEX_STATES[standing.state if standing else IndexState.EMPTY]
+
+
+def index_remark(standing: Standing | None) -> tuple[str, str, str] | None:
+    """The same for a list, as word, icon and tone, where there is something to remark."""
+    if standing is None or standing.state in (IndexState.INDEXED, IndexState.EMPTY):
+        return None
+    return index_state(standing)[:3]
+
+
+def index_trouble(standing: Standing) -> str:
+    """Why it is not fully indexed; empty where it is, or only waits."""
+    if standing.state is not IndexState.FAILED or standing.reason is None:
+        return ""
+    times = "once" if standing.failures <= 1 else f"{standing.failures} times"
+    return f"{standing.reason} Tried {times}; it is tried again."
 
 
 def article_audience(article: Article) -> str:

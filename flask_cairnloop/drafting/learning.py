@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import select
@@ -37,6 +37,7 @@ from flask_cairnloop.retrieval.types import Embedder
 log = logging.getLogger(__name__)
 
 TIMEOUT: Final = 2 * LONGEST_HOOK + 60  # seconds: two models may have to embed a question
+TRY_AGAIN: Final = timedelta(minutes=1)  # after an embedder has failed
 LINK: Final = re.compile(r"https?://[^\s<>()\[\]\"']{1,2000}")
 
 
@@ -61,7 +62,7 @@ def learn(context: JobContext, *, message_id: int) -> None:
     person = _still_known(session, conversation.customer_id)
     if person is not None:
         kept = memory.remember(session, conversation.id, person, answered, words, articles)
-        memory.keep_vectors(session, {model: [(kept, vector)] for model, vector in made.items()})
+        _keep_vectors(session, kept, made, embedders)
 
 
 def _cited(session: Session, reply: Message) -> list[int]:
@@ -127,7 +128,7 @@ def learn_case(context: JobContext, *, conversation_id: int) -> None:
         return
     sequence = answered if asked is None else asked.sequence
     kept = memory.remember(session, conversation_id, known, int(sequence or 0), words, ())
-    memory.keep_vectors(session, {model: [(kept, vector)] for model, vector in made.items()})
+    _keep_vectors(session, kept, made, embedders)
     memory.keep_case(session, conversation_id, kept, title, resolution, now_resolved)
 
 
@@ -174,6 +175,14 @@ def _embed(embedders: Sequence[Embedder], words: str) -> dict[str, list[float]]:
         except EmbeddingFailed as fault:
             log.warning("An earlier question is kept without a vector for now: %s", fault)
     return made
+
+
+def _keep_vectors(
+    session: Session, question_id: int, made: dict[str, list[float]], embedders: Sequence[Embedder]
+) -> None:
+    memory.keep_vectors(session, {model: [(question_id, vector)] for model, vector in made.items()})
+    if len(made) < len(embedders):
+        memory.ask_for_vectors(session, TRY_AGAIN)
 
 
 def _still_known(session: Session, customer_id: int) -> int | None:

@@ -26,7 +26,7 @@ TITLE_LIMIT: Final = 300
 TAG_LIMIT: Final = 50
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
-__all__ = ["archive", "draft_of", "publish", "published_revision", "render", "save_article"]
+__all__ = ["archive", "draft_of", "publish", "published_revision", "reindex", "render", "save_article"]
 
 
 def save_article(
@@ -134,6 +134,18 @@ def archive(session: Session, article_id: int, *, actor: Actor) -> Article:
     record(session, actor, "article.archive", "article", article_id)
     publish_event(session, "console", "article", article_id=article_id)
     return article
+
+
+def reindex(session: Session, article_id: int, *, actor: Actor) -> None:
+    """Ask for an article to be indexed again at once, as after a failure.
+
+    Raises:
+        NotFound: there is no such article.
+    """
+    _locked(session, article_id)
+    indexing.request(session, article_id)
+    record(session, actor, "article.index", "article", article_id)
+    publish_event(session, "console", "article", article_id=article_id)
 
 
 def draft_of(session: Session, article_id: int) -> Revision | None:

@@ -6,7 +6,6 @@ does not use it, and the next build drops it first.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,8 +19,6 @@ from flask_cairnloop.database.base import quote, quoted_schema, schema_name
 from flask_cairnloop.retrieval import vector_lane
 from flask_cairnloop.retrieval.models import ChunkEmbedding, EmbeddingModel
 from flask_cairnloop.retrieval.vectors import home
-
-log = logging.getLogger(__name__)
 
 NEEDED: Final = (0, 8, 4)  # of pgvector: before it, vacuum could corrupt an HNSW index
 LONGEST: Final = 2000  # dimensions that it can index

@@ -44,7 +44,6 @@ from flask_cairnloop.retrieval.vectors import (
     coverage,
     has_vector,
     hold,
-    in_use,
     is_ready,
     models,
     published_passage,
@@ -361,11 +360,11 @@ def failed(session: Session, article_id: int, reason: str, failures: int) -> Non
 def wants(session: Session) -> Wants:
     """Which vectors passages should have in this install, as it is configured and stands now."""
     every = tuple(embedder.model for embedder in wanted(session, current().hooks))
-    return Wants(in_use(session, every), every)
+    return Wants(next(reversed(every), None), every)  # until the switch, the live one stands behind the one to come
 
 
 def standings(session: Session, articles: Sequence[int]) -> dict[int, Standing]:
-    """How articles stand in the index, by id. Two queries, however many they are."""
+    """How articles stand in the index, by id. Three queries, however many they are."""
     if not articles:
         return {}
     columns = (IndexEntry.reason, IndexEntry.failures, IndexEntry.failed_at, IndexEntry.indexed_at)
@@ -475,14 +474,17 @@ def marked(session: Session) -> list[int]:
     return list(session.scalars(asked.order_by(IndexEntry.article_id)))
 
 
-def without_job(session: Session, articles: Sequence[int]) -> list[int]:
-    """Those of the articles that nobody is about to index: they have no job that is due."""
+def taken(session: Session, *, running: bool) -> set[int]:
+    """Articles that a job is about to index. Ask this before which articles need one: what is done between is neither.
+
+    Args:
+        running: also those whose job runs. One that began before it was known what is needed does not bring that.
+    """
     due = or_(
-        Job.state == JobState.QUEUED,
+        Job.state.in_((JobState.QUEUED, JobState.RUNNING) if running else (JobState.QUEUED,)),
         Job.state.in_((JobState.SCHEDULED, JobState.RETRYING)) & (Job.run_at <= database_now()),
     )
-    keys = set(session.scalars(select(Job.unique_key).where(Job.name == INDEX, due)))
-    return [article_id for article_id in articles if index_key(article_id) not in keys]
+    return set(session.scalars(select(Job.arguments["article_id"].as_integer()).where(Job.name == INDEX, due)))
 
 
 def work(session: Session) -> Work:

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.jobs import JobContext, enqueue, job
 from flask_cairnloop.jobs.models import QueueName
-from flask_cairnloop.retrieval import ann, indexing, vectors
-from flask_cairnloop.retrieval.embedding import EmbeddingFailed
+from flask_cairnloop.retrieval import ann, indexing, memory, statistics, vectors
+from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.models import ChunkEmbedding, EmbeddingModel, ModelState
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ BUILD_TIMEOUT = 4 * 3600  # seconds for an HNSW index, or for queueing all artic
 SOON = timedelta(seconds=2)  # many articles indexed in it make one look at the whole
 IN_FLIGHT = timedelta(minutes=2)  # how long a search may still compare with vectors of a model that has just retired
 AGAIN = timedelta(minutes=1)
+QUESTIONS_AT_ONCE = 64
+QUESTIONS_TIMEOUT = 2 * (QUESTIONS_AT_ONCE // indexing.BATCH) * LONGEST_HOOK + 60  # seconds: for each of two models
 REMOVED_AT_ONCE = 2_000  # vectors in one transaction
 
 
@@ -60,6 +62,7 @@ def index(context: JobContext, article_id: int, failures: int = 0) -> None:
     source = indexing.published(session, article_id)
     if source is None:
         indexing.withdraw(session, article_id)
+        statistics.request(session)
         return
     embedders = vectors.wanted(session, hooks)
     pieces = source.pieces()
@@ -80,10 +83,12 @@ def index(context: JobContext, article_id: int, failures: int = 0) -> None:
         indexing.failed(session, article_id, reason, failures + 1)
         wait = min(timedelta(minutes=1) * 2 ** min(failures, 10), LONGEST_WAIT)
         _index_again(session, article_id, failures + 1, wait)
-    elif vectors.live_model(session) != live:  # the switch came between: it may need vectors of another model now
+    elif vectors.live_model(session) not in (live, *(embedder.model for embedder in embedders)):
+        # The switch to a model that this process does not know yet came between.
         _index_again(session, article_id, 0, timedelta(0))
     else:
         indexing.succeeded(session, article_id, plan.rebuild_asked_at)
+    statistics.request(session)
     _look_at_the_whole(session, embedders)
 
 
@@ -136,7 +141,8 @@ def start(context: JobContext) -> None:
     state = vectors.register(session, embedder.model, embedder.dimensions, again=True)
     session.commit()
     if state is ModelState.BUILDING:
-        articles = indexing.without_job(session, indexing.lacking(session, embedder.model))
+        taken = indexing.taken(session, running=False)
+        articles = [article for article in indexing.lacking(session, embedder.model) if article not in taken]
         session.rollback()
         with Session(cairnloop.engine) as batches:
             for _ in indexing.queue(batches, articles):
@@ -217,3 +223,33 @@ def remove(context: JobContext, model: str) -> None:
             )
             session.commit()
             after = batch[-1]
+
+
+@job(statistics.FOLD, max_attempts=3)
+def fold_terms(context: JobContext) -> None:
+    """Keep the list of what changed in the statistics of terms short."""
+    statistics.fold(context.session)
+
+
+@job(memory.EMBED, queue=QueueName.BULK, timeout=QUESTIONS_TIMEOUT, at_start=True)
+def embed_questions(context: JobContext) -> None:
+    """Give earlier questions the vectors they lack, some at a time, until none is left."""
+    session = context.session
+    wanted = vectors.wanted(session, context.cairnloop.hooks)
+    lacking = {embedder.model: memory.without_vector(session, embedder.model, QUESTIONS_AT_ONCE) for embedder in wanted}
+    context.release()
+    made: dict[str, list[tuple[int, list[float]]]] = {}
+    failed = False
+    for embedder in wanted:
+        for start in range(0, len(lacking[embedder.model]), indexing.BATCH):
+            batch = lacking[embedder.model][start : start + indexing.BATCH]
+            try:
+                found = embed(embedder, [words for _, words in batch], "query")
+            except EmbeddingFailed as fault:
+                log.warning("Earlier questions stay without vectors for now: %s", fault)
+                failed = True
+                break
+            made.setdefault(embedder.model, []).extend(zip((key for key, _ in batch), found, strict=True))
+    memory.keep_vectors(session, made)
+    if failed or any(len(rows) == QUESTIONS_AT_ONCE for rows in lacking.values()):
+        memory.ask_for_vectors(session, LONGEST_WAIT if failed else timedelta(0))

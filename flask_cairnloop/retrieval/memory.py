@@ -23,12 +23,14 @@ from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.database.base import quoted_schema
 from flask_cairnloop.errors import NotFound
+from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.knowledge.models import Article
 from flask_cairnloop.retrieval.models import PastAnswer, PastQuestion, PastQuestionEmbedding, ResolvedCase
 from flask_cairnloop.retrieval.types import SimilarCase
 from flask_cairnloop.retrieval.vector_lane import LiveModel
 from flask_cairnloop.retrieval.visibility import Scope
 
+EMBED: Final = "retrieval.embed_questions"
 NEIGHBOURS: Final = 50  # earlier questions that are asked
 SHARPNESS: Final = 0.1  # a question this much less alike weighs 1/e as much; fitted with the weights of the fusion
 HALF_LIFE: Final = timedelta(days=365)  # after so long a question weighs half
@@ -207,6 +209,11 @@ def without_vector(session: Session, model: str, limit: int) -> Sequence[tuple[i
     wanted = select(PastQuestion.id, PastQuestion.question).where(~embedded.exists())
     rows = session.execute(wanted.order_by(PastQuestion.id.desc()).limit(limit)).all()
     return [(row.id, row.question) for row in rows]
+
+
+def ask_for_vectors(session: Session, wait: timedelta) -> None:
+    """Ask for questions without a vector to be embedded, after a while. Many requests make one."""
+    enqueue(session, EMBED, {}, delay=wait, unique_key=EMBED, keep_earlier=True)
 
 
 def keep_case(

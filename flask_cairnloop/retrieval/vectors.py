@@ -7,7 +7,7 @@ is one live model at most, and questions are compared with no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, text, update
@@ -124,21 +124,12 @@ def _configured(hooks: Hooks) -> dict[str, Embedder]:
 
 def wanted(session: Session, hooks: Hooks) -> list[Embedder]:
     """Whose vectors every passage shall have: the configured model's, and the live one's until the switch."""
-    if not is_ready(session):
-        return []
     configured = _configured(hooks)
     first = next(iter(configured.values()), None)
-    if first is None:
+    if first is None or not is_ready(session):
         return []
-    now_live = live_model(session)
-    also = configured.get(now_live or "")
+    also = configured.get(live_model(session) or "")
     return [first] if also is None or also is first else [first, also]
-
-
-def in_use(session: Session, every: Sequence[str]) -> str | None:
-    """Of the models that passages shall have vectors of, the one that questions are compared with, or will be."""
-    now_live = live_model(session)
-    return now_live if now_live in every else next(iter(every), None)
 
 
 def live_model(session: Session) -> str | None:

@@ -40,6 +40,7 @@ from flask_cairnloop.jobs import service as jobs
 from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.operations.metrics import METRICS
 from flask_cairnloop.privacy.redactor import KINDS
+from flask_cairnloop.retrieval.indexing import IndexState
 from tests.conftest import Client
 from tests.example.configuration_table import table, written
 from tests.example.guides import DOCS, Guide, Shop, sql
@@ -393,6 +394,13 @@ def test_operations_tell_the_truth(guide: Guide, shop: Shop, dead_jobs: None, tm
     files = [path for path in (ROOT / "flask_cairnloop").rglob("*.py") if "getLogger(__name__)" in path.read_text()]
     assert told == {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
 
+    assert set(re.findall(r"^\| `(\w+)` \|", guide.section("The index"), re.MULTILINE)) == set(IndexState)
+    (keys,) = guide.take("python", "Another embedding model")
+    app = Flask("shop")
+    exec(keys, {"app": app})  # noqa: S102 - the guide's own lines
+    Settings.load(app.config)
+
+    (progress, rebuild) = guide.take("console", "The index")
     checks, listing = guide.take("console", "The doctor"), guide.take("console", "Jobs")
     assert shop.type(checks[0], ends_with=(1,)).count("No worker is running") == 3
     shop.type(listing[0])
@@ -404,6 +412,8 @@ def test_operations_tell_the_truth(guide: Guide, shop: Shop, dead_jobs: None, tm
         wait_until(lambda: kinds(shop) == {"relay": 1, "interactive": 1, "default": 1, "bulk": 1}, worker)
         wait_until(lambda: shop.sql("SELECT state FROM cairnloop.jobs WHERE id = 12") == [("succeeded",)], worker)
         shop.sql("DELETE FROM cairnloop.jobs WHERE state = 'discarded'")
+        assert "1 of 1 articles are found by words, 1 by meaning." in shop.type(rebuild)
+        assert '"indexed": 1' in shop.type(progress)
         found = json.loads(shop.type("flask cairnloop doctor --json"))
         assert found["ok"] is True
         shop.type(checks[0])

@@ -39,5 +39,4 @@ class Words:
         return vector
 
 
-OLD = Words("words-old", 96)
-NEW = Words("words-new", 64)
+OLD = Words("words-old", 96)  # for processes of their own, which are told of it by its name
