@@ -23,6 +23,7 @@ from flask_cairnloop.errors import NotFound
 from flask_cairnloop.jobs import publish
 from flask_cairnloop.jobs.holdings import forget_jobs
 from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
+from flask_cairnloop.retrieval.memory import export as export_questions
 from flask_cairnloop.retrieval.memory import forget as forget_questions
 
 # Who holds what, and how it goes: called in this order with the id of the customer's row, in one transaction, the row
@@ -38,6 +39,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
 EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),
     ("drafts", export_drafts),
+    ("questions", export_questions),
     ("activity", export_entries),
 )
 

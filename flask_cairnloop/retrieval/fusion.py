@@ -11,7 +11,7 @@ from typing import Final
 # Weights of a convex-like sum of scores that mean the same in every question (Bruch et al., "An Analysis of Fusion
 # Functions for Hybrid Retrieval", 2023), fitted on the questions before 2025 of the set in docs/evaluation.md. Keyword
 # scores are shares of the best score the question allows, so a weak match by words adds little to a good one by sense.
-KEYWORD_WEIGHT: Final = 0.8
+KEYWORD_WEIGHT: Final = 0.6
 BREADTH_WEIGHT: Final = 0.8  # of the mean similarity of an article's three nearest passages: one lucky passage is less
 MEMORY_WEIGHT: Final = 0.2  # of the logarithm of the votes: the tenth similar question says less than the first
 MEMORY_FLOOR: Final = 0.01  # votes that count as one step

@@ -250,6 +250,29 @@ def forget(session: Session, customer_id: int) -> int:
     return len(session.execute(gone, execution_options={"synchronize_session": False}).all())
 
 
+def export(session: Session, customer_id: int) -> list[Any]:
+    """What was learned from a customer, as plain values that JSON can carry."""
+    asked = (
+        select(PastQuestion, ResolvedCase.resolution, func.array_remove(func.array_agg(Article.title), None))
+        .outerjoin(ResolvedCase, ResolvedCase.question_id == PastQuestion.id)
+        .outerjoin(PastAnswer, PastAnswer.question_id == PastQuestion.id)
+        .outerjoin(Article, Article.id == PastAnswer.article_id)
+        .where(PastQuestion.customer_id == customer_id)
+        .group_by(PastQuestion.id, ResolvedCase.resolution)
+        .order_by(PastQuestion.id)
+    )
+    return [
+        {
+            "conversation": past.conversation_id,
+            "question": past.question,
+            "asked_at": past.asked_at.isoformat(),
+            "articles": sorted(titles),
+            "resolution": resolution,
+        }
+        for past, resolution, titles in session.execute(asked)
+    ]
+
+
 def _bound(session: Session, customer_id: int) -> None:
     """Keep the newest questions only, of a customer and of all."""
     newest = PastQuestion.asked_at.desc(), PastQuestion.id.desc()
