@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -201,7 +201,7 @@ class Wants:
     """
 
     in_use: str | None
-    every: tuple[str, ...] = field(default=())
+    every: tuple[str, ...]
 
 
 def index_key(article_id: int | str) -> str:
