@@ -23,7 +23,7 @@ from flask_cairnloop.retrieval.vectors import home, register
 MODEL = "synthetic"
 DIMENSIONS = 384
 PASSAGES = 8  # of an article
-TOPICS = 400
+TOPIC = 250  # passages of one
 QUESTIONS = 100
 COMPARED = 40  # questions whose answers are held against the exact ones
 CANDIDATES = 100
@@ -58,13 +58,13 @@ def fill(session: Session, size: int) -> list[list[float]]:
     session.execute(text(CHUNKS), {"passages": PASSAGES})
     register(session, MODEL, DIMENSIONS)
     random = np.random.default_rng(7)
-    topics = random.normal(size=(TOPICS, DIMENSIONS))
+    topics = random.normal(size=(size // TOPIC, DIMENSIONS))
     ids = session.scalars(text("SELECT id FROM cairnloop.chunks ORDER BY id")).all()
     driver: Any = session.connection().connection.driver_connection
     asked = []
     with driver.cursor().copy("COPY cairnloop.chunk_embeddings (chunk_id, model, embedding) FROM STDIN") as copy:
         for start in range(0, len(ids), PASSAGES):
-            article = topics[random.integers(TOPICS)] * 0.7 + random.normal(size=DIMENSIONS) * 0.6
+            article = topics[random.integers(len(topics))] * 0.7 + random.normal(size=DIMENSIONS) * 0.6
             for chunk_id in ids[start : start + PASSAGES]:
                 vector = article + random.normal(size=DIMENSIONS) * 0.7
                 copy.write_row((chunk_id, MODEL, _words(vector)))
