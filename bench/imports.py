@@ -71,7 +71,7 @@ class Memory:
 
 def bring_in(
     here: Place,
-    files: list[Path],
+    paths: list[Path],
     memory: Memory,
     *,
     until: Callable[[], bool] | None = None,
@@ -85,7 +85,7 @@ def bring_in(
     """
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", APP, "cairnloop", "kb", "import", *map(str, files)],
+        [sys.executable, "-m", "flask", "--app", APP, "cairnloop", "kb", "import", *map(str, paths)],
         cwd=ROOT,
         env=environment(here.database_url, here.redis_url),
         stdout=subprocess.DEVNULL,
@@ -148,15 +148,16 @@ def run(folder: Path, limit: int | None, vectors: int | None, *, write: bool) ->
     # A shell that runs this in the background had Ctrl-C ignored, for the import too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     files = [found.path for found in find_files([folder])][:limit]
+    paths = [folder] if limit is None else files  # names of files alone may stand for several, those in a folder do not
     memory = Memory()
     with place() as here:
         app = here.app(DRAFT_DELAY=PAUSE)
-        cut = bring_in(here, files, memory, until=lambda: articles(app) > len(files) // 3)
+        cut = bring_in(here, paths, memory, until=lambda: articles(app) > len(files) // 3)
         after_interrupt = articles(app)
-        cut += bring_in(here, files, memory, until=lambda: articles(app) > len(files) * 2 // 3, by=signal.SIGKILL)
+        cut += bring_in(here, paths, memory, until=lambda: articles(app) > len(files) * 2 // 3, by=signal.SIGKILL)
         after_kill = articles(app)
-        rest = bring_in(here, files, memory)
-        again = bring_in(here, files, memory)
+        rest = bring_in(here, paths, memory)
+        again = bring_in(here, paths, memory)
         print(f"articles after Ctrl-C {after_interrupt}, after SIGKILL {after_kill}, in the end {articles(app)}")
         quiet: list[float] = []
         busy: list[float] = []

@@ -809,7 +809,7 @@ def index_trouble(standing: Standing) -> str:
     if standing.state is not IndexState.FAILED or standing.reason is None:
         return ""
     times = "once" if standing.failures <= 1 else f"{standing.failures} times"
-    return f"{standing.reason} Tried {times}; it is tried again."
+    return f"{standing.reason} Tried {times}{'; it is tried again.' if standing.waits else '.'}"
 
 
 def article_audience(article: Article) -> str:

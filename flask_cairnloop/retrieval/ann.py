@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop.database.base import quote, quoted_schema, schema_name
 from flask_cairnloop.retrieval import vector_lane
-from flask_cairnloop.retrieval.models import ChunkEmbedding, EmbeddingModel
+from flask_cairnloop.retrieval.models import ChunkEmbedding, EmbeddingModel, ModelState
 from flask_cairnloop.retrieval.vectors import home
 
 NEEDED: Final = (0, 8, 4)  # of pgvector: before it, vacuum could corrupt an HNSW index
@@ -67,11 +67,14 @@ def keep(engine: Engine, model: str) -> bool:
 
 
 def drop(engine: Engine, model: str) -> bool:
-    """Drop the index of a model. Returns whether another process is at it, as :func:`keep` does."""
+    """Drop the index of a retired model. Returns whether another process is at it, as :func:`keep` does."""
     with _alone(engine, model) as connection:
         if connection is None:
             return True
         with Session(connection) as session:
+            row = session.get(EmbeddingModel, model)
+            if row is None or row.state is not ModelState.RETIRED:
+                return False
             _record(session, model, None)
         _drop(connection, model)
     return False

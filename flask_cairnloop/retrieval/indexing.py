@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -25,6 +25,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import REGCONFIG, insert
@@ -33,7 +34,7 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.clock import database_now
 from flask_cairnloop.context import current
 from flask_cairnloop.jobs import enqueue
-from flask_cairnloop.jobs.models import Job, JobState
+from flask_cairnloop.jobs.models import UNCLAIMED, Job, JobState
 from flask_cairnloop.jobs.queries import UNFINISHED
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
 from flask_cairnloop.retrieval.chunking import Piece, chunk, plain_text
@@ -93,13 +94,14 @@ class Standing:
     Args:
         reason: for a failed one, in a sentence.
         failures: how often in a row.
+        waits: whether a job for it is to run, now or later.
     """
 
     state: IndexState
     reason: str | None = None
     failures: int = 0
     failed_at: datetime | None = None
-    indexed_at: datetime | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +201,10 @@ class Wants:
     """
 
     in_use: str | None
-    every: tuple[str, ...] = field(default=())
+    every: tuple[str, ...]
 
 
-def index_key(article_id: int) -> str:
+def index_key(article_id: int | str) -> str:
     """The unique key of an article's index job: many requests before it runs make one run."""
     return f"{INDEX}:{article_id}"
 
@@ -367,7 +369,8 @@ def standings(session: Session, articles: Sequence[int]) -> dict[int, Standing]:
     """How articles stand in the index, by id. Three queries, however many they are."""
     if not articles:
         return {}
-    columns = (IndexEntry.reason, IndexEntry.failures, IndexEntry.failed_at, IndexEntry.indexed_at)
+    waits = exists().where(Job.unique_key == func.concat(index_key(""), Article.id), text(f"jobs.{UNCLAIMED}"))
+    columns = (IndexEntry.reason, IndexEntry.failures, IndexEntry.failed_at, waits.label("waits"))
     rows = session.execute(_standing(wants(session), Article.id, *columns).where(Article.id.in_(articles)))
     return {row.id: _as_standing(row) for row in rows}
 
@@ -538,8 +541,8 @@ def _standing(need: Wants, *wanted: Any) -> Select[Any]:
 def _as_standing(row: Any) -> Standing:
     state = IndexState(row.state)
     if state is not IndexState.FAILED:
-        return Standing(state, indexed_at=row.indexed_at)
-    return Standing(state, row.reason, row.failures, row.failed_at, row.indexed_at)
+        return Standing(state, waits=row.waits)
+    return Standing(state, row.reason, row.failures, row.failed_at, row.waits)
 
 
 def _model_status(session: Session, row: EmbeddingModel, *, vectors: bool) -> ModelStatus:

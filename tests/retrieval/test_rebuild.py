@@ -215,6 +215,7 @@ def test_a_job_that_is_given_up_is_a_failure_with_its_reason(
             run_jobs(app)
     standing = indexing.standings(session, [late.id])[late.id]
     assert (standing.state, standing.reason) == (IndexState.FAILED, "Its indexing failed (RuntimeError).")
+    assert not standing.waits
     session.rollback()
     run(app, "--stale")
     run_jobs(app)
