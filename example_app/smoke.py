@@ -20,7 +20,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeVar
@@ -145,7 +145,8 @@ class Browser:
         try:
             yield Socket(client)
         finally:
-            client.close()
+            with suppress(ConnectionClosed):  # the server may have closed it first
+                client.close()
 
 
 class SocketClient(Client):  # type: ignore[misc]

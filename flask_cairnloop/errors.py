@@ -30,10 +30,10 @@ class NotFound(CairnloopError):
 
 
 class CustomerForgotten(NotFound):
-    """The customer of this conversation was forgotten: it holds no words any more and takes none."""
+    """The customer was forgotten: their conversations hold no words any more and take none."""
 
     def __init__(self) -> None:
-        super().__init__("The customer was forgotten. Nothing can be added to this conversation.")
+        super().__init__("The customer was forgotten. Nothing can be added to their conversations.")
 
 
 class Forbidden(CairnloopError):

@@ -44,16 +44,17 @@ def forget_customer(ref: str, yes: bool, as_json: bool) -> None:
     """Erase who the customer of this reference was and every word said with them. This cannot be undone."""
     if not yes:
         held = _found(lambda session: service.export(session, ref))
+        current().session().rollback()  # no transaction waits for a person
         said = sum(len(conversation["messages"]) for conversation in held["conversations"])
         who, count = held["customer"]["name"] or ref, len(held["conversations"])
-        click.echo(f"{who}: {count} conversations with {said} messages, replies, notes and events.", err=True)
+        click.echo(f"{who}. Conversations: {count}, with messages, notes and events: {said}.", err=True)
         click.confirm("Erase them for good?", abort=True, err=True)
     gone = _found(lambda session: _forget(session, ref))
     if as_json:
         click.echo(json.dumps({"customer": gone.customer_id, "erased": dict(gone.counts)}))
         return
-    counts = ", ".join(f"{count} {name}" for name, count in gone.counts.items() if count)
-    click.echo(f"Forgotten. Erased: {counts or 'nothing had been said'}.")
+    counts = ", ".join(f"{name} {count}" for name, count in gone.counts.items())
+    click.echo(f"Forgotten. Erased: {counts}.")
 
 
 def _forget(session: Session, ref: str) -> service.Forgotten:

@@ -175,7 +175,10 @@ def _customer(session: Session, customer: Customer) -> CustomerRecord:
         "at": _fit(customer.organization, 200),
         "now": now(),
     }
-    return session.scalars(_customer_statement(), values, execution_options={"populate_existing": True}).one()
+    found = session.scalars(_customer_statement(), values, execution_options={"populate_existing": True}).one_or_none()
+    if found is None:
+        raise CustomerForgotten  # somebody names the stand-in of a row that stands for nobody
+    return found
 
 
 @cache
@@ -192,7 +195,9 @@ def _customer_statement() -> ReturningInsert[CustomerRecord]:
     # A host that knows less this time, e.g. from a background task, takes nothing away.
     known = ("name", "email", "organization", "last_seen_at")
     kept = {name: func.coalesce(statement.excluded[name], getattr(CustomerRecord, name)) for name in known}
-    return statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept).returning(CustomerRecord)
+    return statement.on_conflict_do_update(
+        index_elements=[CustomerRecord.ref], set_=kept, where=CustomerRecord.forgotten_at.is_(None)
+    ).returning(CustomerRecord)
 
 
 def _fit(value: str | None, length: int) -> str | None:

@@ -296,7 +296,7 @@ DATE = re.compile(r"\d{1,2}([/-])\d{1,2}\1(?:\d{4}|\d{2})(?!\d|\1\d)|\d{1,2} \d{
 
 
 def _phones(text: str) -> Iterator[Span]:
-    if sum(sign.isdecimal() for sign in text) < 7:
+    if len(re.findall(r"\d", text)) < 7:  # the matcher is the slowest of all rules
         return
     # Without a country of ours to assume, only what starts with a plus is taken, and only where its country has it.
     for found in PhoneNumberMatcher(text, None, leniency=Leniency.VALID):

@@ -120,7 +120,9 @@ def _person(session: Session, ref: str, *, lock: bool = False) -> CustomerRecord
     wanted = select(CustomerRecord).where(CustomerRecord.ref == ref, CustomerRecord.forgotten_at.is_(None))
     if lock:
         wanted = wanted.with_for_update()
-    person = session.scalars(wanted.execution_options(populate_existing=True)).one_or_none()
+    person = None
+    if "\x00" not in ref and ref.encode(errors="ignore").decode() == ref:  # what a row can hold
+        person = session.scalars(wanted.execution_options(populate_existing=True)).one_or_none()
     if person is None:
         raise NotFound("No customer has this reference.")
     return person

@@ -204,7 +204,9 @@ def dead_jobs(shop: Shop) -> Iterator[None]:
                'The shop was closed.'
            FROM (VALUES (12), (13)) AS dead (id)"""
     )
-    shop.sql("ALTER TABLE cairnloop.jobs ALTER COLUMN id RESTART WITH 100")
+    shop.sql(
+        "SELECT setval(pg_get_serial_sequence('cairnloop.jobs', 'id'), greatest(100, max(id))) FROM cairnloop.jobs"
+    )
     yield
     shop.sql("DELETE FROM cairnloop.jobs WHERE id IN (12, 13)")
 

@@ -101,12 +101,21 @@ def test_a_second_time_there_is_nobody_and_nothing_changes(session: Session) -> 
     session.commit()
     stand_in = session.get_one(CustomerRecord, done.customer_id).ref
     entries = session.scalar(select(func.count()).select_from(AuditEntry))
-    for ref in (customer.ref, stand_in, "nobody", ""):
+    for ref in (customer.ref, stand_in, "nobody", "", "a\x00b", "\udcff"):
         for act in (lambda ref=ref: forget(session, ref, actor=OMAR), lambda ref=ref: export(session, ref)):
             with pytest.raises(NotFound, match="No customer has this reference"):
                 act()
+    # Who has read the stand-in somewhere cannot bring it to life.
+    revived = Customer(stand_in, "Somebody else")
+    for act in (
+        lambda: ask(session, revived),
+        lambda: open_conversation(session, customer=revived, actor=OMAR, subject="Hello"),
+    ):
+        with pytest.raises(CustomerForgotten):
+            act()
     session.commit()
     assert session.scalar(select(func.count()).select_from(AuditEntry)) == entries
+    assert session.get_one(CustomerRecord, done.customer_id).name == "Forgotten customer"
 
 
 def test_it_is_audited_without_words_and_everybody_else_stays(session: Session, redis: Redis) -> None:
@@ -363,11 +372,11 @@ def test_the_command_asks_first_and_says_what_it_did(app: Flask, session: Sessio
     command = ["cairnloop", "customers", "forget", customer.ref]
     refused = app.test_cli_runner().invoke(args=command, input="n\n")
     assert refused.exit_code == 1
-    assert f"Ana {words[1]}: 1 conversations with 1 messages" in refused.stderr
+    assert f"Ana {words[1]}. Conversations: 1, with messages, notes and events: 1." in refused.stderr
     assert not gone(session, redis, words)
     done = app.test_cli_runner().invoke(args=command, input="y\n")
     assert done.exit_code == 0
-    assert done.stdout == "Forgotten. Erased: 1 drafts, 2 messages, 1 conversations, 1 jobs.\n"
+    assert done.stdout == "Forgotten. Erased: drafts 1, messages 2, conversations 1, jobs 1.\n"
     assert gone(session, redis, words)
     again = app.test_cli_runner().invoke(args=[*command, "--yes"])
     assert (again.exit_code, again.stdout) == (1, "")

@@ -168,6 +168,15 @@ def test_a_known_key_survives_in_no_surroundings(before: str, after: str) -> Non
     assert "hunter" not in left
 
 
+@pytest.mark.parametrize(
+    "text", ["\ud800 a@b.example \udfff", "a\x00b@c.example", "\u202e4111 1111 1111 1111", "٣" * 40, "²³" * 9]
+)
+def test_odd_signs_make_it_neither_fail_nor_blind(text: str) -> None:
+    left = redact(text, names=["\ud800\x00", "²²²", "."])
+    assert "@" not in left
+    assert "1111" not in left
+
+
 SLOW = [
     "1",
     "1 ",
