@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
-from functools import cache
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.orm.attributes import set_committed_value
 
 from flask_cairnloop import signals
 from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_actor
-from flask_cairnloop.audit.service import record
+from flask_cairnloop.audit.service import record, recorded
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
+from flask_cairnloop.conversations.intake import (
+    RECEIVED,
+    customer_statement,
+    customer_terms,
+    preview,
+    resend_key,
+    write,
+)
 from flask_cairnloop.conversations.models import (
     CHANNEL_LENGTH,
-    PREVIEW_LENGTH,
     REF_LENGTH,
     SUBJECT_LENGTH,
     Conversation,
@@ -30,7 +37,8 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
-from flask_cairnloop.drafting.lifecycle import SYSTEM, start, withdraw
+from flask_cairnloop.database.base import as_loaded
+from flask_cairnloop.drafting.lifecycle import SYSTEM, carried_on_terms, carry_on, start, withdraw
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
@@ -91,9 +99,13 @@ def receive(
     """
     body = clean_body(body)
     _check_origin(customer, channel)
+    words = _Words(customer, body, client_id, now())
+    # Nearly always they go on with what they are in the middle of: then there is nothing to look at first.
+    message = None if conversation_id is None else _write(session, conversation_id, words)
+    if message is not None:
+        return message
     person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
-    key = None if client_id is None else f"customer:{person.id}:{client_id}"
-    if key is not None and (first := _sent_before(session, key)):
+    if client_id is not None and (first := _sent_before(session, resend_key(person.id, client_id))):
         return first
     actor = Actor.customer(customer)
     conversation = _named(session, person, conversation_id)
@@ -104,18 +116,80 @@ def receive(
         conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
-    conversation.last_customer_sequence = conversation.last_sequence + 1
-    conversation.waiting_since = conversation.waiting_since or now()
-    message = _append(session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key)
-    record(session, actor, "message.receive", "conversation", conversation.id, sequence=message.sequence)
+    message = _write(session, conversation.id, words)
+    assert message is not None  # noqa: S101 - it is open, theirs and ours alone, and these words are new
+    return message
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a customer says, and when."""
+
+    customer: Customer
+    body: str
+    client_id: uuid.UUID | None
+    at: datetime
+
+
+def _write(session: Session, conversation_id: int, words: _Words) -> Message | None:
+    """Write a customer's words into an open conversation, and see to what follows from them.
+
+    Returns:
+        The message; ``None`` when nothing was written, see :func:`flask_cairnloop.conversations.intake.write`.
+    """
+    actor = Actor.customer(words.customer)
+    terms = carried_on_terms()
+    row = write(
+        session,
+        conversation_id,
+        customer=words.customer,
+        actor=actor,
+        body=words.body,
+        client_id=words.client_id,
+        at=words.at,
+        draft_terms=terms,
+    )
+    if row is None:
+        return None
+    conversation = as_loaded(
+        session,
+        Conversation,
+        conversation_id,
+        channel=row.channel,
+        status=ConversationStatus.OPEN,
+        waiting_since=row.waiting_since,
+        rating=row.rating,
+        last_sequence=row.sequence,
+        last_customer_sequence=row.sequence,
+    )
+    message = as_loaded(
+        session,
+        Message,
+        row.id,
+        conversation_id=conversation_id,
+        sequence=row.sequence,
+        kind=MessageKind.CUSTOMER,
+        body=words.body,
+        author_kind=actor.kind,
+        author_id=actor.id,
+        author_name=actor.name,
+        client_id=words.client_id,
+        created_at=words.at,
+    )
+    set_committed_value(message, "conversation", conversation)
+    publish_conversation(session, conversation_id, "message", sequence=row.sequence, kind=MessageKind.CUSTOMER.value)
+    recorded(session, row.entry_id, words.at, actor, RECEIVED, "conversation", conversation_id, sequence=row.sequence)
     send_signal(
         session,
         signals.message_received,
-        conversation_id=conversation.id,
-        message_id=message.id,
-        channel=conversation.channel,
+        conversation_id=conversation_id,
+        message_id=row.id,
+        channel=row.channel,
     )
-    start(session, conversation, actor=SYSTEM)
+    if row.job_id is None:
+        start(session, conversation, actor=SYSTEM)
+    else:
+        carry_on(session, row.job_id, row.job_attempt, terms)
     return message
 
 
@@ -162,37 +236,9 @@ def _check_origin(customer: Customer, channel: str) -> None:
 
 
 def _customer(session: Session, customer: Customer) -> CustomerRecord:
-    """The customer's row, brought up to date with what the host says now."""
-    values = {
-        "of": customer.ref,
-        "called": _fit(customer.name, 200),
-        "mail": _fit(customer.email, 320),
-        "at": _fit(customer.organization, 200),
-        "now": now(),
-    }
-    return session.scalars(_customer_statement(), values, execution_options={"populate_existing": True}).one()
-
-
-@cache
-def _customer_statement() -> ReturningInsert[CustomerRecord]:
-    """The statement behind :func:`_customer`, built once: that takes longer than to run it."""
-    statement = insert(CustomerRecord).values(
-        ref=bindparam("of"),
-        name=bindparam("called"),
-        email=bindparam("mail"),
-        organization=bindparam("at"),
-        created_at=bindparam("now"),
-        last_seen_at=bindparam("now"),
-    )
-    # A host that knows less this time, e.g. from a background task, takes nothing away.
-    known = ("name", "email", "organization", "last_seen_at")
-    kept = {name: func.coalesce(statement.excluded[name], getattr(CustomerRecord, name)) for name in known}
-    return statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept).returning(CustomerRecord)
-
-
-def _fit(value: str | None, length: int) -> str | None:
-    """What the host says of a customer, cut to what their row holds."""
-    return _clean(value)[:length] or None if value else None
+    """The customer's row, brought up to date with what the host says now. It is ours until the commit."""
+    terms = customer_terms(customer, now())
+    return session.scalars(customer_statement(), terms, execution_options={"populate_existing": True}).one()
 
 
 # --- answering ------------------------------------------------------------------------------------
@@ -581,7 +627,7 @@ def _append(
         conversation.last_message_at = message.created_at
         conversation.last_message_kind = kind
         conversation.last_author_name = message.author_name
-        conversation.preview = " ".join(body.split())[:PREVIEW_LENGTH]
+        conversation.preview = preview(body)
     if kind in (MessageKind.CUSTOMER, MessageKind.REPLY):
         conversation.last_spoken_at = message.created_at
     session.flush()

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import BigInteger, DateTime, Enum, MetaData, Text
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Enum, MetaData, Text, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, Session, make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.util import identity_key
 
 SCHEMA_TOKEN = "__cairnloop__"  # noqa: S105 - a placeholder in table names
+
+T = TypeVar("T", bound="Base")
 
 
 class Base(DeclarativeBase):
@@ -58,11 +62,34 @@ def choice(members: type[StrEnum], name: str) -> Enum:
     )
 
 
+def word(value: str) -> ColumnElement[str]:
+    """A word of our own inside a statement, such as a state's: as part of its text, where it costs no parameter."""
+    return literal_column("'" + value.replace("'", "''") + "'", Text)
+
+
 def schema_name(bound: Session | Connection) -> str:
     """The real name of our schema for this session or connection, unquoted."""
     connection = bound if isinstance(bound, Connection) else bound.connection()
     translate = connection.get_execution_options().get("schema_translate_map") or {}
     return str(translate.get(SCHEMA_TOKEN, SCHEMA_TOKEN))
+
+
+def as_loaded(session: Session, entity: type[T], id: int, **values: Any) -> T:
+    """A row of ours that a statement has just written past the session, as the session's object.
+
+    Args:
+        values: what is known of it; the rest is read when somebody asks for it.
+    """
+    found = session.identity_map.get(identity_key(entity, id))
+    if found is None:
+        found = entity(id=id, **values)
+        make_transient_to_detached(found)
+        session.add(found)
+    else:
+        session.expire(found)
+        for name, value in values.items():
+            set_committed_value(found, name, value)
+    return found
 
 
 def quoted_schema(bound: Session | Connection) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import CTE, func, select, update
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import signals
@@ -14,9 +14,11 @@ from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.database.base import word
 from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
 from flask_cairnloop.errors import IllegalTransition
 from flask_cairnloop.jobs import enqueue, publish_conversation, send_signal
+from flask_cairnloop.jobs.outbox import request_of, request_terms, requested
 
 JOB = "drafting.draft"
 SYSTEM = Actor.system("drafting")
@@ -110,15 +112,51 @@ def start(session: Session, conversation: Conversation, *, actor: Actor) -> Draf
         draft.answers_sequence = conversation.last_customer_sequence
     else:
         draft = _new(session, conversation, draft, actor)
-    delay = current().settings.draft_delay
     enqueue(
         session,
         JOB,
         {"conversation_id": conversation.id, "draft_id": draft.id},
-        delay=timedelta(seconds=delay),
+        delay=_delay(),
         unique_key=f"{JOB}:{conversation.id}",
     )
     return draft
+
+
+def _delay() -> timedelta:
+    return timedelta(seconds=current().settings.draft_delay)
+
+
+def carried_on(words: CTE) -> tuple[CTE, CTE]:
+    """What :func:`start` does where a draft is still being made, within the statement that takes the words in.
+
+    Its parameters are those of :func:`carried_on_terms`. Where there is no such draft, neither part has a row.
+
+    Args:
+        words: the customer's newest, with ``conversation_id`` and ``sequence``.
+
+    Returns:
+        The draft, by its ``id``, and its job, for :func:`carry_on`.
+    """
+    draft = (
+        update(Draft)
+        .where(Draft.conversation_id == words.c.conversation_id, Draft.state == word(DraftState.GENERATING))
+        .values({Draft.answers_sequence: words.c.sequence})
+        .returning(Draft.id, Draft.conversation_id)
+        .cte("draft")
+    )
+    of, made = draft.c.conversation_id, draft.c.id
+    arguments = func.jsonb_build_object(word("conversation_id"), of, word("draft_id"), made)
+    return draft, request_of(draft, arguments=arguments, unique_key=func.concat(word(f"{JOB}:"), of))
+
+
+def carried_on_terms() -> dict[str, Any]:
+    """The parameters of :func:`carried_on`."""
+    return request_terms(JOB, delay=_delay())
+
+
+def carry_on(session: Session, job_id: int, attempt: int, terms: dict[str, Any]) -> None:
+    """See to a job that :func:`carried_on` asked for by these terms."""
+    requested(session, JOB, job_id, attempt, terms)
 
 
 def _new(session: Session, conversation: Conversation, before: Draft | None, actor: Actor) -> Draft:
