@@ -28,12 +28,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
 from flask_cairnloop.actors import Actor, ActorKind
 from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.audit.service import entry_of
+from flask_cairnloop.clock import frozen
 from flask_cairnloop.conversations.models import (
     PREVIEW_LENGTH,
     Conversation,
@@ -88,7 +89,7 @@ def write(
         "shown": preview(body),
     }
     session.flush()
-    return session.connection().execute(_statement(), values).one_or_none()
+    return session.connection().execute(_statement(held=frozen() is not None), values).one_or_none()
 
 
 def preview(body: str) -> str:
@@ -111,9 +112,9 @@ def customer_terms(customer: Customer, at: datetime) -> dict[str, Any]:
     """The parameters of :func:`customer_statement`."""
     return {
         "of": customer.ref,
-        "person_name": _fit(customer.name, 200),
-        "person_email": _fit(customer.email, 320),
-        "person_organization": _fit(customer.organization, 200),
+        "known_as": _fit(customer.name, 200),
+        "mail": _fit(customer.email, 320),
+        "works_at": _fit(customer.organization, 200),
         "moment": at,
     }
 
@@ -121,16 +122,18 @@ def customer_terms(customer: Customer, at: datetime) -> dict[str, Any]:
 def _customer() -> Insert:
     statement = insert(CustomerRecord).values(
         ref=_REF,
-        name=bindparam("person_name"),
-        email=bindparam("person_email"),
-        organization=bindparam("person_organization"),
+        name=bindparam("known_as"),
+        email=bindparam("mail"),
+        organization=bindparam("works_at"),
         created_at=_AT,
         last_seen_at=_AT,
     )
+    new = statement.excluded
     # A host that knows less this time, e.g. from a background task, takes nothing away.
-    known = ("name", "email", "organization", "last_seen_at")
-    kept = {name: func.coalesce(statement.excluded[name], getattr(CustomerRecord, name)) for name in known}
-    return statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept)
+    kept = {name: func.coalesce(new[name], getattr(CustomerRecord, name)) for name in ("name", "email", "organization")}
+    return statement.on_conflict_do_update(
+        index_elements=[CustomerRecord.ref], set_={**kept, "last_seen_at": new.last_seen_at}
+    )
 
 
 def _fit(value: str | None, length: int) -> str | None:
@@ -139,11 +142,12 @@ def _fit(value: str | None, length: int) -> str | None:
 
 
 @cache
-def _statement() -> Select[Any]:
-    """The statement behind :func:`write`, built once.
+def _statement(*, held: bool) -> Select[Any]:
+    """The statement behind :func:`write`, built once for a clock that runs and once for one that is held.
 
     Every part sees what was there when the statement began, except for rows that it locks: those it sees as they are.
-    So it decides by locked rows and unique indexes only.
+    So it decides by locked rows and unique indexes only. It stays below the 4,096 characters up to which psycopg keeps
+    what it has found out about a statement.
     """
     person = _customer().returning(CustomerRecord.id).cte("person")
     message = _message(person)
@@ -151,7 +155,7 @@ def _statement() -> Select[Any]:
     entry = entry_of(
         message,
         {
-            AuditEntry.occurred_at: _AT,
+            AuditEntry.occurred_at: message.c.created_at,
             AuditEntry.actor_kind: word(ActorKind.CUSTOMER),
             AuditEntry.actor_id: _REF,
             AuditEntry.action: word(RECEIVED),
@@ -160,7 +164,7 @@ def _statement() -> Select[Any]:
             AuditEntry.data: func.jsonb_build_object(word("sequence"), message.c.sequence),
         },
     )
-    draft, job = carried_on(message)
+    job = carried_on(message, held=held)
     return select(
         message.c.id,
         message.c.sequence,
@@ -170,28 +174,27 @@ def _statement() -> Select[Any]:
         entry.c.id.label("entry_id"),
         job.c.id.label("job_id"),
         job.c.attempt.label("job_attempt"),
-    ).select_from(
-        message.join(conversation, true()).join(entry, true()).outerjoin(draft, true()).outerjoin(job, true())
-    )
+    ).select_from(message.join(conversation, true()).join(entry, true()).outerjoin(job, true()))
 
 
 def _message(person: CTE) -> CTE:
     """The next message of the conversation; no row where it was sent before."""
+    theirs = aliased(Conversation, name="theirs")
     place = (
-        select(Conversation.id, Conversation.last_sequence, person.c.id.label("person_id"))
+        select(theirs.id, theirs.last_sequence, person.c.id.label("person_id"))
         .where(
-            Conversation.id == bindparam("within"),
-            Conversation.customer_id == person.c.id,
-            Conversation.status == word(ConversationStatus.OPEN),
+            theirs.id == bindparam("within"),
+            theirs.customer_id == person.c.id,
+            theirs.status == word(ConversationStatus.OPEN),
         )
-        .with_for_update(of=Conversation)
+        .with_for_update(of=theirs)
         .cte("place")
     )
     values: dict[Any, Any] = {
         Message.conversation_id: place.c.id,
         Message.sequence: place.c.last_sequence + literal_column("1"),
         Message.kind: word(MessageKind.CUSTOMER),
-        Message.data: word("{}").op("::")(literal_column("jsonb")),
+        Message.data: word("{}"),
         Message.body: bindparam("words", type_=Text),
         Message.author_kind: word(ActorKind.CUSTOMER),
         Message.author_id: _REF,
@@ -199,7 +202,7 @@ def _message(person: CTE) -> CTE:
         Message.automatic: literal_column("false"),
         Message.client_id: _CLIENT,
         # Null without a client's id, as concatenation makes it.
-        Message.idempotency_key: word("customer:") + place.c.person_id.cast(Text) + word(":") + _CLIENT.cast(Text),
+        Message.idempotency_key: word("customer:").concat(place.c.person_id).concat(word(":")).concat(_CLIENT),
         Message.created_at: _AT,
     }
     return (
@@ -208,7 +211,7 @@ def _message(person: CTE) -> CTE:
         .on_conflict_do_nothing(
             index_elements=[Message.idempotency_key], index_where=text("idempotency_key IS NOT NULL")
         )
-        .returning(Message.id, Message.conversation_id, Message.sequence)
+        .returning(Message.id, Message.conversation_id, Message.sequence, Message.created_at)
         .cte("message")
     )
 
@@ -222,12 +225,12 @@ def _conversation(message: CTE) -> CTE:
             {
                 Conversation.last_sequence: message.c.sequence,
                 Conversation.last_customer_sequence: message.c.sequence,
-                Conversation.waiting_since: func.coalesce(Conversation.waiting_since, _AT),
-                Conversation.last_message_at: _AT,
+                Conversation.waiting_since: func.coalesce(Conversation.waiting_since, message.c.created_at),
+                Conversation.last_message_at: message.c.created_at,
                 Conversation.last_message_kind: word(MessageKind.CUSTOMER),
                 Conversation.last_author_name: _AUTHOR,
                 Conversation.preview: bindparam("shown", type_=Text),
-                Conversation.last_spoken_at: _AT,
+                Conversation.last_spoken_at: message.c.created_at,
             }
         )
         .returning(Conversation.channel, Conversation.waiting_since, Conversation.rating)

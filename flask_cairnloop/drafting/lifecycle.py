@@ -126,16 +126,17 @@ def _delay() -> timedelta:
     return timedelta(seconds=current().settings.draft_delay)
 
 
-def carried_on(words: CTE) -> tuple[CTE, CTE]:
+def carried_on(words: CTE, *, held: bool) -> CTE:
     """What :func:`start` does where a draft is still being made, within the statement that takes the words in.
 
-    Its parameters are those of :func:`carried_on_terms`. Where there is no such draft, neither part has a row.
+    Its parameters are those of :func:`carried_on_terms`.
 
     Args:
         words: the customer's newest, with ``conversation_id`` and ``sequence``.
+        held: whether our clock is.
 
     Returns:
-        The draft, by its ``id``, and its job, for :func:`carry_on`.
+        The draft's job, for :func:`carry_on`. It has no row where no draft is being made.
     """
     draft = (
         update(Draft)
@@ -146,7 +147,7 @@ def carried_on(words: CTE) -> tuple[CTE, CTE]:
     )
     of, made = draft.c.conversation_id, draft.c.id
     arguments = func.jsonb_build_object(word("conversation_id"), of, word("draft_id"), made)
-    return draft, request_of(draft, arguments=arguments, unique_key=func.concat(word(f"{JOB}:"), of))
+    return request_of(draft, arguments=arguments, unique_key=func.concat(word(f"{JOB}:"), of), held=held)
 
 
 def carried_on_terms() -> dict[str, Any]:

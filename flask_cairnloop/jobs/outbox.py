@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 PUSH_LEASE = timedelta(seconds=15)
 # What a further request for the same unclaimed job brings with it.
 RENEWED = ("arguments", "state", "run_at", "lease_until", "trace")
+_AFTER = bindparam("after", type_=Interval())
 RUN_PATH = "flask_cairnloop.jobs.runner.run"
 
 
@@ -87,7 +88,7 @@ def enqueue(
     """
     terms = request_terms(name, run_at=run_at, delay=delay)
     session.flush()
-    statement = _request(unique=unique_key is not None, keep_earlier=keep_earlier)
+    statement = _request(unique=unique_key is not None, keep_earlier=keep_earlier, held=frozen() is not None)
     # By the connection: the ORM's own way of inserting takes many times as long for the same statement.
     found = session.connection().execute(statement, {**terms, "given": arguments, "key": unique_key})
     job_id, attempt = found.one()
@@ -123,35 +124,50 @@ def requested(session: Session, name: str, job_id: int, attempt: int, terms: dic
         _after_commit(session, push_all, Push(job_id, attempt + 1, wanted.queue, wanted.timeout))
 
 
-def request_of(source: FromClause, *, arguments: ColumnElement[Any], unique_key: ColumnElement[str]) -> CTE:
+def request_of(source: FromClause, *, arguments: ColumnElement[Any], unique_key: ColumnElement[str], held: bool) -> CTE:
     """A job for each row of ``source``, asked for within a statement that does more than that.
 
-    Its parameters are those of :func:`request_terms`; it returns ``id`` and ``attempt``, for :func:`requested`.
+    Its parameters are those of :func:`request_terms`, without ``run_at``; it returns ``id`` and ``attempt``, for
+    :func:`requested`.
+
+    Args:
+        held: whether our clock is, by :func:`flask_cairnloop.clock.freeze`.
     """
-    values = {**_values(), Job.arguments: arguments, Job.unique_key: unique_key}
+    moment = _moment(held=held)
+    values = {**_values(moment, moment + _AFTER), Job.arguments: arguments, Job.unique_key: unique_key}
     chosen = select(*values.values()).select_from(source)
     statement = insert(Job).from_select(list(values), chosen, include_defaults=False)
     return _coalesced(statement).returning(Job.id, Job.attempt).cte("request")
 
 
 @cache
-def _request(*, unique: bool, keep_earlier: bool) -> ReturningInsert[int, int]:
+def _request(*, unique: bool, keep_earlier: bool, held: bool) -> ReturningInsert[int, int]:
     """The statement behind :func:`enqueue`, built once: that takes longer than to run it."""
-    statement = insert(Job).values({**_values(), Job.arguments: bindparam("given"), Job.unique_key: bindparam("key")})
+    moment = _moment(held=held)
+    statement = insert(Job).values(
+        {
+            **_values(moment, func.coalesce(bindparam("at", type_=DateTime(timezone=True)), moment + _AFTER)),
+            Job.arguments: bindparam("given"),
+            Job.unique_key: bindparam("key"),
+        }
+    )
     if unique:
         statement = _coalesced(statement, keep_earlier=keep_earlier)
     return statement.returning(Job.id, Job.attempt)
 
 
-def _values() -> dict[Any, Any]:
+def _moment(*, held: bool) -> ColumnElement[datetime]:
+    """The database's current time, or the one at which our clock is held."""
+    return bindparam("frozen", type_=DateTime(timezone=True)) if held else func.clock_timestamp()
+
+
+def _values(moment: ColumnElement[datetime], run_at: ColumnElement[datetime]) -> dict[Any, Any]:
     """A new job's columns, but for what it is to do and the key it may share."""
-    moment = func.coalesce(bindparam("frozen", type_=DateTime(timezone=True)), func.clock_timestamp())
-    wanted_at = bindparam("at", type_=DateTime(timezone=True))
     return {
         Job.queue: bindparam("in_queue", type_=Job.queue.type),
         Job.name: bindparam("called", type_=Job.name.type),
         Job.state: bindparam("as_state", type_=Job.state.type),
-        Job.run_at: func.coalesce(wanted_at, moment + bindparam("after", type_=Interval())),
+        Job.run_at: run_at,
         Job.attempt: literal_column("0"),
         Job.max_attempts: bindparam("attempts", type_=Job.max_attempts.type),
         Job.lease_until: moment + bindparam("lease", type_=Interval()),
