@@ -16,7 +16,6 @@ from sqlalchemy import (
     CTE,
     DateTime,
     Row,
-    Select,
     Text,
     Uuid,
     bindparam,
@@ -44,6 +43,7 @@ from flask_cairnloop.conversations.models import (
     MessageKind,
 )
 from flask_cairnloop.database.base import word
+from flask_cairnloop.database.prepared import Prepared
 from flask_cairnloop.drafting.lifecycle import carried_on
 from flask_cairnloop.hooks import Customer
 
@@ -89,7 +89,7 @@ def write(
         "shown": preview(body),
     }
     session.flush()
-    return session.connection().execute(_statement(held=frozen() is not None), values).one_or_none()
+    return _statement(held=frozen() is not None).execute(session, values).one_or_none()
 
 
 def preview(body: str) -> str:
@@ -142,7 +142,7 @@ def _fit(value: str | None, length: int) -> str | None:
 
 
 @cache
-def _statement(*, held: bool) -> Select[Any]:
+def _statement(*, held: bool) -> Prepared:
     """The statement behind :func:`write`, built once for a clock that runs and once for one that is held.
 
     Every part sees what was there when the statement began, except for rows that it locks: those it sees as they are.
@@ -165,7 +165,7 @@ def _statement(*, held: bool) -> Select[Any]:
         },
     )
     job = carried_on(message, held=held)
-    return select(
+    chosen = select(
         message.c.id,
         message.c.sequence,
         conversation.c.channel,
@@ -175,6 +175,7 @@ def _statement(*, held: bool) -> Select[Any]:
         job.c.id.label("job_id"),
         job.c.attempt.label("job_attempt"),
     ).select_from(message.join(conversation, true()).join(entry, true()).outerjoin(job, true()))
+    return Prepared(chosen)
 
 
 def _message(person: CTE) -> CTE:

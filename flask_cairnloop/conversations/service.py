@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
-from sqlalchemy.orm.attributes import set_committed_value
 
 from flask_cairnloop import signals
 from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_actor
@@ -37,7 +36,6 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
-from flask_cairnloop.database.base import as_loaded
 from flask_cairnloop.drafting.lifecycle import SYSTEM, carried_on_terms, carry_on, start, withdraw
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
@@ -70,6 +68,19 @@ def open_conversation(
     return _open(session, person, actor=as_actor(actor), subject=subject, channel=channel)
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A customer's message as it was taken in, and where its conversation stands by it."""
+
+    message_id: int
+    conversation_id: int
+    sequence: int
+    created_at: datetime
+    status: ConversationStatus
+    waiting_since: datetime | None
+    rating: int | None
+
+
 def receive(
     session: Session,
     *,
@@ -81,6 +92,36 @@ def receive(
     client_id: uuid.UUID | None = None,
     subject: str | None = None,
 ) -> Message:
+    """Take in a customer's message. Returns its row, with its conversation's; for the rest see :func:`take_in`."""
+    taken = take_in(
+        session,
+        customer=customer,
+        body=body,
+        channel=channel,
+        conversation_id=conversation_id,
+        resume=resume,
+        client_id=client_id,
+        subject=subject,
+    )
+    return session.scalars(
+        select(Message)
+        .where(Message.id == taken.message_id)
+        .options(joinedload(Message.conversation).joinedload(Conversation.customer)),
+        execution_options={"populate_existing": True},
+    ).one()
+
+
+def take_in(
+    session: Session,
+    *,
+    customer: Customer,
+    body: str,
+    channel: str,
+    conversation_id: int | None = None,
+    resume: bool = False,
+    client_id: uuid.UUID | None = None,
+    subject: str | None = None,
+) -> Received:
     """Take in a customer's message: the one way in, for every channel.
 
     Opens a conversation where none is named, reopens a resolved one within ``REOPEN_WINDOW`` and starts a new one after
@@ -99,14 +140,13 @@ def receive(
     """
     body = clean_body(body)
     _check_origin(customer, channel)
-    words = _Words(customer, body, client_id, now())
     # Nearly always they go on with what they are in the middle of: then there is nothing to look at first.
-    message = None if conversation_id is None else _write(session, conversation_id, words)
-    if message is not None:
-        return message
+    taken = None if conversation_id is None else _write(session, conversation_id, customer, body, client_id)
+    if taken is not None:
+        return taken
     person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
     if client_id is not None and (first := _sent_before(session, resend_key(person.id, client_id))):
-        return first
+        return _received(first)
     actor = Actor.customer(customer)
     conversation = _named(session, person, conversation_id)
     if conversation is None and resume:
@@ -116,69 +156,35 @@ def receive(
         conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
-    message = _write(session, conversation.id, words)
-    assert message is not None  # noqa: S101 - it is open, theirs and ours alone, and these words are new
-    return message
+    taken = _write(session, conversation.id, customer, body, client_id)
+    assert taken is not None  # noqa: S101 - the conversation is open, theirs and locked, and these words are new
+    session.expire(conversation)  # it was written past the session
+    return taken
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What a customer says, and when."""
-
-    customer: Customer
-    body: str
-    client_id: uuid.UUID | None
-    at: datetime
-
-
-def _write(session: Session, conversation_id: int, words: _Words) -> Message | None:
+def _write(
+    session: Session, conversation_id: int, customer: Customer, body: str, client_id: uuid.UUID | None
+) -> Received | None:
     """Write a customer's words into an open conversation, and see to what follows from them.
 
     Returns:
-        The message; ``None`` when nothing was written, see :func:`flask_cairnloop.conversations.intake.write`.
+        ``None`` when nothing was written, see :func:`flask_cairnloop.conversations.intake.write`.
     """
-    actor = Actor.customer(words.customer)
-    terms = carried_on_terms()
+    actor, at, terms = Actor.customer(customer), now(), carried_on_terms()
     row = write(
         session,
         conversation_id,
-        customer=words.customer,
+        customer=customer,
         actor=actor,
-        body=words.body,
-        client_id=words.client_id,
-        at=words.at,
+        body=body,
+        client_id=client_id,
+        at=at,
         draft_terms=terms,
     )
     if row is None:
         return None
-    conversation = as_loaded(
-        session,
-        Conversation,
-        conversation_id,
-        channel=row.channel,
-        status=ConversationStatus.OPEN,
-        waiting_since=row.waiting_since,
-        rating=row.rating,
-        last_sequence=row.sequence,
-        last_customer_sequence=row.sequence,
-    )
-    message = as_loaded(
-        session,
-        Message,
-        row.id,
-        conversation_id=conversation_id,
-        sequence=row.sequence,
-        kind=MessageKind.CUSTOMER,
-        body=words.body,
-        author_kind=actor.kind,
-        author_id=actor.id,
-        author_name=actor.name,
-        client_id=words.client_id,
-        created_at=words.at,
-    )
-    set_committed_value(message, "conversation", conversation)
     publish_conversation(session, conversation_id, "message", sequence=row.sequence, kind=MessageKind.CUSTOMER.value)
-    recorded(session, row.entry_id, words.at, actor, RECEIVED, "conversation", conversation_id, sequence=row.sequence)
+    recorded(session, row.entry_id, at, actor, RECEIVED, "conversation", conversation_id, sequence=row.sequence)
     send_signal(
         session,
         signals.message_received,
@@ -187,10 +193,23 @@ def _write(session: Session, conversation_id: int, words: _Words) -> Message | N
         channel=row.channel,
     )
     if row.job_id is None:
-        start(session, conversation, actor=SYSTEM)
+        start(session, conversation_id, answers=row.sequence, actor=SYSTEM)
     else:
         carry_on(session, row.job_id, row.job_attempt, terms)
-    return message
+    return Received(row.id, conversation_id, row.sequence, at, ConversationStatus.OPEN, row.waiting_since, row.rating)
+
+
+def _received(message: Message) -> Received:
+    conversation = message.conversation
+    return Received(
+        message.id,
+        conversation.id,
+        message.sequence,
+        message.created_at,
+        conversation.status,
+        conversation.waiting_since,
+        conversation.rating,
+    )
 
 
 def _named(session: Session, person: CustomerRecord, conversation_id: int | None) -> Conversation | None:

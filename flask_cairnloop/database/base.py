@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, DateTime, Enum, MetaData, Text, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import DeclarativeBase, Session, make_transient_to_detached
-from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.orm.util import identity_key
+from sqlalchemy.orm import DeclarativeBase, Session
 
 SCHEMA_TOKEN = "__cairnloop__"  # noqa: S105 - a placeholder in table names
-
-T = TypeVar("T", bound="Base")
 
 
 class Base(DeclarativeBase):
@@ -72,24 +68,6 @@ def schema_name(bound: Session | Connection) -> str:
     connection = bound if isinstance(bound, Connection) else bound.connection()
     translate = connection.get_execution_options().get("schema_translate_map") or {}
     return str(translate.get(SCHEMA_TOKEN, SCHEMA_TOKEN))
-
-
-def as_loaded(session: Session, entity: type[T], id: int, **values: Any) -> T:
-    """A row of ours that a statement has just written past the session, as the session's object.
-
-    Args:
-        values: what is known of it; the rest is read when somebody asks for it.
-    """
-    found = session.identity_map.get(identity_key(entity, id))
-    if found is None:
-        found = entity(id=id, **values)
-        make_transient_to_detached(found)
-        session.add(found)
-    else:
-        session.expire(found)
-        for name, value in values.items():
-            set_committed_value(found, name, value)
-    return found
 
 
 def quoted_schema(bound: Session | Connection) -> str:

@@ -98,26 +98,28 @@ def tell(session: Session, draft: Draft) -> None:
     publish_conversation(session, draft.conversation_id, "draft", draft_id=draft.id, state=draft.state.value)
 
 
-def start(session: Session, conversation: Conversation, *, actor: Actor) -> Draft:
+def start(session: Session, conversation_id: int, *, answers: int, actor: Actor) -> Draft:
     """Begin a draft for the customer's newest words.
 
     One that is still being made is made for them instead; one that waits for a decision no longer answers them and is
     superseded. The job waits for ``DRAFT_DELAY`` seconds of quiet: a further message moves it.
 
     Args:
+        conversation_id: the conversation, which is locked already.
+        answers: the sequence of the customer's newest words.
         actor: who wants it: an operator who asked, or ourselves.
     """
-    draft = find_open(session, conversation.id)
+    draft = find_open(session, conversation_id)
     if draft is not None and draft.state is DraftState.GENERATING:
-        draft.answers_sequence = conversation.last_customer_sequence
+        draft.answers_sequence = answers
     else:
-        draft = _new(session, conversation, draft, actor)
+        draft = _new(session, conversation_id, answers, draft, actor)
     enqueue(
         session,
         JOB,
-        {"conversation_id": conversation.id, "draft_id": draft.id},
+        {"conversation_id": conversation_id, "draft_id": draft.id},
         delay=_delay(),
-        unique_key=f"{JOB}:{conversation.id}",
+        unique_key=f"{JOB}:{conversation_id}",
     )
     return draft
 
@@ -160,14 +162,14 @@ def carry_on(session: Session, job_id: int, attempt: int, terms: dict[str, Any])
     requested(session, JOB, job_id, attempt, terms)
 
 
-def _new(session: Session, conversation: Conversation, before: Draft | None, actor: Actor) -> Draft:
+def _new(session: Session, conversation_id: int, answers: int, before: Draft | None, actor: Actor) -> Draft:
     if before is not None:
         _supersede(session, before, because="customer", actor=actor)
-    draft = Draft(conversation_id=conversation.id, answers_sequence=conversation.last_customer_sequence)
+    draft = Draft(conversation_id=conversation_id, answers_sequence=answers)
     draft.state = DraftState.GENERATING
     session.add(draft)
     session.flush()
-    record(session, actor, "draft.generating", "draft", draft.id, conversation_id=conversation.id)
+    record(session, actor, "draft.generating", "draft", draft.id, conversation_id=conversation_id)
     tell(session, draft)
     return draft
 

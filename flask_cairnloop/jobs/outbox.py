@@ -105,9 +105,9 @@ def request_terms(name: str, *, run_at: datetime | None = None, delay: timedelta
     wanted = definition(name)
     due = not delay and (run_at is None or run_at <= now())
     return {
-        "in_queue": wanted.queue,
+        "in_queue": wanted.queue.value,
         "called": name,
-        "as_state": JobState.QUEUED if due else JobState.SCHEDULED,
+        "as_state": (JobState.QUEUED if due else JobState.SCHEDULED).value,
         "at": run_at,
         "after": delay or timedelta(0),
         "attempts": wanted.max_attempts,
@@ -119,7 +119,7 @@ def request_terms(name: str, *, run_at: datetime | None = None, delay: timedelta
 
 def requested(session: Session, name: str, job_id: int, attempt: int, terms: dict[str, Any]) -> None:
     """Push a job that was asked for by these terms after commit, if it is due."""
-    if terms["as_state"] is JobState.QUEUED:
+    if terms["as_state"] == JobState.QUEUED:
         wanted = definition(name)
         _after_commit(session, push_all, Push(job_id, attempt + 1, wanted.queue, wanted.timeout))
 

@@ -175,7 +175,7 @@ def message_frame(message: Message) -> Frame:
     return frame
 
 
-def status_frame(conversation: Conversation) -> Frame:
+def status_frame(conversation: Conversation | service.Received) -> Frame:
     """Where the conversation stands, and whether the customer waits for somebody."""
     return {
         "type": "status",
@@ -323,7 +323,7 @@ class WidgetSession:
     def _take_in(self, customer: Customer, frame: Say) -> tuple[Frame, Frame]:
         """Store a message. Returns its ``accepted``, and the ``status`` that it leads to."""
         with self._transaction() as session:
-            message = service.receive(
+            message = service.take_in(
                 session,
                 customer=customer,
                 body=frame.body,
@@ -346,7 +346,7 @@ class WidgetSession:
                 "conversation": message.conversation_id,
                 "at": message.created_at.isoformat(),
             }
-            return accepted, status_frame(message.conversation)
+            return accepted, status_frame(message)
 
     def _refuse(self, frame: Say, failure: Exception) -> Iterator[Frame]:
         """Why a message was not stored."""
