@@ -6,9 +6,12 @@ import hashlib
 import math
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from limits import RateLimitItem, parse
+from redis.exceptions import NoScriptError
+
+from flask_cairnloop.redis_command import command
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -33,6 +36,7 @@ redis.call('LTRIM', KEYS[1], 0, amount - 1)
 redis.call('EXPIRE', KEYS[1], seconds)
 return '0'
 """
+_TAKE_SHA = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
 
 
 class RateLimits:
@@ -43,7 +47,7 @@ class RateLimits:
         self._breaker = cairnloop.breaker
         self._prefix = f"{settings.redis_namespace}:limits"
         self._rates = {kind: rate(text) for kind, text in settings.rate_limits.items()}
-        self._take = cairnloop.redis.register_script(_TAKE)
+        self._redis = cairnloop.redis
 
     def take(self, kind: Literal["messages", "conversations"], who: str) -> int:
         """Count one more of a kind. Returns 0, or how many seconds to wait where it is one too many."""
@@ -55,8 +59,14 @@ class RateLimits:
         wait = 0.0
         with self._breaker.guard() as usable:
             if usable:
-                wait = float(self._take([key], [allowed.amount, allowed.get_expiry()]))
+                wait = float(self._run(1, key, allowed.amount, allowed.get_expiry()))
         return _seconds(wait) if wait else 0
+
+    def _run(self, *words: str | int) -> Any:
+        try:
+            return command(self._redis, "EVALSHA", _TAKE_SHA, *words)
+        except NoScriptError:  # it is new to this Redis, which knows it from now on
+            return command(self._redis, "EVAL", _TAKE, *words)
 
 
 class Pace:

@@ -58,8 +58,8 @@ _CLIENT = bindparam("sent_as", type_=Uuid)
 def write(
     session: Session,
     conversation_id: int,
-    *,
     customer: Customer,
+    *,
     actor: Actor,
     body: str,
     client_id: uuid.UUID | None,
@@ -79,7 +79,25 @@ def write(
         What was written. ``None`` when nothing was: the conversation is not open, or not theirs, or these words are
         there already.
     """
-    values = {
+    session.flush()
+    values = terms(
+        conversation_id, customer, actor=actor, body=body, client_id=client_id, at=at, draft_terms=draft_terms
+    )
+    return statement(held=frozen() is not None).execute(session, values).one_or_none()
+
+
+def terms(
+    conversation_id: int,
+    customer: Customer,
+    *,
+    actor: Actor,
+    body: str,
+    client_id: uuid.UUID | None,
+    at: datetime,
+    draft_terms: dict[str, Any],
+) -> dict[str, Any]:
+    """The parameters of :func:`statement`."""
+    return {
         **customer_terms(customer, at),
         **draft_terms,
         "within": conversation_id,
@@ -88,8 +106,6 @@ def write(
         "sent_as": client_id,
         "shown": preview(body),
     }
-    session.flush()
-    return _statement(held=frozen() is not None).execute(session, values).one_or_none()
 
 
 def preview(body: str) -> str:
@@ -142,7 +158,7 @@ def _fit(value: str | None, length: int) -> str | None:
 
 
 @cache
-def _statement(*, held: bool) -> Prepared:
+def statement(*, held: bool) -> Prepared:
     """The statement behind :func:`write`, built once for a clock that runs and once for one that is held.
 
     Every part sees what was there when the statement began, except for rows that it locks: those it sees as they are.

@@ -26,6 +26,7 @@ from flask_cairnloop.conversations.intake import (
 )
 from flask_cairnloop.conversations.models import (
     CHANNEL_LENGTH,
+    CUSTOMER_VISIBLE_EVENTS,
     REF_LENGTH,
     SUBJECT_LENGTH,
     Conversation,
@@ -46,7 +47,6 @@ TRANSITIONS: dict[str, tuple[ConversationStatus, ConversationStatus]] = {
     "be resolved": (ConversationStatus.OPEN, ConversationStatus.RESOLVED),
     "be reopened": (ConversationStatus.RESOLVED, ConversationStatus.OPEN),
 }
-CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
 
 
 # --- opening and receiving ------------------------------------------------------------------------
@@ -172,14 +172,7 @@ def _write(
     """
     actor, at, terms = Actor.customer(customer), now(), carried_on_terms()
     row = write(
-        session,
-        conversation_id,
-        customer=customer,
-        actor=actor,
-        body=body,
-        client_id=client_id,
-        at=at,
-        draft_terms=terms,
+        session, conversation_id, customer, actor=actor, body=body, client_id=client_id, at=at, draft_terms=terms
     )
     if row is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ClauseElement, CursorResult
+from sqlalchemy import ClauseElement, Connection, CursorResult
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.database.base import SCHEMA_TOKEN, schema_name
@@ -25,13 +25,13 @@ class Prepared:
         self._statement = statement
         self._texts: dict[str, str] = {}
 
-    def execute(self, session: Session, values: Mapping[str, Any]) -> CursorResult[Any]:
-        """Run it on the session's connection, within its transaction. Nothing is flushed before.
+    def execute(self, bound: Session | Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
+        """Run it on a connection, or on the one of a session's transaction. Nothing is flushed before.
 
         Args:
-            values: as the driver takes them: of an enum its value.
+            values: as the driver takes them: of an enum its value. What comes back is as the driver gives it.
         """
-        connection = session.connection()
+        connection = bound if isinstance(bound, Connection) else bound.connection()
         schema = schema_name(connection)
         text = self._texts.get(schema)
         if text is None:

@@ -16,6 +16,7 @@ from flask_cairnloop.realtime.events import (
     encode_all,
     operator_topic,
 )
+from flask_cairnloop.redis_command import command
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -104,7 +105,7 @@ def publish_many(redis: Redis, channel: str, events: Iterable[Mapping[str, Any]]
     """
     together = list(events)
     if together:
-        redis.publish(channel, encode_all(together))
+        command(redis, "PUBLISH", channel, encode_all(together))
 
 
 def publish_now(cairnloop: Cairnloop, topic: str, type: str, **data: Any) -> bool:
