@@ -12,11 +12,20 @@ from flask import Flask
 from sqlalchemy import Engine, event, select
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import Customer, Operator, receive, reply
-from flask_cairnloop.actors import Actor
+from flask_cairnloop import Customer, Operator, add_note, receive, reply, resolve
+from flask_cairnloop.actors import Actor, ActorKind
 from flask_cairnloop.audit.models import AuditEntry
-from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message, MessageKind
+from flask_cairnloop.conversations.models import (
+    Conversation,
+    ConversationStatus,
+    CustomerRecord,
+    EventName,
+    Message,
+    MessageKind,
+)
+from flask_cairnloop.conversations.news import news
 from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import AuditInfo
 from tests.support.databases import blocked
 from tests.support.processes import wait_until
@@ -94,6 +103,47 @@ def test_what_is_written_and_returned_is_the_whole_of_it(
     ).all()[-1]
     assert (entry.actor_id, entry.subject_type, entry.data) == (customer.ref, "conversation", {"sequence": 2})
     assert drafts(session, held.id) == [(DraftState.GENERATING, 2)]
+
+
+def test_a_host_that_connects_by_another_driver_is_served_alike(
+    app: Flask, session: Session, customer: Customer, conversation_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.extensions["sqlalchemy"].engine.dialect, "driver", "another")
+    client_id = uuid.uuid4()
+    message = receive(
+        session,
+        customer=customer,
+        body="And this",
+        channel="widget",
+        conversation_id=conversation_id,
+        client_id=client_id,
+    )
+    assert (message.sequence, message.client_id) == (2, client_id)
+    assert drafts(session, conversation_id) == [(DraftState.GENERATING, 2)]
+    found = news(session, customer.ref, conversation_id, after=1, limit=10)
+    assert [(said.kind, said.body, said.author_kind) for said in found.messages] == [
+        (MessageKind.CUSTOMER, "And this", ActorKind.CUSTOMER)
+    ]
+
+
+def test_what_is_new_is_the_customers_to_see_in_order_and_nobody_elses(
+    session: Session, customer: Customer, conversation_id: int
+) -> None:
+    add_note(session, conversation_id, actor=MINA, body="For us")
+    reply(session, conversation_id, actor=MINA, body="On it")
+    resolve(session, conversation_id, actor=MINA)
+    found = news(session, customer.ref, conversation_id, after=0, limit=10)
+    assert [(said.sequence, said.kind, said.event) for said in found.messages] == [
+        (1, MessageKind.CUSTOMER, None),
+        (3, MessageKind.REPLY, None),
+        (4, MessageKind.EVENT, EventName.RESOLVED),
+    ]
+    assert (found.status, found.waiting_since, found.rating) == (ConversationStatus.RESOLVED, None, None)
+    nothing = news(session, customer.ref, conversation_id, after=4, limit=10)
+    assert (nothing.status, nothing.messages) == (ConversationStatus.RESOLVED, [])
+    assert [said.sequence for said in news(session, customer.ref, conversation_id, after=1, limit=1).messages] == [3]
+    with pytest.raises(NotFound):
+        news(session, "stranger", conversation_id, after=0, limit=10)
 
 
 def test_resends_at_once_make_one_message_and_no_gap(
