@@ -19,6 +19,7 @@ from flask_cairnloop.database.base import schema_name
 from flask_cairnloop.retrieval import ann, vector_lane
 from flask_cairnloop.retrieval.vector_lane import LiveModel, nearest
 from flask_cairnloop.retrieval.vectors import home, register
+from flask_cairnloop.retrieval.visibility import Scope
 
 MODEL = "synthetic"
 DIMENSIONS = 384
@@ -114,7 +115,7 @@ def measure(here: Place, size: int) -> list[list[object]]:
         indexed = LiveModel(MODEL, DIMENSIONS, vectors, vector_lane.index_name(MODEL))
 
         def lane(model: LiveModel, vector: list[float]) -> Sequence[Any]:
-            rows = nearest(session, vector, model, audience=None, candidates=CANDIDATES)
+            rows = nearest(session, vector, model, scope=Scope(), candidates=CANDIDATES)
             session.rollback()
             return rows
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import CTE, ColumnElement, FromClause, select
+from sqlalchemy import insert as plain_insert
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -47,3 +49,40 @@ def _pseudonym(session: Session, ref: str) -> str:
         session.execute(insert(CustomerRecord).values(ref=ref).on_conflict_do_nothing())
         found = session.scalars(known).one()
     return found
+
+
+def entry_of(source: FromClause, columns: dict[Any, ColumnElement[Any]]) -> CTE:
+    """An entry for each row of ``source``, added within a statement that does more than that; see :func:`recorded`.
+
+    Args:
+        columns: every column of :class:`AuditEntry` but its id.
+    """
+    chosen = select(*columns.values()).select_from(source)
+    statement = plain_insert(AuditEntry).from_select(list(columns), chosen, include_defaults=False)
+    return statement.returning(AuditEntry.id).cte("entry")
+
+
+def recorded(
+    session: Session,
+    entry_id: int,
+    occurred_at: datetime,
+    actor: Actor,
+    action: str,
+    subject_type: str,
+    subject_id: int,
+    **data: Any,
+) -> None:
+    """Let the host's ``AUDITOR`` add its own to an entry that :func:`entry_of` has added."""
+    hooks = current().hooks
+    if hooks.configured("AUDITOR"):
+        entry = AuditEntry(
+            id=entry_id,
+            occurred_at=occurred_at,
+            actor_kind=actor.kind,
+            actor_id=_recorded_id(session, actor),
+            action=action,
+            subject_type=subject_type,
+            subject_id=subject_id,
+            data=data,
+        )
+        hooks.audit(session, entry)

@@ -53,6 +53,9 @@ class EventName(StrEnum):
     RATED = "rated"
 
 
+CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
+
+
 class CustomerRecord(Base):
     """What the host last told us about a customer."""
 

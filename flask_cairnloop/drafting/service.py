@@ -115,7 +115,7 @@ def regenerate(session: Session, conversation_id: int, *, actor: Actor) -> Draft
     if conversation.status is not ConversationStatus.OPEN or not conversation.last_customer_sequence:
         raise IllegalTransition("conversation", conversation.status.value, "get a new draft")
     lifecycle.withdraw(session, conversation, because="regenerate", actor=actor)
-    return lifecycle.start(session, conversation, actor=actor)
+    return lifecycle.start(session, conversation.id, answers=conversation.last_customer_sequence, actor=actor)
 
 
 def _lock(session: Session, draft_id: int) -> tuple[Draft, Conversation]:

@@ -24,6 +24,7 @@ from flask_cairnloop.retrieval import ann, indexing, vector_lane, vectors
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
 from flask_cairnloop.retrieval.types import LaneState
 from flask_cairnloop.retrieval.vector_lane import LiveModel
+from flask_cairnloop.retrieval.visibility import Scope
 from flask_cairnloop.testing import run_jobs
 from tests.support.databases import blocked
 from tests.support.embedders import Words
@@ -88,7 +89,7 @@ def is_valid(session: Session) -> bool | None:
 
 def rows(session: Session, question: str, model: LiveModel, audience: Audience | None) -> list[tuple[object, ...]]:
     vector = list(Words(MODEL, 64).embed([question], kind="query")[0])
-    found = vector_lane.nearest(session, vector, model, audience=audience, candidates=5)
+    found = vector_lane.nearest(session, vector, model, scope=Scope(audience), candidates=5)
     best = sorted(found, key=lambda row: (-row.similarity, row.id))
     return [(row.id, row.article_id, round(row.similarity, 5), round(row.breadth, 5)) for row in best]
 
@@ -104,7 +105,8 @@ def test_beyond_the_limit_an_index_is_built_and_finds_the_same(app: Flask, sessi
     session.execute(text("SET LOCAL enable_seqscan = off"))  # so few rows are read faster without it
     session.execute(text("SET LOCAL enable_sort = off"))
     asked = text("EXPLAIN " + vector_lane.statement(session, model))
-    values = {"vector": str([1.0] * 64), "audience": None, "candidates": 5, "articles": [], "chunks": []}
+    empty = {"audience": None, "tags": None, "articles": [], "chunks": []}
+    values = {"vector": str([1.0] * 64), "candidates": 5, "centroid": [0.5] * 64, **empty}
     assert model.ann_index in "\n".join(session.scalars(asked, values))
     for audience in (None, Audience.PUBLIC):
         for question in ("When does the library of Elmford open?", "station Cedarby", "the school of Ashham"):
@@ -120,7 +122,7 @@ def test_what_may_not_be_shown_takes_no_place_among_the_nearest(app: Flask, sess
     run_jobs(app)
     vector_lane.PROBES = 4  # type: ignore[misc] - put back by the fixture
     vector = list(Words(MODEL, 64).embed(["The library of Ashby opens at nine"], kind="query")[0])
-    found = vector_lane.nearest(session, vector, live(session), audience=Audience.PUBLIC, candidates=5)
+    found = vector_lane.nearest(session, vector, live(session), scope=Scope(Audience.PUBLIC), candidates=5)
     inside = set(session.scalars(select(Article.id).where(Article.audience == Audience.INTERNAL)))
     assert found
     assert not inside & {row.article_id for row in found}
@@ -138,7 +140,7 @@ def test_what_the_keyword_lane_named_is_compared_too(app: Flask, session: Sessio
             session,
             vector,
             way,
-            audience=None,
+            scope=Scope(),
             candidates=1,
             also_articles=[far[0].article_id],
             also_chunks=[chunk.id for chunk in far],
