@@ -85,13 +85,14 @@ def _judged(judge: Callable[..., None], article_id: int, answer_id: int, words: 
 
 
 def _article(article_id: int) -> Response:
-    session = current().session()
-    found, revision = queries.article_to_read(session, article_id)
-    cited_id = _number(request.args.get("revision"))
-    cited = None
-    if cited_id is not None and cited_id != revision.id:
-        cited = queries.revision_of(session, article_id, cited_id)
-    answers, answered = memory.views(session, article_id)
+    with reading() as session:
+        found, revision = queries.article_to_read(session, article_id)
+        cited_id = _number(request.args.get("revision"))
+        cited = None
+        if cited_id is not None and cited_id != revision.id:
+            cited = queries.revision_of(session, article_id, cited_id)
+        answers, answered = memory.views(session, article_id)
+        standing = indexing.standings(session, [article_id])[article_id]
     seen = list(visible(answers, Permission.CONVERSATIONS_READ, "conversation", lambda view: view.conversation_id))
     return page(
         "_answers.html" if wanted() == "answers" else "article.html",
@@ -100,7 +101,7 @@ def _article(article_id: int) -> Response:
         article=found,
         revision=revision,
         cited=cited,
-        standing=indexing.standings(session, [article_id])[article_id],
+        standing=standing,
         body=anchored(render(revision.body)),
     )
 

@@ -501,7 +501,7 @@ def draft_card(draft: Draft | None, times: Times) -> DraftCard | None:
     if draft is None or draft.state not in OPEN_STATES:
         return None
     look, title = _look(draft)
-    cited = sources(draft.citations, draft.evidence)
+    cited = sources(draft.citations)
     word, reason, icon = grounding(draft)
     body = draft.body or ""
     numbers = {source.number for source in cited}
@@ -589,18 +589,9 @@ def _support(cited: Sequence[Source]) -> str:
     return f"Every statement rests on one of {spelled(articles)} published articles."
 
 
-def sources(stored: object, evidence: object = ()) -> tuple[Source, ...]:
-    """Citations from a snapshot, whatever state it is in.
-
-    Args:
-        evidence: the passages that were weighed then, which say why each was found.
-    """
+def sources(stored: object) -> tuple[Source, ...]:
+    """Citations from a snapshot, whatever state it is in."""
     found: list[Source] = []
-    weighed = {
-        item.get("chunk_id"): item
-        for item in (evidence if isinstance(evidence, list | tuple) else ())
-        if isinstance(item, dict)
-    }
     for item in stored if isinstance(stored, list | tuple) else ():
         if not isinstance(item, dict) or not isinstance(item.get("number"), int):
             continue
@@ -614,7 +605,7 @@ def sources(stored: object, evidence: object = ()) -> tuple[Source, ...]:
                 article_id=_id(item.get("article_id")),
                 revision_id=_id(item.get("revision_id")),
                 fragment=passage_fragment(heading, quote),
-                why=why_found(weighed.get(item.get("chunk_id"), {})),
+                why=why_found(item),
             )
         )
     return tuple(found)
@@ -624,12 +615,12 @@ CLOSE_IN_MEANING = 0.45  # cosine from which nearness is worth a word
 SHARES_WORDS = 0.12  # the same for what the question's own words add to the score
 
 
-def why_found(passage: Mapping[str, Any]) -> str:
-    """Why search found a passage, from the snapshot of what each lane added; empty where that was not kept."""
-    parts = passage.get("parts")
+def why_found(source: Mapping[str, Any]) -> str:
+    """Why search found a source, from the snapshot of what each lane added; empty where that was not kept."""
+    parts = source.get("parts")
     if not isinstance(parts, dict):
         return ""
-    answered, twins = passage.get("answered"), passage.get("also_in")
+    answered, twins = source.get("answered"), source.get("also_in")
     reasons = []
     if _amount(parts.get("meaning")) >= CLOSE_IN_MEANING:
         reasons.append("close in meaning")

@@ -193,10 +193,9 @@ def statement(*, held: bool) -> Prepared:
         conversation.c.waiting_since,
         conversation.c.rating,
         entry.c.id.label("entry_id"),
-        person.c.pseudonym,
         job.c.id.label("job_id"),
         job.c.attempt.label("job_attempt"),
-    ).select_from(message.join(person, true()).join(conversation, true()).join(entry, true()).outerjoin(job, true()))
+    ).select_from(message.join(conversation, true()).join(entry, true()).outerjoin(job, true()))
     return Prepared(chosen)
 
 

@@ -182,8 +182,7 @@ def _write(
     if row is None:
         return None
     publish_conversation(session, conversation_id, "message", sequence=row.sequence, kind=MessageKind.CUSTOMER.value)
-    known = Actor.customer(customer, row.pseudonym)
-    recorded(session, row.entry_id, at, known, RECEIVED, "conversation", conversation_id, sequence=row.sequence)
+    recorded(session, row.entry_id, at, actor, RECEIVED, "conversation", conversation_id, sequence=row.sequence)
     send_signal(
         session,
         signals.message_received,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.database.base import SCHEMA_TOKEN, schema_name
 
 DRIVER = "psycopg"
+# Names that SQLAlchemy makes up for columns without one: nobody reads them, and a driver keeps short statements only.
+UNREAD = re.compile(r" AS [a-z_]+_\d+(?=[,\s])")
 
 
 class Prepared:
@@ -21,7 +24,7 @@ class Prepared:
     host that connects by another one gets the statement the usual way.
 
     Args:
-        statement: all its values are bound parameters with names.
+        statement: all its values are bound parameters with names; what is read of its rows has a name as well.
     """
 
     def __init__(self, statement: Select[Any]) -> None:
@@ -43,5 +46,5 @@ class Prepared:
             compiled = self._statement.compile(
                 dialect=connection.dialect, schema_translate_map={SCHEMA_TOKEN: schema}, render_schema_translate=True
             )
-            text = self._texts[schema] = str(compiled)
+            text = self._texts[schema] = UNREAD.sub("", str(compiled))
         return connection.exec_driver_sql(text, dict(values))

@@ -24,7 +24,7 @@ from flask_cairnloop.jobs import JobContext, QueueName, job
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.grounding import assess, calibration
 from flask_cairnloop.retrieval.search import search
-from flask_cairnloop.retrieval.types import SearchResults, Strength
+from flask_cairnloop.retrieval.types import Passage, SearchResults, Strength
 from flask_cairnloop.telemetry import DRAFT, span
 
 # Seconds. Host code is asked eight times at most: two vectors for what is asked, the scope, the question's vector by
@@ -278,7 +278,8 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
     found.question = outcome.grounding.question
     found.body = outcome.proposal.body
     found.summary = outcome.proposal.summary
-    found.citations = [asdict(citation) for citation in outcome.proposal.citations]
+    why = {passage.chunk_id: _why(passage) for passage in outcome.results.passages}
+    found.citations = [{**asdict(citation), **why[citation.chunk_id]} for citation in outcome.proposal.citations]
     found.evidence = [_snapshot(passage) for passage in outcome.results.passages]
     found.ready_at = now()
     lifecycle.step(session, found, "become ready", lifecycle.SYSTEM)
@@ -286,7 +287,11 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
         send_automatically(session, found, conversation, context.cairnloop.hooks.policy_name)
 
 
-def _snapshot(passage: Any) -> dict[str, Any]:
+def _snapshot(passage: Passage) -> dict[str, Any]:
     kept = ("chunk_id", "article_id", "revision_id", "title", "heading", "content", "public", "score", "similarity")
-    why = {"parts": dict(passage.parts), "answered": passage.answered, "also_in": list(passage.also_in)}
-    return {**{name: getattr(passage, name) for name in kept}, **why}
+    return {**{name: getattr(passage, name) for name in kept}, **_why(passage)}
+
+
+def _why(passage: Passage) -> dict[str, Any]:
+    """Why search found a passage."""
+    return {"parts": dict(passage.parts), "answered": passage.answered, "also_in": list(passage.also_in)}

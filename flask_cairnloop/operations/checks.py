@@ -138,11 +138,11 @@ def migrations(cairnloop: Cairnloop, connection: Connection) -> Iterator[Finding
         {"schema": schema},
     )
     there = {(row.table_name, row.column_name) for row in rows}
-    optional = "chunk_embeddings"
+    optional = ("chunk_embeddings", "past_question_embeddings")  # where pgvector is
     wanted = {
         (table.name, column.name)
         for table in tables.metadata.tables.values()
-        if table.name != optional
+        if table.name not in optional
         for column in table.columns
     }
     missing = sorted({table for table, column in wanted - there})

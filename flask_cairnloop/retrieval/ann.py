@@ -136,11 +136,14 @@ def _record(session: Session, model: str, name: str | None) -> None:
 
 
 def _centroid(session: Session, model: str) -> list[float] | None:
-    """Mean direction of a model's vectors."""
+    """Mean direction of a model's vectors of public passages."""
     vectors = home(session)
     statement = (
         f"SELECT CAST({vectors}.avg({vectors}.l2_normalize(embedding)) AS real[])"  # noqa: S608 - quoted names
-        f" FROM {quoted_schema(session)}.chunk_embeddings WHERE model = :model"
+        f" FROM {quoted_schema(session)}.chunk_embeddings"
+        f" JOIN {quoted_schema(session)}.chunks ON chunks.id = chunk_embeddings.chunk_id"
+        f" JOIN {quoted_schema(session)}.articles ON articles.id = chunks.article_id"
+        " WHERE model = :model AND articles.audience = 'public'"
     )
     found: list[float] | None = session.scalar(text(statement), {"model": model})
     return found

@@ -65,7 +65,7 @@ class EmbeddingModel(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     live_at: Mapped[datetime | None]
     ann_index: Mapped[str | None] = mapped_column(String(63))  # name of its HNSW index, once that is valid
-    # Mean direction of all passages when the index was made: how near a question is to what they are about.
+    # Mean direction of public passages when the index was made: how near a question is to what they are about.
     centroid: Mapped[list[float] | None] = mapped_column(ARRAY(REAL))
 
 

@@ -201,7 +201,7 @@ def _by_meaning(session: Session, asked: _Asked, vector: list[float], model: Liv
         candidate = found.candidate(row.article_id)
         candidate.similarity[row.id] = float(row.similarity)
         candidate.breadth = float(row.breadth)
-        found.domain = float(row.domain)
+        found.domain = None if row.domain is None else float(row.domain)
 
 
 def passages(session: Session, found: Found, limit: int) -> tuple[Passage, ...]:

@@ -15,7 +15,7 @@ from flask_cairnloop.database.base import quoted_schema
 from flask_cairnloop.jobs import enqueue
 
 FOLD: Final = "retrieval.fold_terms"
-DELAY: Final = 20.0  # seconds: an import's articles come in one after the other
+DELAY: Final = 60.0  # seconds: an import's articles come in one after the other
 
 _FOLD = """
 WITH taken AS (

@@ -110,7 +110,7 @@ class SearchResults:
 
     Args:
         known: 0 to 1, how much of what the question's rarer words say occurs anywhere in the articles.
-        domain: mean similarity of the question and all passages: how near it is to what these articles are about;
+        domain: mean similarity of the question and all public passages: how near it is to what they are about;
             ``None`` when the vector lane did not work.
         answered, missed: weight of similar earlier questions that an article answered, and of those that none did.
         cases: resolved conversations with a similar question; they assist an operator and ground nothing.

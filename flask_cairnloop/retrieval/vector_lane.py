@@ -30,7 +30,7 @@ class LiveModel:
         model: its fingerprint.
         vectors: quoted name of the schema that pgvector lives in.
         ann_index: name of its HNSW index, where there is a valid one.
-        centroid: mean direction of all passages, kept with the index.
+        centroid: mean direction of all public passages, kept with the index.
     """
 
     model: str
@@ -48,7 +48,7 @@ _FOUND = """
     WHERE chunk_embeddings.model = {model}
 """
 
-_ALL = "SELECT chunks.article_id, {distance} AS distance {found}"
+_ALL = "SELECT chunks.article_id, articles.audience, {distance} AS distance {found}"
 
 # The index walks outwards from the question until enough passages are found that may be shown: an iterative scan.
 _PROBED = "{all} ORDER BY distance LIMIT {probes}"
@@ -72,8 +72,9 @@ WITH probed AS MATERIALIZED (
 SELECT id, article_id, similarity, breadth, {domain} AS domain FROM ranked JOIN broad USING (article_id)
 WHERE place <= {nearest} OR id = ANY(:chunks)
 """
-# The mean of cosines is the product with the mean direction, which is kept where not all passages are compared.
-_MEAN = "(SELECT 1 - avg(distance) FROM probed)"
+# Of public passages: what a customer cannot be told says nothing of what they may ask. The mean of cosines is the
+# product with the mean direction, which is kept where not all passages are compared.
+_MEAN = "(SELECT 1 - avg(distance) FROM probed WHERE audience = 'public')"
 _KEPT_MEAN = """-(
     {vectors}.l2_normalize({asked}) OPERATOR({vectors}.<#>) CAST(CAST(:centroid AS real[]) AS {vectors}.vector)
 )"""
@@ -105,7 +106,8 @@ def nearest(
 
     Returns:
         Rows of ``id`` (of the passage), ``article_id``, ``similarity`` (cosine, -1 to 1), ``breadth`` (mean similarity
-        of the article's three nearest) and ``domain`` (mean similarity of all passages), in no order.
+        of the article's three nearest) and ``domain`` (mean similarity of all public passages; ``None`` where there is
+        none), in no order.
     """
     values = {
         "vector": str(list(vector)),

@@ -102,6 +102,8 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
         (back,) = parse_qs(urlsplit(answer.location).query)["next"]
         other_pages = {
             "cairnloop.index_article": f"/support/knowledge/{article_id}",
+            "cairnloop.reject_answer": f"/support/knowledge/{article_id}",
+            "cairnloop.restore_answer": f"/support/knowledge/{article_id}",
             "cairnloop.set_theme": "/support/inbox?view=open",
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
@@ -15,7 +15,7 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.drafting import service
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind
-from flask_cairnloop.knowledge.models import Article, Audience
+from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
 from flask_cairnloop.knowledge.service import archive, publish, save_article
 from flask_cairnloop.privacy.service import forget
 from flask_cairnloop.retrieval import memory
@@ -27,6 +27,8 @@ from flask_cairnloop.testing import run_jobs
 MINA = Actor.operator(Operator("mina", "Mina Keller"))
 LAMP = "The lamp of the reading desk stays dark when I press the round switch below it"
 IN_OTHER_WORDS = "pressing the round switch under my reading desk gives no light from its lamp"
+
+ALIKE = "Opening the reading room"
 
 Write = Callable[..., Article]
 
@@ -66,18 +68,23 @@ def titles(results: SearchResults) -> list[str]:
 
 
 @pytest.fixture
-def fuse(write: Write) -> Article:
-    """An article that shares nothing with how people ask for it, beside one that does."""
-    write("Lamps and desks", "We sell a lamp and a reading desk. The round switch of a lamp comes in three colours.")
-    return write(
-        "Fuse F3", "Replace fuse F3 in the board by the entrance.", source_url=f"https://help.example/{uuid.uuid4()}"
-    )
+def fuse(session: Session, write: Write) -> Iterator[Article]:
+    """An article that is worded unlike how people ask for it, beside one that is worded more alike."""
+    other = write(ALIKE, "The reading room opens at nine. Its lights go out at ten in the evening.")
+    address = f"https://help.example/{uuid.uuid4()}"
+    article = write("Fuse F3", "When there is no light, replace fuse F3 in the board.", source_url=address)
+    yield article
+    session.rollback()
+    for each in (other, article):
+        if session.get_one(Article, each.id).state is ArticleState.PUBLISHED:
+            archive(session, each.id, actor=MINA)
+    session.commit()
 
 
 def test_a_question_answered_once_is_found_first_in_other_words_until_its_customer_is_forgotten(
     app: Flask, session: Session, customer: Customer, fuse: Article
 ) -> None:
-    assert titles(search(session, IN_OTHER_WORDS))[0] == "Lamps and desks"
+    assert titles(search(session, IN_OTHER_WORDS))[0] == ALIKE
     answered_with(app, session, customer, LAMP, fuse)
     found = search(session, IN_OTHER_WORDS)
     assert titles(found)[0] == "Fuse F3"
@@ -88,7 +95,7 @@ def test_a_question_answered_once_is_found_first_in_other_words_until_its_custom
     forget(session, customer.ref, actor=MINA)
     session.commit()
     after = search(session, IN_OTHER_WORDS)
-    assert titles(after)[0] == "Lamps and desks"
+    assert titles(after)[0] == ALIKE
     assert after.answered == 0
 
 
@@ -156,7 +163,7 @@ def test_an_operator_can_say_that_it_did_not_answer_and_take_that_back(
     memory.reject(session, fuse.id, view.answer_id, actor=MINA)
     memory.reject(session, fuse.id, view.answer_id, actor=MINA)  # saying it twice is saying it once
     session.commit()
-    assert titles(search(session, IN_OTHER_WORDS))[0] == "Lamps and desks"
+    assert titles(search(session, IN_OTHER_WORDS))[0] == ALIKE
     memory.restore(session, fuse.id, view.answer_id, actor=MINA)
     session.commit()
     assert titles(search(session, IN_OTHER_WORDS))[0] == "Fuse F3"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flask_cairnloop.privacy.redactor import TOKEN, names_of, redact, redaction
@@ -162,10 +162,9 @@ def test_redacting_twice_is_redacting_once(text: str, names: list[str]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(before=st.text(max_size=30), after=st.text(max_size=30))
 def test_a_known_key_survives_in_no_surroundings(before: str, after: str) -> None:
-    secret = "https://cleo:hunter2secret@host.example/a?code=hunter3secret&x=hunter4secret"
-    left = redact(f"{before} {secret} {after}")
-    assert "secret" not in left
-    assert "hunter" not in left
+    address = "https://cleo:hunter2password@host.example/a?code=hunter3password&x=hunter4password"
+    assume("hunter" not in before + after)
+    assert "hunter" not in redact(f"{before} {address} {after}")
 
 
 @pytest.mark.parametrize(
