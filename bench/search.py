@@ -96,9 +96,10 @@ def fill(database_url: str, made: Made) -> None:
                 copy.write_row((number, content))
         connection.execute(
             "INSERT INTO cairnloop.chunks (article_id, revision_id, ordinal, title, heading, content, terms)"
-            " SELECT revisions.article_id, revisions.id, number %% %(of)s, title, '', content,"
+            " SELECT revisions.article_id, revisions.id, drawn.number %% %(of)s, title, '', content,"
             " setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', content), 'C')"
-            " FROM drawn JOIN cairnloop.revisions ON revisions.article_id = 1 + number / %(of)s ORDER BY number",
+            " FROM drawn JOIN cairnloop.revisions ON revisions.article_id = 1 + drawn.number / %(of)s"
+            " ORDER BY drawn.number",
             {"of": OF_ARTICLE},
         )
         with connection.cursor().copy("COPY cairnloop.chunk_embeddings FROM STDIN") as copy:
@@ -188,7 +189,9 @@ def run(*, write: bool) -> None:
         asked = questions(made, embedder)
         app = _app(here, embedder)
         namespace = build(app)
-        plain = bare(app.extensions["cairnloop"].engine, asked, embedder, namespace)
+        with app.app_context():
+            engine = app.extensions["cairnloop"].engine
+        plain = bare(engine, asked, embedder, namespace)
         desk = ours(app, asked)
     ratio = percentile(desk, 0.95) / percentile(plain, 0.95)
     rows = [

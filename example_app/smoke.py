@@ -33,7 +33,7 @@ from sqlalchemy import inspect, select, text
 
 from example_app import create_app
 from example_app.models import Account, Role, User, db
-from flask_cairnloop import DraftKind, Strength
+from flask_cairnloop import DraftKind, Strength, search
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.database.base import quote
@@ -43,6 +43,7 @@ from flask_cairnloop.jobs.queries import worker_states
 
 SECONDS = 60.0
 COVERED = "How do I connect a new tracker to one of our bikes?"
+IN_OTHER_WORDS = "We bought a tracker, what do we have to do so that it works with our bike?"
 VAGUE = "Something is wrong with a payment."
 UNCOVERED = "Can you recommend a good dentist in Lisbon?"
 T = TypeVar("T")
@@ -227,6 +228,7 @@ class Journey:
             need(cited["title"] in page.html, f"The console does not show the source {cited['title']!r}.")
             say("strong draft with its source is on the console", draft=draft.id, source=repr(cited["title"]))
             self._approve(page, draft, chat)
+            self._learned(int(cited["article_id"]))
 
     def _approve(self, page: Page, draft: Draft, chat: Socket) -> None:
         action, fields = page.form(f"/drafts/{draft.id}/approve")
@@ -251,6 +253,19 @@ class Journey:
                 cursor=replies[0].sequence,
                 by=replies[0].author_id,
             )
+
+    def _learned(self, article_id: int) -> None:
+        """The article's page has the question that it answered, and search goes by it for the next one who asks."""
+
+        def on_the_page() -> bool:
+            return COVERED in self.desk.get(f"/support/knowledge/{article_id}").html
+
+        until("The question among those that the article answered", on_the_page)
+        with self.app.app_context():
+            best = search(db.session(), IN_OTHER_WORDS).passages[0]
+            need(best.article_id == article_id, f"In other words {best.title!r} comes first.")
+            need(best.answered, "Search does not go by the question that was answered.")
+        say("search has learned from the answer", article=article_id, answered=best.answered)
 
     def _one_question_back(self, live: Socket) -> None:
         with self._customer() as (customer, chat):

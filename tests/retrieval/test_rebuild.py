@@ -244,8 +244,12 @@ def test_waiting_shows_what_is_left_and_stopping_it_stops_no_work(
     assert any("No worker for indexing is alive" in line for line in shown)
     assert "To see how far it is: flask cairnloop index rebuild --wait" in said
     second = start()
+    assert second.stdout is not None
+    told = ""
+    while not told.endswith("articles queued for the worker.\n"):  # a worker might be done before it has looked
+        told += second.stdout.readline()
     with running_worker(env):
-        said = second.communicate(timeout=60)[0]
+        said = told + second.communicate(timeout=60)[0]
     assert second.returncode == 0, said
     assert "A rebuild is under way: it goes on.\n0 articles queued" in said
     assert "10 of 10 articles are found by words, 10 by meaning." in said
