@@ -1,7 +1,8 @@
 """From a reply's commit to the customer's socket, with a thousand sockets open in one gevent process.
 
-Beside the least that could do it (:mod:`bench.bare_sockets`): a message published in Redis, one subscriber a process,
-no database, no identity, no order, no replay.
+Beside the least that could do it (:mod:`bench.bare_sockets`): one row inserted and committed, its words published in
+Redis, one subscriber a process; no identity, no order, no replay, no access. And beside the same without the row, which
+shows what durability costs anybody.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from flask import Flask
 from redis import Redis
+from sqlalchemy import Engine, text
 
 from bench import bare_sockets
 from bench.setting import ROOT, Place, median, percentile, place, report, table
@@ -30,9 +32,12 @@ from flask_cairnloop.actors import Actor
 from tests.support.host import verifier
 from tests.support.processes import environment, free_port, wait_until
 
+TEXT, PING, PONG = 0x1, 0x9, 0xA
 SOCKETS = 1_000
 SAMPLES = 300
-EVERY = 0.03  # seconds between two replies
+WARM = 20  # rounds that are not counted
+EVERY = 0.01  # seconds between two replies
+Say = Callable[[str, str], float]  # says words to the customer of this name; returns when their commit began
 
 
 @dataclass
@@ -60,13 +65,17 @@ class Client:
             raise SystemExit(f"A socket was refused: {head.splitlines()[0].decode()}")
 
     async def send(self, **frame: object) -> None:
-        body, mask = json.dumps(frame).encode(), os.urandom(4)
+        await self._write(TEXT, json.dumps(frame).encode())
+
+    async def _write(self, kind: int, body: bytes) -> None:
+        mask = os.urandom(4)
         size = bytes([0x80 | len(body)]) if len(body) < 126 else bytes([0x80 | 126]) + len(body).to_bytes(2, "big")
-        self.writer.write(b"\x81" + size + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(body)))
+        masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))
+        self.writer.write(bytes([0x80 | kind]) + size + mask + masked)
         await self.writer.drain()
 
     async def receive(self) -> str:
-        """The next text frame; pings are answered by nobody, the run is shorter than their limit."""
+        """The next text frame. Pings are answered, or a slow machine's run would lose its sockets."""
         while True:
             first, second = await self.reader.readexactly(2)
             size = second & 0x7F
@@ -75,14 +84,16 @@ class Client:
             elif size == 127:
                 size = int.from_bytes(await self.reader.readexactly(8), "big")
             body = await self.reader.readexactly(size)
-            if first & 0x0F == 1:
+            if first & 0x0F == TEXT:
                 return body.decode()
+            if first & 0x0F == PING:
+                await self._write(PONG, body)
 
     async def listen(self) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                text = await self.receive()
-                self.arrived.put_nowait((time.perf_counter(), text))
+                arrived = await self.receive()
+                self.arrived.put_nowait((time.perf_counter(), arrived))
 
 
 @contextmanager
@@ -124,49 +135,69 @@ async def many(port: int, path: str, tokens: dict[str, str]) -> list[Client]:
     return clients
 
 
-async def latencies(clients: list[Client], say: Callable[[Client, str], Awaitable[float]]) -> list[float]:
-    """Seconds from saying something to one of them until it is there."""
-    listening = [asyncio.create_task(client.listen()) for client in clients]
-    found = []
-    for number in range(SAMPLES + 20):
-        client, words = clients[(number * 37) % len(clients)], f"words number {number}"
-        start = await say(client, words)
+@dataclass
+class Way:
+    """One way from words said to words heard: who listens, and how a word is said to one of them."""
+
+    label: str
+    clients: list[Client]
+    say: Say
+    found: list[float] = field(default_factory=list)
+
+    async def once(self, number: int) -> None:
+        """Say something to one of them, and note the seconds until it is there."""
+        client, words = self.clients[(number * 37) % len(self.clients)], f"words number {number}"
+        start = await asyncio.to_thread(self.say, client.name, words)
         while True:
-            moment, text = await asyncio.wait_for(client.arrived.get(), 10)
-            if words in text:
+            moment, arrived = await asyncio.wait_for(client.arrived.get(), 10)
+            if words in arrived:
                 break
-        if number >= 20:
-            found.append(moment - start)
+        if number >= WARM:
+            self.found.append(moment - start)
         await asyncio.sleep(EVERY)
+
+
+async def take_turns(ways: list[Way]) -> None:
+    """All in turns, so that whatever else the machine does meets each of them alike."""
+    everybody = {id(client): client for way in ways for client in way.clients}  # two ways may reach the same ones
+    listening = [asyncio.create_task(client.listen()) for client in everybody.values()]
+    for number in range(WARM + SAMPLES):
+        for way in ways:
+            await way.once(number)
     for task in listening:
         task.cancel()
-    return found
 
 
-def bare(here: Place) -> list[float]:
-    env = environment(here.database_url, here.redis_url)
-    redis = Redis.from_url(here.redis_url)
-
-    async def say(client: Client, words: str) -> float:
+def bare(redis: Redis) -> Say:
+    def say(name: str, words: str) -> float:
         start = time.perf_counter()
-        event = json.dumps({"to": client.name, "text": words})
-        await asyncio.to_thread(redis.publish, bare_sockets.CHANNEL, event)
+        redis.publish(bare_sockets.CHANNEL, json.dumps({"to": name, "text": words}))
         return start
 
-    async def measure(port: int) -> list[float]:
-        names = {f"socket-{number}": f"socket-{number}" for number in range(SOCKETS)}
-        return await latencies(await many(port, "/socket", names), say)
-
-    with redis, gevent_server(env, "bench.bare_sockets:create_app()", "/") as port:
-        return asyncio.run(measure(port))
+    return say
 
 
-def ours(here: Place, app: Flask) -> list[float]:
-    env = environment(here.database_url, here.redis_url)
-    conversations, tokens = _conversations(app)
+def after_a_row(redis: Redis, engine: Engine) -> Say:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE bare_replies (customer text, body text, at timestamptz)"))
+    insert = text("INSERT INTO bare_replies VALUES (:to, :text, now())")
+
+    def say(name: str, words: str) -> float:
+        event = {"to": name, "text": words}
+        with engine.connect() as connection:
+            connection.execute(insert, event)
+            start = time.perf_counter()
+            connection.commit()
+        redis.publish(bare_sockets.CHANNEL, json.dumps(event))
+        return start
+
+    return say
+
+
+def ours(app: Flask, conversations: dict[str, int]) -> Say:
     actor = Actor.operator(Operator("mina", "Mina"))
 
-    def commit(name: str, words: str) -> float:
+    def say(name: str, words: str) -> float:
         with app.app_context():
             session = app.extensions["sqlalchemy"].session
             reply(session, conversations[name], actor=actor, body=words)
@@ -174,14 +205,7 @@ def ours(here: Place, app: Flask) -> list[float]:
             session.commit()
             return start
 
-    async def say(client: Client, words: str) -> float:
-        return await asyncio.to_thread(commit, client.name, words)
-
-    async def measure(port: int) -> list[float]:
-        return await latencies(await many(port, "/support/widget/socket", tokens), say)
-
-    with gevent_server(env, "tests.support.host:create_app()", "/support/health") as port:
-        return asyncio.run(measure(port))
+    return say
 
 
 def _conversations(app: Flask) -> tuple[dict[str, int], dict[str, str]]:
@@ -206,14 +230,46 @@ def run(*, write: bool) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
     with place() as here:
-        plain = bare(here)
-        desk = ours(here, here.app(DRAFT_DELAY=60.0))
-    rows = [["bare flask-sock and Redis", *_cells(plain), ""], ["reply to socket", *_cells(desk), _ratio(plain, desk)]]
-    report("sockets", table([f"{SOCKETS:,} sockets", "median, ms", "p99, ms", "p99 of bare"], rows), write=write)
+        ways = _measure(here, here.app(DRAFT_DELAY=60.0))
+    plain = ways[1].found
+    rows = [[way.label, *_cells(way.found), *_ratio(plain, way.found)] for way in ways]
+    head = [f"{SOCKETS:,} sockets", "median, ms", "p99, ms", "median of the row's", "p99 of the row's"]
+    report("sockets", table(head, rows), write=write)
 
 
-def _ratio(plain: list[float], desk: list[float]) -> str:
-    return f"{percentile(desk, 0.99) / percentile(plain, 0.99):.2f} ×"
+def _measure(here: Place, app: Flask) -> list[Way]:
+    """Both servers stand, each with its sockets open, while they take turns."""
+    env = environment(here.database_url, here.redis_url)
+    conversations, tokens = _conversations(app)
+    with app.app_context():
+        engine = app.extensions["sqlalchemy"].engine
+
+    async def measure(bare_port: int, port: int) -> list[Way]:
+        plain = await many(bare_port, "/socket", {name: name for name in tokens})
+        desk = await many(port, "/support/widget/socket", tokens)
+        ways = [
+            Way("bare flask-sock and Redis, nothing kept", plain, bare(redis)),
+            Way("the same after a row's commit", plain, after_a_row(redis, engine)),
+            Way("reply to socket", desk, ours(app, conversations)),
+        ]
+        await take_turns(ways)
+        return ways
+
+    with (
+        Redis.from_url(here.redis_url) as redis,
+        gevent_server(env, "bench.bare_sockets:create_app()", "/") as bare_port,
+        gevent_server(env, "tests.support.host:create_app()", "/support/health") as port,
+    ):
+        return asyncio.run(measure(bare_port, port))
+
+
+def _ratio(plain: list[float], found: list[float]) -> tuple[str, str]:
+    if found is plain:
+        return "", ""
+    return (
+        f"{median(found) / median(plain):.2f} ×",
+        f"{percentile(found, 0.99) / percentile(plain, 0.99):.2f} ×",
+    )
 
 
 def _cells(values: list[float]) -> tuple[str, str]:

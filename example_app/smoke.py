@@ -20,7 +20,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,19 +29,21 @@ import click
 from flask import Flask
 from simple_websocket import Client, ConnectionClosed
 from simple_websocket import ConnectionError as SocketError
-from sqlalchemy import select
+from sqlalchemy import inspect, select, text
 
 from example_app import create_app
 from example_app.models import Account, Role, User, db
-from flask_cairnloop import DraftKind, Strength
+from flask_cairnloop import DraftKind, Strength, search
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Message, MessageKind
+from flask_cairnloop.database.base import quote
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.jobs.models import WorkerKind, WorkerProcess
 from flask_cairnloop.jobs.queries import worker_states
 
 SECONDS = 60.0
 COVERED = "How do I connect a new tracker to one of our bikes?"
+IN_OTHER_WORDS = "We bought a tracker, what do we have to do so that it works with our bike?"
 VAGUE = "Something is wrong with a payment."
 UNCOVERED = "Can you recommend a good dentist in Lisbon?"
 T = TypeVar("T")
@@ -144,7 +146,8 @@ class Browser:
         try:
             yield Socket(client)
         finally:
-            client.close()
+            with suppress(ConnectionClosed):  # the server may have closed it first
+                client.close()
 
 
 class SocketClient(Client):  # type: ignore[misc]
@@ -186,7 +189,7 @@ class Socket:
 
 
 class Journey:
-    """Three questions of three new customers, and what becomes of them.
+    """Questions of new customers, what becomes of them, and of one customer who wants to be forgotten.
 
     Args:
         url: of the running web server.
@@ -210,6 +213,7 @@ class Journey:
             self._one_question_back(live)
             self._handed_over(live)
             self._survives(live)
+            self._forgotten(live)
         self._well()
 
     def _answered(self, live: Socket) -> None:
@@ -224,6 +228,7 @@ class Journey:
             need(cited["title"] in page.html, f"The console does not show the source {cited['title']!r}.")
             say("strong draft with its source is on the console", draft=draft.id, source=repr(cited["title"]))
             self._approve(page, draft, chat)
+            self._learned(int(cited["article_id"]))
 
     def _approve(self, page: Page, draft: Draft, chat: Socket) -> None:
         action, fields = page.form(f"/drafts/{draft.id}/approve")
@@ -248,6 +253,19 @@ class Journey:
                 cursor=replies[0].sequence,
                 by=replies[0].author_id,
             )
+
+    def _learned(self, article_id: int) -> None:
+        """The article's page has the question that it answered, and search goes by it for the next one who asks."""
+
+        def on_the_page() -> bool:
+            return COVERED in self.desk.get(f"/support/knowledge/{article_id}").html
+
+        until("The question among those that the article answered", on_the_page)
+        with self.app.app_context():
+            best = search(db.session(), IN_OTHER_WORDS).passages[0]
+            need(best.article_id == article_id, f"In other words {best.title!r} comes first.")
+            need(best.answered, "Search does not go by the question that was answered.")
+        say("search has learned from the answer", article=article_id, answered=best.answered)
 
     def _one_question_back(self, live: Socket) -> None:
         with self._customer() as (customer, chat):
@@ -280,6 +298,35 @@ class Journey:
 
             until("Another worker in its place", successor)
             say("another worker has taken its place", instead_of=killed)
+
+    def _forgotten(self, live: Socket) -> None:
+        """A customer has said something that nobody else says; after forgetting no table holds it, or them."""
+        mark = f"mark-{uuid.uuid4().hex}"
+        with self._customer() as (customer, chat):
+            draft = self._draft(live, self._ask(customer, chat, f"{COVERED} It is called {mark}."))
+            with self.app.app_context():
+                email = db.session.get_one(User, customer).email
+            words = (mark, email, f'"user-{customer}"')
+            found = self._traces(words)
+            need(found >= {"customers", "messages", "drafts"}, f"Before, their words stand only in {found}.")
+            command = ["cairnloop", "customers", "forget", f"user-{customer}", "--yes", "--json"]
+            done = self.app.test_cli_runner().invoke(args=command)
+            need(done.exit_code == 0, f"The command failed: {done.output}")
+            chat.expect("The end of the open chat", lambda frame: frame.get("code") == "disconnected")
+            left = self._traces(words)
+            need(not left, f"Their words are left in {', '.join(sorted(left))}.")
+            erased = json.loads(done.stdout)["erased"]
+            say("customer is forgotten: no table holds a word of theirs", draft=draft.id, messages=erased["messages"])
+
+    def _traces(self, words: tuple[str, ...]) -> set[str]:
+        """The desk's tables in which one of these words stands."""
+        with self.app.app_context():
+            schema = current().settings.schema
+            names = inspect(db.engine).get_table_names(schema=schema)
+            row = "SELECT count(*) FROM {}.{} AS t WHERE to_jsonb(t)::text LIKE ANY (:words)"
+            looks = {name: text(row.format(quote(schema), quote(name))) for name in names}
+            given = {"words": [f"%{word}%" for word in words]}
+            return {name for name, look in looks.items() if db.session.scalar(look, given)}
 
     def _kill_a_worker(self) -> int:
         pid = next(pid for kind, pid in self._workers() if kind is WorkerKind.INTERACTIVE)

@@ -23,6 +23,8 @@ from flask_cairnloop.hooks import (
     SignedCustomerVerifier,
     Subject,
 )
+from flask_cairnloop.privacy.service import export as export_customer
+from flask_cairnloop.privacy.service import forget as forget_customer
 from flask_cairnloop.realtime.publish import disconnect, disconnect_operator
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import Strength
@@ -50,6 +52,8 @@ __all__ = [
     "assign",
     "disconnect",
     "disconnect_operator",
+    "export_customer",
+    "forget_customer",
     "open_conversation",
     "receive",
     "reopen",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,6 +29,7 @@ class Actor:
         kind: what kind of actor.
         id: the host's id of the operator, the customer's ref, the policy's or the job's name: 1 to 200 characters.
         name: how people call them; shown beside what they did. Kept as far as rows have room for it.
+        pseudonym: of a customer, what the audit log calls them; looked up there when left out.
 
     Raises:
         ValueError: the id does not fit.
@@ -37,6 +38,7 @@ class Actor:
     kind: ActorKind
     id: str
     name: str
+    pseudonym: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.id.strip() or len(self.id) > ID_LENGTH or "\x00" in self.id:
@@ -48,8 +50,8 @@ class Actor:
         return cls(ActorKind.OPERATOR, operator.id, operator.name)
 
     @classmethod
-    def customer(cls, customer: Customer) -> Actor:
-        return cls(ActorKind.CUSTOMER, customer.ref, customer.name or customer.ref)
+    def customer(cls, customer: Customer, pseudonym: str | None = None) -> Actor:
+        return cls(ActorKind.CUSTOMER, customer.ref, customer.name or customer.ref, pseudonym)
 
     @classmethod
     def policy(cls, name: str) -> Actor:

@@ -157,6 +157,13 @@ KEYS: tuple[Key, ...] = (
         "titled sections.",
     ),
     Key(
+        "ARTICLE_SCOPE",
+        "hook",
+        None,
+        "`(customer) -> tags | None`: which articles may answer this customer, as tags of which an article has one. "
+        "`None`, and unset: all public ones. No tags, or a hook that fails: none, and a person answers.",
+    ),
+    Key(
         "AUTOMATION_POLICY",
         "hook",
         None,
@@ -186,6 +193,13 @@ KEYS: tuple[Key, ...] = (
         None,
         "Object with `model`, `dimensions` and `embed(texts, kind)`. Unset: the offline model of the `local` extra, "
         "and without that keyword search only.",
+    ),
+    Key(
+        "PREVIOUS_EMBEDDER",
+        "object",
+        None,
+        "The embedder you change from. Questions go on with it until every passage has a vector of the new one. Unset: "
+        "they are matched by words meanwhile.",
     ),
     Key("TRUSTED_ORIGINS", "list", [], "Further origins that may send unsafe requests.", check=_origins),
     Key(
@@ -248,7 +262,7 @@ KEYS: tuple[Key, ...] = (
         "float",
         5.0,
         f"Seconds a host hook may take before it counts as failed, at most {LONGEST_HOOK}; `DRAFT_GENERATOR`, and "
-        f"`EMBEDDER` for passages, always have {LONGEST_HOOK}. A job has time for all its hooks: one that uses its "
+        f"both embedders for passages, always have {LONGEST_HOOK}. A job has time for all its hooks: one that uses its "
         "whole time fails alone.",
         check=_between(0.05, LONGEST_HOOK),
     ),
@@ -269,11 +283,13 @@ class Settings:
     login_url: str
     customer_verifier: Any
     context_provider: Any
+    article_scope: Any
     automation_policy: Any
     on_conversation_resolved: Any
     auditor: Any
     draft_generator: Any
     embedder: Any
+    previous_embedder: Any
     trusted_origins: list[str]
     widget_origins: list[str]
     frame_ancestors: list[str]

@@ -29,6 +29,13 @@ class NotFound(CairnloopError):
     """The object does not exist, or is not this caller's to see: the two are never told apart."""
 
 
+class CustomerForgotten(NotFound):
+    """The customer was forgotten: their conversations hold no words any more and take none."""
+
+    def __init__(self) -> None:
+        super().__init__("The customer was forgotten. Nothing can be added to their conversations.")
+
+
 class Forbidden(CairnloopError):
     """The actor lacks the permission."""
 

@@ -49,6 +49,7 @@ class Cairnloop:
         self._db = db
         self._redis: Redis | None = None
         self._hub: Hub | None = None
+        self._reading: Engine | None = None
         self._rate_limits: RateLimits | None = None
         self._queues: dict[QueueName, Queue] = {}
         self._lock = threading.Lock()
@@ -107,6 +108,15 @@ class Cairnloop:
     def engine(self) -> Engine:
         """The host's default engine. Needs an app context."""
         return self.db.engine
+
+    @property
+    def reading(self) -> Engine:
+        """The same for single statements that only read, without a transaction around each. Needs no app context."""
+        with self._lock:
+            if self._reading is None:
+                with self.app.app_context():
+                    self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            return self._reading
 
     @property
     def session(self) -> scoped_session[Session]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -44,6 +44,7 @@ class Permission(StrEnum):
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
     KNOWLEDGE_READ = "knowledge.read"
+    KNOWLEDGE_EDIT = "knowledge.edit"  # say that an article did not answer a question
     OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
     OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
 
@@ -136,7 +137,11 @@ class ResolvedEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditInfo:
-    """What ``AUDITOR`` receives."""
+    """What ``AUDITOR`` receives.
+
+    Args:
+        actor_id: of a customer the pseudonym that the audit log has for them, never their reference.
+    """
 
     id: int
     occurred_at: datetime
@@ -198,6 +203,7 @@ class Hooks:
     settings: Settings
     _resolved: dict[str, Any] = field(default_factory=dict)
     _embedder_lock: threading.Lock = field(default_factory=threading.Lock)
+    last_live: str | None = None  # model that search last found live; a guess, asked again of the database each time
 
     def resolve(self) -> None:
         """Import every hook given as ``"package.module:attribute"``.
@@ -212,12 +218,13 @@ class Hooks:
             if value is not None and not callable(value):
                 raise ConfigurationError(f"{PREFIX}{key} is {type(value).__name__}; it must be callable.")
             self._resolved[key] = value
-        embedder = self.settings.embedder
-        if isinstance(embedder, str):
-            embedder = _import(f"{PREFIX}EMBEDDER", embedder)
-        if embedder is not None:
-            _check_embedder(embedder)
-        self._resolved["EMBEDDER"] = embedder
+        for key in ("EMBEDDER", "PREVIOUS_EMBEDDER"):
+            embedder = getattr(self.settings, key.lower())
+            if isinstance(embedder, str):
+                embedder = _import(PREFIX + key, embedder)
+            if embedder is not None:
+                _check_embedder(key, embedder)
+            self._resolved[key] = embedder
 
     def configured(self, key: str) -> bool:
         """Whether the host has set this hook (name without prefix)."""
@@ -284,17 +291,45 @@ class Hooks:
             return ContextView("failed")
         return found
 
+    def article_scope(self, customer: Customer) -> frozenset[str] | None:
+        """Tags of the articles that may answer a customer; ``None`` for all. None at all where the hook fails."""
+        hook = self._resolved["ARTICLE_SCOPE"]
+        if hook is None:
+            return None
+
+        def tags() -> frozenset[str] | None:
+            answer = hook(customer)
+            if answer is None:
+                return None
+            if isinstance(answer, str) or not isinstance(answer, Iterable):
+                raise HookFailed(f"{PREFIX}ARTICLE_SCOPE", "invalid", type(answer).__name__)
+            found = frozenset(answer)
+            if not all(isinstance(tag, str) and "\x00" not in tag for tag in found):
+                raise HookFailed(f"{PREFIX}ARTICLE_SCOPE", "invalid", "a tag that is no text")
+            return found
+
+        try:
+            scope: frozenset[str] | None = self._call("ARTICLE_SCOPE", tags)
+        except HookFailed:
+            return frozenset()
+        return scope
+
     def embedder(self) -> Embedder | None:
         """The configured embedder under a time limit, or the offline model of the ``local`` extra, or ``None``."""
         configured = self._resolved["EMBEDDER"]
         if configured is not None:
-            return _TimedEmbedder(self, configured)
+            return _TimedEmbedder(self, "EMBEDDER", configured)
         with self._embedder_lock:
             if "LOCAL" not in self._resolved:
                 from flask_cairnloop.retrieval.local import default_embedder
 
                 self._resolved["LOCAL"] = default_embedder()
             return cast("Embedder | None", self._resolved["LOCAL"])
+
+    def previous_embedder(self) -> Embedder | None:
+        """The embedder to go on with until passages have vectors of the configured one; ``None`` when not set."""
+        configured = self._resolved["PREVIOUS_EMBEDDER"]
+        return None if configured is None else _TimedEmbedder(self, "PREVIOUS_EMBEDDER", configured)
 
     # --- what shall happen ------------------------------------------------------------------------
 
@@ -392,6 +427,7 @@ class _TimedEmbedder:
     """The host's embedder, which may ask a provider far away. A question waits no longer than any other hook."""
 
     hooks: Hooks
+    key: str
     embedder: Embedder
 
     @property
@@ -405,7 +441,7 @@ class _TimedEmbedder:
     def embed(self, texts: Sequence[str], kind: Literal["query", "passage"] = "passage") -> Sequence[Sequence[float]]:
         seconds = self.hooks.settings.hook_timeout if kind == "query" else LONGEST_HOOK
         answer: Sequence[Sequence[float]] = self.hooks._call(
-            "EMBEDDER", partial(self.embedder.embed, kind=kind), texts, seconds=seconds
+            self.key, partial(self.embedder.embed, kind=kind), texts, seconds=seconds
         )
         return answer
 
@@ -415,6 +451,7 @@ _HOOK_KEYS = (
     "AUTHORIZE",
     "CUSTOMER_VERIFIER",
     "CONTEXT_PROVIDER",
+    "ARTICLE_SCOPE",
     "AUTOMATION_POLICY",
     "ON_CONVERSATION_RESOLVED",
     "AUDITOR",
@@ -445,18 +482,16 @@ def _import(key: str, path: str) -> Any:
     return found
 
 
-def _check_embedder(embedder: Any) -> None:
+def _check_embedder(key: str, embedder: Any) -> None:
     model = getattr(embedder, "model", None)
     if (
         not isinstance(model, str)
         or not isinstance(getattr(embedder, "dimensions", None), int)
         or not callable(getattr(embedder, "embed", None))
     ):
-        raise ConfigurationError(
-            f"{PREFIX}EMBEDDER needs `model` (str), `dimensions` (int) and `embed(texts, kind=…)`."
-        )
+        raise ConfigurationError(f"{PREFIX}{key} needs `model` (str), `dimensions` (int) and `embed(texts, kind=…)`.")
     if not 0 < len(model) <= MODEL_LENGTH:
-        raise ConfigurationError(f"{PREFIX}EMBEDDER has a `model` of {len(model)} characters; 1 to {MODEL_LENGTH} fit.")
+        raise ConfigurationError(f"{PREFIX}{key} has a `model` of {len(model)} characters; 1 to {MODEL_LENGTH} fit.")
 
 
 def _operator_fits(operator: Operator) -> bool:

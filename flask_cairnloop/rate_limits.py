@@ -6,11 +6,12 @@ import hashlib
 import math
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from limits import RateLimitItem, parse
-from limits.storage import RedisStorage
-from limits.strategies import MovingWindowRateLimiter
+from redis.exceptions import NoScriptError
+
+from flask_cairnloop.redis_command import command
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -21,19 +22,32 @@ def rate(text: str | None) -> RateLimitItem | None:
     return None if text is None else parse(text)
 
 
+# A window that moves, by Redis's clock, in one round trip. Only what is let through counts.
+_TAKE = """
+local amount, seconds = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local oldest = redis.call('LINDEX', KEYS[1], amount - 1)
+if amount < 1 or oldest and tonumber(oldest) > now - seconds then
+    return tostring((tonumber(oldest or now)) + seconds - now)
+end
+redis.call('LPUSH', KEYS[1], string.format('%.6f', now))
+redis.call('LTRIM', KEYS[1], 0, amount - 1)
+redis.call('EXPIRE', KEYS[1], seconds)
+return '0'
+"""
+_TAKE_SHA = hashlib.sha1(_TAKE.encode(), usedforsecurity=False).hexdigest()
+
+
 class RateLimits:
     """The limits of an app that hold over all its processes. While Redis is away nobody is held up."""
 
     def __init__(self, cairnloop: Cairnloop) -> None:
         settings = cairnloop.settings
         self._breaker = cairnloop.breaker
+        self._prefix = f"{settings.redis_namespace}:limits"
         self._rates = {kind: rate(text) for kind, text in settings.rate_limits.items()}
-        storage = RedisStorage(
-            settings.redis_url,
-            connection_pool=cairnloop.redis.connection_pool,
-            key_prefix=f"{settings.redis_namespace}:limits",
-        )
-        self._counter = MovingWindowRateLimiter(storage)
+        self._redis = cairnloop.redis
 
     def take(self, kind: Literal["messages", "conversations"], who: str) -> int:
         """Count one more of a kind. Returns 0, or how many seconds to wait where it is one too many."""
@@ -41,12 +55,18 @@ class RateLimits:
         if allowed is None:
             return 0
         # A reference may be somebody's address: it is not left lying about.
-        key = (kind, hashlib.sha256(who.encode()).hexdigest()[:32])
-        wait = 0
+        key = f"{self._prefix}:{kind}:{hashlib.sha256(who.encode()).hexdigest()[:32]}"
+        wait = 0.0
         with self._breaker.guard() as usable:
-            if usable and not self._counter.hit(allowed, *key):
-                wait = _seconds(self._counter.get_window_stats(allowed, *key).reset_time - time.time())
-        return wait
+            if usable:
+                wait = float(self._run(1, key, allowed.amount, allowed.get_expiry()))
+        return _seconds(wait) if wait else 0
+
+    def _run(self, *words: str | int) -> Any:
+        try:
+            return command(self._redis, "EVALSHA", _TAKE_SHA, *words)
+        except NoScriptError:  # it is new to this Redis, which knows it from now on
+            return command(self._redis, "EVAL", _TAKE, *words)
 
 
 class Pace:

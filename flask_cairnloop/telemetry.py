@@ -55,7 +55,7 @@ DRAFT = SpanKind(
 SEARCH = SpanKind(
     "cairnloop.search",
     "RETRIEVER",
-    ("search.keyword", "search.vector", "search.passages"),
+    ("search.keyword", "search.vector", "search.memory", "search.passages"),
     "One search of the articles: the state of each lane, and how many passages it answered with.",
 )
 EMBED = SpanKind(

@@ -26,7 +26,7 @@ class AuditEntry(Base):
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     occurred_at: Mapped[datetime] = mapped_column(default=now)
     actor_kind: Mapped[ActorKind] = mapped_column(choice(ActorKind, "actor_kind"))
-    actor_id: Mapped[str] = mapped_column(String(200))
+    actor_id: Mapped[str] = mapped_column(String(200))  # of a customer, their pseudonym
     action: Mapped[str] = mapped_column(String(100))
     subject_type: Mapped[str] = mapped_column(String(50))
     subject_id: Mapped[int]

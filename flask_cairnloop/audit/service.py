@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from sqlalchemy import CTE, ColumnElement, FromClause, select
+from sqlalchemy import insert as plain_insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.actors import Actor
+from flask_cairnloop.actors import Actor, ActorKind
 from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.context import current
+from flask_cairnloop.conversations.models import CustomerRecord
 
 
 def record(session: Session, actor: Actor, action: str, subject_type: str, subject_id: int, **data: Any) -> None:
@@ -20,7 +25,7 @@ def record(session: Session, actor: Actor, action: str, subject_type: str, subje
     """
     entry = AuditEntry(
         actor_kind=actor.kind,
-        actor_id=actor.id,
+        actor_id=_recorded_id(session, actor),
         action=action,
         subject_type=subject_type,
         subject_id=subject_id,
@@ -28,3 +33,56 @@ def record(session: Session, actor: Actor, action: str, subject_type: str, subje
     )
     session.add(entry)
     current().hooks.audit(session, entry)
+
+
+def _recorded_id(session: Session, actor: Actor) -> str:
+    """What the log calls an actor. A customer stands there under a pseudonym: entries are for ever, people are not."""
+    if actor.kind is not ActorKind.CUSTOMER:
+        return actor.id
+    return actor.pseudonym or _pseudonym(session, actor.id)
+
+
+def _pseudonym(session: Session, ref: str) -> str:
+    known = select(CustomerRecord.pseudonym).where(CustomerRecord.ref == ref)
+    found = session.scalar(known)
+    if found is None:  # somebody who has never written acts for somebody else
+        session.execute(insert(CustomerRecord).values(ref=ref).on_conflict_do_nothing())
+        found = session.scalars(known).one()
+    return found
+
+
+def entry_of(source: FromClause, columns: dict[Any, ColumnElement[Any]]) -> CTE:
+    """An entry for each row of ``source``, added within a statement that does more than that; see :func:`recorded`.
+
+    Args:
+        columns: every column of :class:`AuditEntry` but its id.
+    """
+    chosen = select(*columns.values()).select_from(source)
+    statement = plain_insert(AuditEntry).from_select(list(columns), chosen, include_defaults=False)
+    return statement.returning(AuditEntry.id).cte("entry")
+
+
+def recorded(
+    session: Session,
+    entry_id: int,
+    occurred_at: datetime,
+    actor: Actor,
+    action: str,
+    subject_type: str,
+    subject_id: int,
+    **data: Any,
+) -> None:
+    """Let the host's ``AUDITOR`` add its own to an entry that :func:`entry_of` has added."""
+    hooks = current().hooks
+    if hooks.configured("AUDITOR"):
+        entry = AuditEntry(
+            id=entry_id,
+            occurred_at=occurred_at,
+            actor_kind=actor.kind,
+            actor_id=_recorded_id(session, actor),
+            action=action,
+            subject_type=subject_type,
+            subject_id=subject_id,
+            data=data,
+        )
+        hooks.audit(session, entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask.cli import AppGroup
 
+from flask_cairnloop.cli.customers import customers
 from flask_cairnloop.cli.doctor import doctor
 from flask_cairnloop.cli.evaluate import evaluate
 from flask_cairnloop.cli.index import index
@@ -13,5 +14,5 @@ from flask_cairnloop.cli.kb import kb
 from flask_cairnloop.cli.worker import worker
 
 group = AppGroup("cairnloop", help="The support desk inside this app.")
-for command in (install, doctor, worker, jobs, kb, index, evaluate):
+for command in (install, doctor, worker, jobs, kb, index, evaluate, customers):
     group.add_command(command)

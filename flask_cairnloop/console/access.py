@@ -20,7 +20,7 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.console.rendering import console_path, database_problem, is_fragment, own_page, problem
 from flask_cairnloop.context import current
 from flask_cairnloop.database.failures import AWAY
-from flask_cairnloop.errors import Conflict, Forbidden, HookFailed, InvalidInput, NotFound
+from flask_cairnloop.errors import Conflict, CustomerForgotten, Forbidden, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Operator, Permission, Subject
 
 P = ParamSpec("P")
@@ -50,6 +50,8 @@ def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]],
                 return refusal
             try:
                 return view(*args, **kwargs)
+            except CustomerForgotten as error:
+                return problem(409, detail=str(error))
             except NotFound:
                 return problem(404)
             except Forbidden:
@@ -173,6 +175,8 @@ def _page() -> str:
     arguments = request.view_args or {}
     if "conversation_id" in arguments:
         return url_for("cairnloop.conversation", conversation_id=arguments["conversation_id"])
+    if "article_id" in arguments:
+        return url_for("cairnloop.article", article_id=arguments["article_id"])
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
     return own_page(request.form.get("next", ""), console_path())

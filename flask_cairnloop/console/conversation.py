@@ -20,6 +20,7 @@ from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
+from flask_cairnloop.retrieval import memory
 
 # What a page with a conversation offers beside reading it.
 DECISIONS = (Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_NOTE, Permission.CONVERSATIONS_RESOLVE)
@@ -72,6 +73,8 @@ def context(conversation_id: int) -> Response:
     with Session(current().engine) as session:
         found, record = queries.conversation_with_customer(session, conversation_id)
         past = queries.past_conversations(session, record.id, besides=found.id)
+        similar = memory.cases(session, drafting.similar_cases(session, found.id))
+    cases = visible(similar, Permission.CONVERSATIONS_READ, "conversation", lambda case: case[0].conversation_id)
     others = list(visible(past, Permission.CONVERSATIONS_READ, "conversation", lambda other: other.id))
     customer = Customer(record.ref, record.name, record.email, record.organization)
     known = current().hooks.load_context(customer, _info(found))
@@ -82,6 +85,7 @@ def context(conversation_id: int) -> Response:
         record=record,
         known=known,
         past=others,
+        cases=list(cases),
         left_out=len(others) < len(past),
     )
 

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from flask import Blueprint, request
+from flask import Blueprint, redirect, request, url_for
 from markupsafe import Markup, escape
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import reading, requires, visible
-from flask_cairnloop.console.rendering import page
+from flask_cairnloop.console.access import actor, may, reading, requires, visible
+from flask_cairnloop.console.rendering import is_fragment, page, toast, wanted
 from flask_cairnloop.context import current
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.knowledge import queries
 from flask_cairnloop.knowledge.models import ArticleState
 from flask_cairnloop.knowledge.rendering import render
+from flask_cairnloop.knowledge.service import reindex
 from flask_cairnloop.paging import Cursor
+from flask_cairnloop.retrieval import indexing, memory
 
 # What ``?state=`` may say, and how the page calls it. Anything else shows all.
+ARTICLE = "<int(max=9223372036854775807):article_id>"
 STATES = {"published": "Published", "draft": "Drafts", "archived": "Archived"}
 
 
 def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/knowledge", "knowledge", knowledge)
-    blueprint.add_url_rule("/knowledge/<int(max=9223372036854775807):article_id>", "article", article)
+    blueprint.add_url_rule(f"/knowledge/{ARTICLE}", "article", article)
+    blueprint.add_url_rule(f"/knowledge/{ARTICLE}/index", "index_article", index_article, methods=["POST"])
+    path = f"/knowledge/{ARTICLE}/answers/<int(max=9223372036854775807):answer_id>"
+    blueprint.add_url_rule(f"{path}/reject", "reject_answer", reject_answer, methods=["POST"])
+    blueprint.add_url_rule(f"{path}/restore", "restore_answer", restore_answer, methods=["POST"])
 
 
 @requires(Permission.KNOWLEDGE_READ)
@@ -35,10 +43,12 @@ def knowledge() -> Response:
     after = Cursor.parse(request.args.get("after"))
     with reading() as session:
         found = queries.article_page(session, state, after=after)
+        standings = indexing.standings(session, [article.id for article in found.articles])
     articles = list(visible(found.articles, Permission.KNOWLEDGE_READ, "article", lambda article: article.id))
     return page(
         "knowledge.html",
         articles=articles,
+        standings=standings,
         left_out=len(articles) < len(found.articles),
         more=found.after,
         state=state.value if state else "",
@@ -47,22 +57,62 @@ def knowledge() -> Response:
     )
 
 
-@requires(Permission.KNOWLEDGE_READ)
+@requires(Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT, Permission.OPERATIONS_MANAGE)
 def article(article_id: int) -> Response:
     """One article as it is now: its published words, or its draft where nothing was ever published."""
+    return _article(article_id)
+
+
+@requires(Permission.KNOWLEDGE_EDIT)
+def reject_answer(article_id: int, answer_id: int) -> Response:
+    """Say that the article did not answer a question: search no longer goes by it."""
+    return _judged(memory.reject, article_id, answer_id, "Search no longer goes by it")
+
+
+@requires(Permission.KNOWLEDGE_EDIT)
+def restore_answer(article_id: int, answer_id: int) -> Response:
+    """Say that it did after all."""
+    return _judged(memory.restore, article_id, answer_id, "Search goes by it again")
+
+
+def _judged(judge: Callable[..., None], article_id: int, answer_id: int, words: str) -> Response:
     session = current().session()
-    found, revision = queries.article_to_read(session, article_id)
-    cited_id = _number(request.args.get("revision"))
-    cited = None
-    if cited_id is not None and cited_id != revision.id:
-        cited = queries.revision_of(session, article_id, cited_id)
+    judge(session, article_id, answer_id, actor=actor())
+    session.commit()
+    if is_fragment():
+        return toast(_article(article_id), words)
+    return redirect(url_for("cairnloop.article", article_id=article_id, _anchor="answers"), code=303)
+
+
+def _article(article_id: int) -> Response:
+    with reading() as session:
+        found, revision = queries.article_to_read(session, article_id)
+        cited_id = _number(request.args.get("revision"))
+        cited = None
+        if cited_id is not None and cited_id != revision.id:
+            cited = queries.revision_of(session, article_id, cited_id)
+        answers, answered = memory.views(session, article_id)
+        standing = indexing.standings(session, [article_id])[article_id]
+    seen = list(visible(answers, Permission.CONVERSATIONS_READ, "conversation", lambda view: view.conversation_id))
     return page(
-        "article.html",
+        "_answers.html" if wanted() == "answers" else "article.html",
+        answers=seen if may(Permission.CONVERSATIONS_READ) else [],
+        answered=answered,
         article=found,
         revision=revision,
         cited=cited,
+        standing=standing,
         body=anchored(render(revision.body)),
     )
+
+
+@requires(Permission.OPERATIONS_MANAGE)
+def index_article(article_id: int) -> Response:
+    """Try again to put an article into the index."""
+    session = current().session()
+    reindex(session, article_id, actor=actor())
+    session.commit()
+    return redirect(url_for("cairnloop.article", article_id=article_id), code=303)
 
 
 def _number(text: str | None) -> int | None:

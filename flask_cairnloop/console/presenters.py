@@ -32,6 +32,7 @@ from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.hooks import Operator
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
+from flask_cairnloop.retrieval.indexing import IndexState, Standing
 from flask_cairnloop.retrieval.types import Strength
 
 DASH = "–"
@@ -313,6 +314,7 @@ class Source:
     article_id: int | None
     revision_id: int | None
     fragment: str = ""  # opens the article at the passage
+    why: str = ""  # why search found it, in words
 
 
 def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
@@ -450,6 +452,8 @@ GROUNDING_REASONS: Mapping[str, str] = {
     "not_covered": "What was found is too far from the question to answer from.",
     "too_little_said": "The question is too short to tell which article is meant.",
     "search_degraded": "Search was not complete, so nothing is claimed.",
+    "unanswered_before": "Similar questions were resolved without an article, so none is claimed to answer this.",
+    "out_of_scope": "Your app lets no article answer this customer.",
 }
 # Why no draft was made, by the reason that was kept.
 FAILURES: Mapping[str, str] = {
@@ -601,9 +605,37 @@ def sources(stored: object) -> tuple[Source, ...]:
                 article_id=_id(item.get("article_id")),
                 revision_id=_id(item.get("revision_id")),
                 fragment=passage_fragment(heading, quote),
+                why=why_found(item),
             )
         )
     return tuple(found)
+
+
+CLOSE_IN_MEANING = 0.45  # cosine from which nearness is worth a word
+SHARES_WORDS = 0.12  # the same for what the question's own words add to the score
+
+
+def why_found(source: Mapping[str, Any]) -> str:
+    """Why search found a source, from the snapshot of what each lane added; empty where that was not kept."""
+    parts = source.get("parts")
+    if not isinstance(parts, dict):
+        return ""
+    answered, twins = source.get("answered"), source.get("also_in")
+    reasons = []
+    if _amount(parts.get("meaning")) >= CLOSE_IN_MEANING:
+        reasons.append("close in meaning")
+    if _amount(parts.get("words")) >= SHARES_WORDS:
+        reasons.append("shares the question’s words")
+    if isinstance(answered, int) and answered > 0:
+        reasons.append(f"answered {'a similar question' if answered == 1 else f'{answered} similar questions'} before")
+    if isinstance(twins, list) and twins:
+        reasons.append(f"{'another article says' if len(twins) == 1 else f'{len(twins)} other articles say'} the same")
+    words = ", ".join(reasons) or "the nearest there is"
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _amount(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def passage_fragment(heading: str, quote: str) -> str:
@@ -664,6 +696,7 @@ def draft_history(draft: Draft, operator: Operator) -> Entry | None:
                 "customer": "A draft was set aside because the customer wrote again",
                 "reply": "A draft was set aside because somebody replied",
                 "resolve": "A draft was set aside because the conversation was resolved",
+                "forget": "A draft was set aside because the customer was forgotten",
                 "regenerate": "A draft was set aside for a new one",
             }
             text, icon = because.get(draft.superseded_by or "", "A draft was set aside"), "draft"
@@ -692,6 +725,23 @@ def _clipped(text: str) -> str:
 # --- customer ---------------------------------------------------------------------------------------------------------
 
 
+QUESTION_SHOWN = 240
+
+
+def question_line(question: str) -> str:
+    """The beginning of an earlier question, on a line."""
+    words = " ".join(question.split())
+    return words if len(words) <= QUESTION_SHOWN else words[:QUESTION_SHOWN].rsplit(" ", 1)[0] + "…"
+
+
+def case_likeness(similarity: float) -> str:
+    """How alike two questions are, in words: the number is no percentage of anything."""
+    return "Very similar" if similarity >= VERY_SIMILAR else "Similar"
+
+
+VERY_SIMILAR = 0.7
+
+
 def past_line(conversation: Conversation, times: Times) -> str:
     """How an earlier conversation ended."""
     if conversation.status is ConversationStatus.OPEN:
@@ -712,6 +762,45 @@ ARTICLE_STATES: Mapping[ArticleState, tuple[str, str, str]] = {
 def article_state(article: Article) -> tuple[str, str, str]:
     """An article's state as word, icon and tone."""
     return ARTICLE_STATES.get(article.state, ("Unknown", "file", ""))
+
+
+INDEX_STATES: Mapping[IndexState, tuple[str, str, str, str]] = {
+    IndexState.INDEXED: ("In the index", "check", "moss", ""),
+    IndexState.PENDING: (
+        "Being indexed",
+        "clock",
+        "",
+        "It is found by its words; found by its meaning within moments.",
+    ),
+    IndexState.FAILED: ("Not fully indexed", "warn", "danger", "It is found by what of it is in the index meanwhile."),
+    IndexState.STALE: (
+        "Index out of date",
+        "warn",
+        "ember",
+        "It is found by its words only, until it is indexed again.",
+    ),
+    IndexState.EMPTY: ("Not in the index", "file", "", ""),
+}
+
+
+def index_state(standing: Standing | None) -> tuple[str, str, str, str]:
+    """How an article stands in the index as word, icon, tone and what that means for who asks."""
+    return INDEX_STATES[standing.state if standing else IndexState.EMPTY]
+
+
+def index_remark(standing: Standing | None) -> tuple[str, str, str] | None:
+    """The same for a list, as word, icon and tone, where there is something to remark."""
+    if standing is None or standing.state in (IndexState.INDEXED, IndexState.EMPTY):
+        return None
+    return index_state(standing)[:3]
+
+
+def index_trouble(standing: Standing) -> str:
+    """Why it is not fully indexed; empty where it is, or only waits."""
+    if standing.state is not IndexState.FAILED or standing.reason is None:
+        return ""
+    times = "once" if standing.failures <= 1 else f"{standing.failures} times"
+    return f"{standing.reason} Tried {times}{'; it is tried again.' if standing.waits else '.'}"
 
 
 def article_audience(article: Article) -> str:

@@ -28,6 +28,9 @@ TITLES = {
     "drafting.draft": "Write a draft",
     "conversations.tell_resolved": "Tell your app that a conversation was resolved",
     "retrieval.index": "Put an article into the index",
+    "retrieval.start": "See to the vectors of the embedding model",
+    "retrieval.tend": "Change over to the embedding model",
+    "retrieval.remove": "Remove the vectors of an earlier embedding model",
 }
 QUEUES = {
     QueueName.INTERACTIVE: ("Interactive", "Drafts: somebody waits for them"),

@@ -18,7 +18,7 @@ def tell_resolved(context: JobContext, *, message_id: int) -> None:
         .where(Message.id == message_id)
         .options(joinedload(Message.conversation).joinedload(Conversation.customer))
     ).one_or_none()
-    if message is None:  # deleted with its conversation
+    if message is None or message.conversation.erased_at is not None:  # there is nobody left to tell of
         return
     conversation = message.conversation
     person = conversation.customer

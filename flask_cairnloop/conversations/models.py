@@ -29,6 +29,9 @@ CHANNEL_LENGTH = 20
 PREVIEW_LENGTH = 160
 REF_LENGTH = 200
 SUBJECT_LENGTH = 200
+# What stands in a row in place of a forgotten customer and of the words of their conversations.
+ERASED = "[erased]"
+FORGOTTEN = "Forgotten customer"
 
 
 class ConversationStatus(StrEnum):
@@ -50,6 +53,9 @@ class EventName(StrEnum):
     RATED = "rated"
 
 
+CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
+
+
 class CustomerRecord(Base):
     """What the host last told us about a customer."""
 
@@ -62,6 +68,15 @@ class CustomerRecord(Base):
     organization: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_seen_at: Mapped[datetime] = mapped_column(default=now)
+    # What the audit log calls them. Drawn by lot, and again when they are forgotten: then nothing leads from an entry
+    # to a person.
+    pseudonym: Mapped[str] = mapped_column(
+        String(64),
+        unique=True,
+        server_default=text("'pseudonym-' || replace(CAST(gen_random_uuid() AS TEXT), '-', '')"),
+    )
+    # Since when this row stands for nobody: its reference is one that no host has given.
+    forgotten_at: Mapped[datetime | None]
 
 
 class Conversation(Base):
@@ -114,6 +129,8 @@ class Conversation(Base):
     resolved_at: Mapped[datetime | None]
     rating: Mapped[int | None] = mapped_column(SmallInteger)
     rating_comment: Mapped[str | None] = mapped_column(String(2000))
+    # Since when its words are gone, with its customer. It takes no others.
+    erased_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     customer: Mapped[CustomerRecord] = relationship(lazy="raise")
@@ -132,6 +149,12 @@ class Message(Base):
             "idempotency_key",
             unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        # What a customer did other than write: a handful of rows, where one may have acted outside their own.
+        Index(
+            "ix_messages_acts_of_customers",
+            "author_id",
+            postgresql_where=text("author_kind = 'customer' AND kind <> 'customer'"),
         ),
         Index("uq_messages_draft_id", "draft_id", unique=True, postgresql_where=text("draft_id IS NOT NULL")),
     )

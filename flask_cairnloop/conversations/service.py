@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
-from functools import cache
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
-from sqlalchemy.sql.dml import ReturningInsert
 
 from flask_cairnloop import signals
 from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_actor
-from flask_cairnloop.audit.service import record
+from flask_cairnloop.audit.service import record, recorded
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
+from flask_cairnloop.conversations.intake import (
+    RECEIVED,
+    customer_statement,
+    customer_terms,
+    preview,
+    resend_key,
+    write,
+)
 from flask_cairnloop.conversations.models import (
     CHANNEL_LENGTH,
-    PREVIEW_LENGTH,
+    CUSTOMER_VISIBLE_EVENTS,
     REF_LENGTH,
     SUBJECT_LENGTH,
     Conversation,
@@ -30,17 +37,21 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
-from flask_cairnloop.drafting.lifecycle import SYSTEM, start, withdraw
-from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleConversation
+from flask_cairnloop.drafting.lifecycle import SYSTEM, carried_on_terms, carry_on, start, withdraw
+from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
+from flask_cairnloop.retrieval.memory import withdraw_case
+
+# Jobs that keep what an answer, and a conversation that is over, teach: see `drafting.learning`.
+LEARN = "drafting.learn"
+LEARN_CASE = "drafting.learn_case"
 
 # The one table of allowed steps: step -> state it needs -> state it leads to.
 TRANSITIONS: dict[str, tuple[ConversationStatus, ConversationStatus]] = {
     "be resolved": (ConversationStatus.OPEN, ConversationStatus.RESOLVED),
     "be reopened": (ConversationStatus.RESOLVED, ConversationStatus.OPEN),
 }
-CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
 
 
 # --- opening and receiving ------------------------------------------------------------------------
@@ -62,6 +73,19 @@ def open_conversation(
     return _open(session, person, actor=as_actor(actor), subject=subject, channel=channel)
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A customer's message as it was taken in, and where its conversation stands by it."""
+
+    message_id: int
+    conversation_id: int
+    sequence: int
+    created_at: datetime
+    status: ConversationStatus
+    waiting_since: datetime | None
+    rating: int | None
+
+
 def receive(
     session: Session,
     *,
@@ -73,6 +97,36 @@ def receive(
     client_id: uuid.UUID | None = None,
     subject: str | None = None,
 ) -> Message:
+    """Take in a customer's message. Returns its row, with its conversation's; for the rest see :func:`take_in`."""
+    taken = take_in(
+        session,
+        customer=customer,
+        body=body,
+        channel=channel,
+        conversation_id=conversation_id,
+        resume=resume,
+        client_id=client_id,
+        subject=subject,
+    )
+    return session.scalars(
+        select(Message)
+        .where(Message.id == taken.message_id)
+        .options(joinedload(Message.conversation).joinedload(Conversation.customer)),
+        execution_options={"populate_existing": True},
+    ).one()
+
+
+def take_in(
+    session: Session,
+    *,
+    customer: Customer,
+    body: str,
+    channel: str,
+    conversation_id: int | None = None,
+    resume: bool = False,
+    client_id: uuid.UUID | None = None,
+    subject: str | None = None,
+) -> Received:
     """Take in a customer's message: the one way in, for every channel.
 
     Opens a conversation where none is named, reopens a resolved one within ``REOPEN_WINDOW`` and starts a new one after
@@ -91,11 +145,14 @@ def receive(
     """
     body = clean_body(body)
     _check_origin(customer, channel)
+    # Nearly always they go on with what they are in the middle of: then there is nothing to look at first.
+    taken = None if conversation_id is None else _write(session, conversation_id, customer, body, client_id)
+    if taken is not None:
+        return taken
     person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
-    key = None if client_id is None else f"customer:{person.id}:{client_id}"
-    if key is not None and (first := _sent_before(session, key)):
-        return first
-    actor = Actor.customer(customer)
+    if client_id is not None and (first := _sent_before(session, resend_key(person.id, client_id))):
+        return _received(first)
+    actor = Actor.customer(customer, person.pseudonym)
     conversation = _named(session, person, conversation_id)
     if conversation is None and resume:
         conversation = _latest(session, person)
@@ -104,19 +161,53 @@ def receive(
         conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
-    conversation.last_customer_sequence = conversation.last_sequence + 1
-    conversation.waiting_since = conversation.waiting_since or now()
-    message = _append(session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key)
-    record(session, actor, "message.receive", "conversation", conversation.id, sequence=message.sequence)
+    taken = _write(session, conversation.id, customer, body, client_id)
+    assert taken is not None  # noqa: S101 - the conversation is open, theirs and locked, and these words are new
+    session.expire(conversation)  # it was written past the session
+    return taken
+
+
+def _write(
+    session: Session, conversation_id: int, customer: Customer, body: str, client_id: uuid.UUID | None
+) -> Received | None:
+    """Write a customer's words into an open conversation, and see to what follows from them.
+
+    Returns:
+        ``None`` when nothing was written, see :func:`flask_cairnloop.conversations.intake.write`.
+    """
+    actor, at, terms = Actor.customer(customer), now(), carried_on_terms()
+    row = write(
+        session, conversation_id, customer, actor=actor, body=body, client_id=client_id, at=at, draft_terms=terms
+    )
+    if row is None:
+        return None
+    publish_conversation(session, conversation_id, "message", sequence=row.sequence, kind=MessageKind.CUSTOMER.value)
+    recorded(session, row.entry_id, at, actor, RECEIVED, "conversation", conversation_id, sequence=row.sequence)
     send_signal(
         session,
         signals.message_received,
-        conversation_id=conversation.id,
-        message_id=message.id,
-        channel=conversation.channel,
+        conversation_id=conversation_id,
+        message_id=row.id,
+        channel=row.channel,
     )
-    start(session, conversation, actor=SYSTEM)
-    return message
+    if row.job_id is None:
+        start(session, conversation_id, answers=row.sequence, actor=SYSTEM)
+    else:
+        carry_on(session, row.job_id, row.job_attempt, terms)
+    return Received(row.id, conversation_id, row.sequence, at, ConversationStatus.OPEN, row.waiting_since, row.rating)
+
+
+def _received(message: Message) -> Received:
+    conversation = message.conversation
+    return Received(
+        message.id,
+        conversation.id,
+        message.sequence,
+        message.created_at,
+        conversation.status,
+        conversation.waiting_since,
+        conversation.rating,
+    )
 
 
 def _named(session: Session, person: CustomerRecord, conversation_id: int | None) -> Conversation | None:
@@ -162,37 +253,16 @@ def _check_origin(customer: Customer, channel: str) -> None:
 
 
 def _customer(session: Session, customer: Customer) -> CustomerRecord:
-    """The customer's row, brought up to date with what the host says now."""
-    values = {
-        "of": customer.ref,
-        "called": _fit(customer.name, 200),
-        "mail": _fit(customer.email, 320),
-        "at": _fit(customer.organization, 200),
-        "now": now(),
-    }
-    return session.scalars(_customer_statement(), values, execution_options={"populate_existing": True}).one()
+    """The customer's row, brought up to date with what the host says now. It is ours until the commit.
 
-
-@cache
-def _customer_statement() -> ReturningInsert[CustomerRecord]:
-    """The statement behind :func:`_customer`, built once: that takes longer than to run it."""
-    statement = insert(CustomerRecord).values(
-        ref=bindparam("of"),
-        name=bindparam("called"),
-        email=bindparam("mail"),
-        organization=bindparam("at"),
-        created_at=bindparam("now"),
-        last_seen_at=bindparam("now"),
-    )
-    # A host that knows less this time, e.g. from a background task, takes nothing away.
-    known = ("name", "email", "organization", "last_seen_at")
-    kept = {name: func.coalesce(statement.excluded[name], getattr(CustomerRecord, name)) for name in known}
-    return statement.on_conflict_do_update(index_elements=[CustomerRecord.ref], set_=kept).returning(CustomerRecord)
-
-
-def _fit(value: str | None, length: int) -> str | None:
-    """What the host says of a customer, cut to what their row holds."""
-    return _clean(value)[:length] or None if value else None
+    Raises:
+        CustomerForgotten: somebody names the stand-in of a row that stands for nobody.
+    """
+    terms = customer_terms(customer, now())
+    found = session.scalars(customer_statement(), terms, execution_options={"populate_existing": True}).one_or_none()
+    if found is None:
+        raise CustomerForgotten
+    return found
 
 
 # --- answering ------------------------------------------------------------------------------------
@@ -259,6 +329,8 @@ def send(
         data={"citations": citations} if citations else {},
     )
     conversation.waiting_since = None
+    if citations or "://" in body:
+        enqueue(session, LEARN, {"message_id": message.id})
     record(
         session,
         actor,
@@ -329,6 +401,7 @@ def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int 
     record(session, actor, "conversation.resolve", "conversation", conversation.id)
     if current().hooks.configured("ON_CONVERSATION_RESOLVED"):
         enqueue(session, "conversations.tell_resolved", {"message_id": event.id})
+    enqueue(session, LEARN_CASE, {"conversation_id": conversation.id})
     _changed(session, conversation)
     send_signal(
         session,
@@ -353,6 +426,7 @@ def reopen(session: Session, conversation_id: int, *, actor: Acting) -> Conversa
 def _reopen(session: Session, conversation: Conversation, actor: Actor) -> None:
     _step(conversation, "be reopened")
     conversation.resolved_at = None
+    withdraw_case(session, conversation.id)
     _append(session, conversation, MessageKind.EVENT, actor, event=EventName.REOPENED)
     record(session, actor, "conversation.reopen", "conversation", conversation.id)
     _changed(session, conversation)
@@ -362,6 +436,37 @@ def _reopen(session: Session, conversation: Conversation, actor: Actor) -> None:
         conversation_id=conversation.id,
         actor_kind=actor.kind.value,
     )
+
+
+def close_all(session: Session, customer_id: int, *, actor: Actor) -> list[Conversation]:
+    """Lock every conversation of a customer who is about to be forgotten, and end those that are open.
+
+    Nobody waits there any more, and nobody would read an answer. The host's ``ON_CONVERSATION_RESOLVED`` is not asked:
+    it could not say whose conversation it was.
+    """
+    found = session.scalars(
+        select(Conversation)
+        .where(Conversation.customer_id == customer_id)
+        .order_by(Conversation.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for conversation in found:
+        if conversation.status is ConversationStatus.OPEN:
+            _step(conversation, "be resolved")
+            conversation.resolved_at = now()
+            conversation.waiting_since = None
+            _append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
+            withdraw(session, conversation, because="forget", actor=actor)
+            record(session, actor, "conversation.close", "conversation", conversation.id)
+            send_signal(
+                session,
+                signals.conversation_resolved,
+                conversation_id=conversation.id,
+                actor_kind=actor.kind.value,
+            )
+        _changed(session, conversation)
+    return list(found)
 
 
 def _check_step(conversation: Conversation, step: str) -> None:
@@ -530,7 +635,7 @@ def lock(session: Session, conversation_id: int) -> Conversation:
     """A conversation under its row lock, as it is now.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none, or, as ``CustomerForgotten``, none any more that takes words.
     """
     session.flush()
     conversation = session.scalars(
@@ -541,6 +646,8 @@ def lock(session: Session, conversation_id: int) -> Conversation:
     ).one_or_none()
     if conversation is None:
         raise NotFound("There is no such conversation.")
+    if conversation.erased_at is not None:
+        raise CustomerForgotten
     return conversation
 
 
@@ -581,7 +688,7 @@ def _append(
         conversation.last_message_at = message.created_at
         conversation.last_message_kind = kind
         conversation.last_author_name = message.author_name
-        conversation.preview = " ".join(body.split())[:PREVIEW_LENGTH]
+        conversation.preview = preview(body)
     if kind in (MessageKind.CUSTOMER, MessageKind.REPLY):
         conversation.last_spoken_at = message.created_at
     session.flush()

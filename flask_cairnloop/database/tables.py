@@ -6,7 +6,19 @@ from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.jobs.models import Job, WorkerProcess
 from flask_cairnloop.knowledge.models import Article, Revision
-from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
+from flask_cairnloop.retrieval.models import (
+    Chunk,
+    ChunkEmbedding,
+    EmbeddingModel,
+    GroundingCalibration,
+    IndexEntry,
+    PastAnswer,
+    PastQuestion,
+    PastQuestionEmbedding,
+    ResolvedCase,
+    Term,
+    TermChange,
+)
 
 metadata = Base.metadata
 
@@ -19,9 +31,18 @@ __all__ = [
     "ConversationRead",
     "CustomerRecord",
     "Draft",
+    "EmbeddingModel",
+    "GroundingCalibration",
+    "IndexEntry",
     "Job",
     "Message",
+    "PastAnswer",
+    "PastQuestion",
+    "PastQuestionEmbedding",
+    "ResolvedCase",
     "Revision",
+    "Term",
+    "TermChange",
     "WorkerProcess",
     "metadata",
 ]

@@ -5,11 +5,12 @@ there is none. It invents nothing, so every statement has its source by construc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.blocks import Block, blocks_of, sentences
+from flask_cairnloop.drafting.question import Likeness
 from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, Proposal
 from flask_cairnloop.retrieval.grounding import TOO_LITTLE_SAID
 from flask_cairnloop.retrieval.types import Passage, Strength
@@ -22,9 +23,6 @@ MAX_BLOCKS = 3
 NEAR_BEST = 0.14  # a block this much less alike than the best one still belongs to the answer
 NEAR_BEST_ELSEWHERE = 0.05  # the same for another article, which mostly answers another question
 QUOTE_LENGTH = 320
-
-# How alike each text is to the question, 0 to 1, in order.
-Likeness = Callable[[str, Sequence[str]], Sequence[float]]
 
 _WORD = re.compile(r"[^\W_]{3,}")
 

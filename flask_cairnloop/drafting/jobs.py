@@ -14,6 +14,7 @@ from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus
 from flask_cairnloop.drafting import engine, lifecycle, marks, question
+from flask_cairnloop.drafting import learning as learning  # registers its jobs
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
@@ -21,14 +22,15 @@ from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
-from flask_cairnloop.retrieval.grounding import assess
+from flask_cairnloop.retrieval.grounding import assess, calibration
 from flask_cairnloop.retrieval.search import search
-from flask_cairnloop.retrieval.types import SearchResults, Strength
+from flask_cairnloop.retrieval.types import Passage, SearchResults, Strength
 from flask_cairnloop.telemetry import DRAFT, span
 
-# Seconds. Host code is asked four times at most: the question's vector, the generator or (for our own engine) two more
-# vectors, the policy. Each may use its whole time; the rest is ours.
-TIMEOUT = 4 * LONGEST_HOOK + 60
+# Seconds. Host code is asked eight times at most: two vectors for what is asked, the scope, the question's vector by
+# one model or two, the generator or (for our own engine) two more vectors, the policy. Each may use its whole time;
+# the rest is ours.
+TIMEOUT = 8 * LONGEST_HOOK + 60
 EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
 
 
@@ -130,16 +132,19 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
 
 def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     hooks = context.cairnloop.hooks
-    results = search(context.session, task.asked.question, limit=EVIDENCE)
+    asked = question.on_topic(task.asked, _likeness(hooks))
+    tags = hooks.article_scope(task.customer)
+    results = search(context.session, asked.question, limit=EVIDENCE, tags=tags, besides=conversation_id)
+    fitted = calibration(context.session)
     context.release()
     grounding = Grounding(
         conversation_id,
-        task.asked.question,
+        asked.question,
         task.subject,
-        task.asked.turns,
+        asked.turns,
         results.passages,
-        assess(task.asked.question, _quotable(results)),
-        task.asked.clarifications,
+        assess(asked.question, _quotable(results), fitted),
+        asked.clarifications,
         task.customer.name,
     )
     limit = context.cairnloop.settings.message_limit
@@ -155,7 +160,7 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
             proposal.kind,
             grounding.assessment.strength,
             grounding.assessment.score,
-            task.asked.question,
+            asked.question,
             marks.sent(proposal),
             proposal.engine,
         )
@@ -212,7 +217,7 @@ def _storable(text: object) -> bool:
     return isinstance(text, str) and "\x00" not in text and text.encode(errors="ignore").decode() == text
 
 
-def _likeness(hooks: Hooks) -> engine.Likeness:
+def _likeness(hooks: Hooks) -> question.Likeness:
     """Likeness by meaning where there is an embedder that works, else by words."""
 
     def by_meaning(asked: str, texts: Sequence[str]) -> Sequence[float]:
@@ -258,6 +263,9 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
         "reason": assessment.reason,
         "version": assessment.version,
         "lanes": {lane.name: lane.state.value for lane in outcome.results.lanes},
+        "outcome": outcome.results.outcome.value,
+        # Only which they were: their words go when their customers do.
+        "cases": [[case.conversation_id, case.similarity] for case in outcome.results.cases],
     }
     found.kind = outcome.proposal.kind
     found.engine = outcome.proposal.engine[:100]
@@ -270,7 +278,8 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
     found.question = outcome.grounding.question
     found.body = outcome.proposal.body
     found.summary = outcome.proposal.summary
-    found.citations = [asdict(citation) for citation in outcome.proposal.citations]
+    why = {passage.chunk_id: _why(passage) for passage in outcome.results.passages}
+    found.citations = [{**asdict(citation), **why[citation.chunk_id]} for citation in outcome.proposal.citations]
     found.evidence = [_snapshot(passage) for passage in outcome.results.passages]
     found.ready_at = now()
     lifecycle.step(session, found, "become ready", lifecycle.SYSTEM)
@@ -278,6 +287,11 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
         send_automatically(session, found, conversation, context.cairnloop.hooks.policy_name)
 
 
-def _snapshot(passage: Any) -> dict[str, Any]:
+def _snapshot(passage: Passage) -> dict[str, Any]:
     kept = ("chunk_id", "article_id", "revision_id", "title", "heading", "content", "public", "score", "similarity")
-    return {name: getattr(passage, name) for name in kept}
+    return {**{name: getattr(passage, name) for name in kept}, **_why(passage)}
+
+
+def _why(passage: Passage) -> dict[str, Any]:
+    """Why search found a passage."""
+    return {"parts": dict(passage.parts), "answered": passage.answered, "also_in": list(passage.also_in)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import CTE, func, select, update
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import signals
@@ -14,9 +14,11 @@ from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.database.base import word
 from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
 from flask_cairnloop.errors import IllegalTransition
 from flask_cairnloop.jobs import enqueue, publish_conversation, send_signal
+from flask_cairnloop.jobs.outbox import request_of, request_terms, requested
 
 JOB = "drafting.draft"
 SYSTEM = Actor.system("drafting")
@@ -96,39 +98,78 @@ def tell(session: Session, draft: Draft) -> None:
     publish_conversation(session, draft.conversation_id, "draft", draft_id=draft.id, state=draft.state.value)
 
 
-def start(session: Session, conversation: Conversation, *, actor: Actor) -> Draft:
+def start(session: Session, conversation_id: int, *, answers: int, actor: Actor) -> Draft:
     """Begin a draft for the customer's newest words.
 
     One that is still being made is made for them instead; one that waits for a decision no longer answers them and is
     superseded. The job waits for ``DRAFT_DELAY`` seconds of quiet: a further message moves it.
 
     Args:
+        conversation_id: the conversation, which is locked already.
+        answers: the sequence of the customer's newest words.
         actor: who wants it: an operator who asked, or ourselves.
     """
-    draft = find_open(session, conversation.id)
+    draft = find_open(session, conversation_id)
     if draft is not None and draft.state is DraftState.GENERATING:
-        draft.answers_sequence = conversation.last_customer_sequence
+        draft.answers_sequence = answers
     else:
-        draft = _new(session, conversation, draft, actor)
-    delay = current().settings.draft_delay
+        draft = _new(session, conversation_id, answers, draft, actor)
     enqueue(
         session,
         JOB,
-        {"conversation_id": conversation.id, "draft_id": draft.id},
-        delay=timedelta(seconds=delay),
-        unique_key=f"{JOB}:{conversation.id}",
+        {"conversation_id": conversation_id, "draft_id": draft.id},
+        delay=_delay(),
+        unique_key=f"{JOB}:{conversation_id}",
     )
     return draft
 
 
-def _new(session: Session, conversation: Conversation, before: Draft | None, actor: Actor) -> Draft:
+def _delay() -> timedelta:
+    return timedelta(seconds=current().settings.draft_delay)
+
+
+def carried_on(words: CTE, *, held: bool) -> CTE:
+    """What :func:`start` does where a draft is still being made, within the statement that takes the words in.
+
+    Its parameters are those of :func:`carried_on_terms`.
+
+    Args:
+        words: the customer's newest, with ``conversation_id`` and ``sequence``.
+        held: whether our clock is.
+
+    Returns:
+        The draft's job, for :func:`carry_on`. It has no row where no draft is being made.
+    """
+    draft = (
+        update(Draft)
+        .where(Draft.conversation_id == words.c.conversation_id, Draft.state == word(DraftState.GENERATING))
+        .values({Draft.answers_sequence: words.c.sequence})
+        .returning(Draft.id, Draft.conversation_id)
+        .cte("draft")
+    )
+    of, made = draft.c.conversation_id, draft.c.id
+    arguments = func.jsonb_build_object(word("conversation_id"), of, word("draft_id"), made)
+    return request_of(draft, arguments=arguments, unique_key=func.concat(word(f"{JOB}:"), of), held=held)
+
+
+def carried_on_terms() -> dict[str, Any]:
+    """The parameters of :func:`carried_on`."""
+    return request_terms(JOB, delay=_delay())
+
+
+def carry_on(session: Session, job_id: int, attempt: int, terms: dict[str, Any]) -> None:
+    """See to a job that :func:`carried_on` asked for by these terms."""
+    requested(session, JOB, job_id, attempt, terms)
+
+
+def _new(session: Session, conversation_id: int, answers: int, before: Draft | None, actor: Actor) -> Draft:
     if before is not None:
         _supersede(session, before, because="customer", actor=actor)
-    draft = Draft(conversation_id=conversation.id, answers_sequence=conversation.last_customer_sequence)
+    draft = Draft(conversation_id=conversation_id, answers_sequence=answers)
     draft.state = DraftState.GENERATING
     session.add(draft)
     session.flush()
-    record(session, actor, "draft.generating", "draft", draft.id, conversation_id=conversation.id)
+    record(session, actor, "draft.generating", "draft", draft.id, conversation_id=conversation_id)
     tell(session, draft)
     return draft
 
@@ -137,7 +178,8 @@ def withdraw(session: Session, conversation: Conversation, *, because: str, acto
     """Supersede the open draft, if there is one, because the conversation moved on.
 
     Args:
-        because: ``"reply"``, ``"resolve"`` or ``"regenerate"``; a customer's next words go through :func:`start`.
+        because: ``"reply"``, ``"resolve"``, ``"regenerate"`` or ``"forget"``; a customer's next words go through
+            :func:`start`.
     """
     draft = find_open(session, conversation.id)
     if draft is not None:

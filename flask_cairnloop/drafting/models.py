@@ -73,7 +73,7 @@ class Draft(Base):
     policy_reason: Mapped[str | None] = mapped_column(String(500))
     engine: Mapped[str | None] = mapped_column(String(100))
     failure: Mapped[str | None] = mapped_column(String(500))
-    superseded_by: Mapped[str | None] = mapped_column(String(32))  # "customer", "reply", "resolve"
+    superseded_by: Mapped[str | None] = mapped_column(String(32))  # "customer", "reply", "resolve", "forget"
     decided_by: Mapped[str | None] = mapped_column(String(200))
     decided_by_name: Mapped[str | None] = mapped_column(String(200))
     decided_at: Mapped[datetime | None]

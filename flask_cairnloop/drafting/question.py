@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,9 +13,15 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.drafting.types import DraftKind, Turn
+from flask_cairnloop.retrieval.grounding import FEW_WORDS
 
 QUESTION_LENGTH = 1500
 TURNS = 20
+SAME_TOPIC: Final = 0.2  # likeness from which words still belong to what was asked before
+_WORD: Final = re.compile(r"\w+")
+
+# How alike each text is to the question, 0 to 1, in order.
+Likeness = Callable[[str, Sequence[str]], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +32,30 @@ class Asked:
         question: the words to search for.
         turns: the newest messages the customer can see, oldest first.
         clarifications: how many of our questions in a row the customer has answered since our last real reply.
+        subject: of the conversation.
+        words: what the customer has said since our last real reply, oldest first.
     """
 
     question: str
     turns: tuple[Turn, ...]
     clarifications: int
+    subject: str = ""
+    words: tuple[str, ...] = ()
 
 
-def read(session: Session, conversation: Conversation) -> Asked:
-    """Read the question of a conversation. Notes and events are never part of it."""
+def read(session: Session, conversation: Conversation, *, before: int | None = None) -> Asked:
+    """Read the question of a conversation. Notes and events are never part of it.
+
+    Args:
+        before: sequence of a message; the question is read as it stood when that came. As it stands now if left out.
+    """
     rows = session.execute(
         select(Message, Draft.kind)
         .outerjoin(Draft, Draft.id == Message.draft_id)
         .where(
             Message.conversation_id == conversation.id,
             Message.kind.in_((MessageKind.CUSTOMER, MessageKind.REPLY)),
+            *(() if before is None else (Message.sequence < before,)),
         )
         .order_by(Message.sequence.desc())
         .limit(TURNS)
@@ -60,13 +78,31 @@ def read(session: Session, conversation: Conversation) -> Asked:
         )
         for message, _ in reversed(rows)
     )
-    return Asked(build(conversation.subject, words[::-1]), turns, clarifications)
+    said = tuple(words[::-1])
+    return Asked(build(conversation.subject, said), turns, clarifications, conversation.subject, said)
 
 
-def build(subject: str, words: list[str]) -> str:
+def on_topic(asked: Asked, likeness: Likeness) -> Asked:
+    """The question as it stands when the customer, asked by us, has turned to something else: only their newest words.
+
+    What was asked about the topic before does not count against the new one. Few words are an answer to our question,
+    however little they are like it.
+
+    Args:
+        likeness: how alike texts are to a question, 0 to 1.
+    """
+    if not asked.clarifications or len(asked.words) < 2:
+        return asked
+    *before, newest = asked.words
+    if len(_WORD.findall(newest)) <= FEW_WORDS or likeness(newest, ["\n".join(before)])[0] >= SAME_TOPIC:
+        return asked
+    return replace(asked, question=build("", (newest,)), clarifications=0)
+
+
+def build(subject: str, words: Sequence[str]) -> str:
     """The subject, where it says something the words do not, and the words; the newest are kept when it grows long."""
     text = "\n".join(word.strip() for word in words)
     repeated = " ".join(text.split()).lower().startswith(subject.rstrip("…").lower())
     room = QUESTION_LENGTH if repeated else QUESTION_LENGTH - len(subject) - 1
     text = text[-room:]
-    return text if repeated else f"{subject}\n{text}"
+    return text if repeated or not subject else f"{subject}\n{text}"

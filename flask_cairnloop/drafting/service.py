@@ -12,6 +12,7 @@ from flask_cairnloop.drafting import lifecycle, marks
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, NotFound
+from flask_cairnloop.retrieval.types import SimilarCase
 
 DISCARD_REASONS = ("wrong", "incomplete", "tone", "not_needed", "other")
 
@@ -19,6 +20,17 @@ DISCARD_REASONS = ("wrong", "incomplete", "tone", "not_needed", "other")
 def open_draft(session: Session, conversation_id: int) -> Draft | None:
     """The draft that is being made or waits for a decision."""
     return lifecycle.find_open(session, conversation_id)
+
+
+def similar_cases(session: Session, conversation_id: int) -> list[SimilarCase]:
+    """Which resolved conversations were found similar when the newest draft was made; some may be gone by now."""
+    numbers = session.scalar(
+        select(Draft.grounding_numbers)
+        .where(Draft.conversation_id == conversation_id, Draft.grounding.is_not(None))
+        .order_by(Draft.id.desc())
+        .limit(1)
+    )
+    return [SimilarCase(int(number), float(similarity)) for number, similarity in (numbers or {}).get("cases", ())]
 
 
 def without_marks(draft: Draft, body: str | None = None) -> str:
@@ -103,7 +115,7 @@ def regenerate(session: Session, conversation_id: int, *, actor: Actor) -> Draft
     if conversation.status is not ConversationStatus.OPEN or not conversation.last_customer_sequence:
         raise IllegalTransition("conversation", conversation.status.value, "get a new draft")
     lifecycle.withdraw(session, conversation, because="regenerate", actor=actor)
-    return lifecycle.start(session, conversation, actor=actor)
+    return lifecycle.start(session, conversation.id, answers=conversation.last_customer_sequence, actor=actor)
 
 
 def _lock(session: Session, draft_id: int) -> tuple[Draft, Conversation]:

@@ -14,8 +14,20 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rq.job import Job as RQJob
-from sqlalchemy import DateTime, Interval, bindparam, case, func, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    DateTime,
+    FromClause,
+    Interval,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -37,6 +49,7 @@ log = logging.getLogger(__name__)
 PUSH_LEASE = timedelta(seconds=15)
 # What a further request for the same unclaimed job brings with it.
 RENEWED = ("arguments", "state", "run_at", "lease_until", "trace")
+_AFTER = bindparam("after", type_=Interval())
 RUN_PATH = "flask_cairnloop.jobs.runner.run"
 
 
@@ -73,62 +86,107 @@ def enqueue(
     Returns:
         The id of the job's row.
     """
-    wanted = definition(name)
-    due = not delay and (run_at is None or run_at <= now())
+    terms = request_terms(name, run_at=run_at, delay=delay)
     session.flush()
-    job_id, attempt = session.execute(
-        _request(unique=unique_key is not None, keep_earlier=keep_earlier),
-        {
-            "in_queue": wanted.queue,
-            "called": name,
-            "given": arguments,
-            "as_state": JobState.QUEUED if due else JobState.SCHEDULED,
-            "at": run_at,
-            "after": delay or timedelta(0),
-            "attempts": wanted.max_attempts,
-            "key": unique_key,
-            "lease": PUSH_LEASE if due else None,
-            "traced": trace_parent(),
-            "frozen": frozen(),
-        },
-    ).one()
-    if due:
-        _after_commit(session, push_all, Push(job_id, attempt + 1, wanted.queue, wanted.timeout))
+    statement = _request(unique=unique_key is not None, keep_earlier=keep_earlier, held=frozen() is not None)
+    # By the connection: the ORM's own way of inserting takes many times as long for the same statement.
+    found = session.connection().execute(statement, {**terms, "given": arguments, "key": unique_key})
+    job_id, attempt = found.one()
+    requested(session, name, job_id, attempt, terms)
     return int(job_id)
 
 
+def request_terms(name: str, *, run_at: datetime | None = None, delay: timedelta | None = None) -> dict[str, Any]:
+    """When, where and how often a job shall run: the parameters of the statement that asks for it.
+
+    Args:
+        run_at, delay: see :func:`enqueue`.
+    """
+    wanted = definition(name)
+    due = not delay and (run_at is None or run_at <= now())
+    return {
+        "in_queue": wanted.queue.value,
+        "called": name,
+        "as_state": (JobState.QUEUED if due else JobState.SCHEDULED).value,
+        "at": run_at,
+        "after": delay or timedelta(0),
+        "attempts": wanted.max_attempts,
+        "lease": PUSH_LEASE if due else None,
+        "traced": trace_parent(),
+        "frozen": frozen(),
+    }
+
+
+def requested(session: Session, name: str, job_id: int, attempt: int, terms: dict[str, Any]) -> None:
+    """Push a job that was asked for by these terms after commit, if it is due."""
+    if terms["as_state"] == JobState.QUEUED:
+        wanted = definition(name)
+        _after_commit(session, push_all, Push(job_id, attempt + 1, wanted.queue, wanted.timeout))
+
+
+def request_of(source: FromClause, *, arguments: ColumnElement[Any], unique_key: ColumnElement[str], held: bool) -> CTE:
+    """A job for each row of ``source``, asked for within a statement that does more than that.
+
+    Its parameters are those of :func:`request_terms`, without ``run_at``; it returns ``id`` and ``attempt``, for
+    :func:`requested`.
+
+    Args:
+        held: whether our clock is, by :func:`flask_cairnloop.clock.freeze`.
+    """
+    moment = _moment(held=held)
+    values = {**_values(moment, moment + _AFTER), Job.arguments: arguments, Job.unique_key: unique_key}
+    chosen = select(*values.values()).select_from(source)
+    statement = insert(Job).from_select(list(values), chosen, include_defaults=False)
+    return _coalesced(statement).returning(Job.id, Job.attempt).cte("request")
+
+
 @cache
-def _request(*, unique: bool, keep_earlier: bool) -> ReturningInsert[int, int]:
+def _request(*, unique: bool, keep_earlier: bool, held: bool) -> ReturningInsert[int, int]:
     """The statement behind :func:`enqueue`, built once: that takes longer than to run it."""
-    moment = func.coalesce(bindparam("frozen", type_=DateTime(timezone=True)), func.clock_timestamp())
+    moment = _moment(held=held)
     statement = insert(Job).values(
-        queue=bindparam("in_queue"),
-        name=bindparam("called"),
-        arguments=bindparam("given"),
-        state=bindparam("as_state"),
-        run_at=func.coalesce(
-            bindparam("at", type_=DateTime(timezone=True)), moment + bindparam("after", type_=Interval())
-        ),
-        attempt=0,
-        max_attempts=bindparam("attempts"),
-        unique_key=bindparam("key"),
-        lease_until=moment + bindparam("lease", type_=Interval()),
-        created_at=moment,
-        trace=bindparam("traced"),
+        {
+            **_values(moment, func.coalesce(bindparam("at", type_=DateTime(timezone=True)), moment + _AFTER)),
+            Job.arguments: bindparam("given"),
+            Job.unique_key: bindparam("key"),
+        }
     )
     if unique:
-        changes = {
-            **{key: getattr(statement.excluded, key) for key in RENEWED},
-            # One that waits for another attempt has a full series for the new request.
-            "max_attempts": Job.attempt + statement.excluded.max_attempts,
-        }
-        if keep_earlier:
-            earlier = Job.run_at <= statement.excluded.run_at
-            changes = {key: case((earlier, getattr(Job, key)), else_=value) for key, value in changes.items()}
-        statement = statement.on_conflict_do_update(
-            index_elements=[Job.unique_key], index_where=text(UNCLAIMED), set_=changes
-        )
+        statement = _coalesced(statement, keep_earlier=keep_earlier)
     return statement.returning(Job.id, Job.attempt)
+
+
+def _moment(*, held: bool) -> ColumnElement[datetime]:
+    """The database's current time, or the one at which our clock is held."""
+    return bindparam("frozen", type_=DateTime(timezone=True)) if held else func.clock_timestamp()
+
+
+def _values(moment: ColumnElement[datetime], run_at: ColumnElement[datetime]) -> dict[Any, Any]:
+    """A new job's columns, but for what it is to do and the key it may share."""
+    return {
+        Job.queue: bindparam("in_queue", type_=Job.queue.type),
+        Job.name: bindparam("called", type_=Job.name.type),
+        Job.state: bindparam("as_state", type_=Job.state.type),
+        Job.run_at: run_at,
+        Job.attempt: literal_column("0"),
+        Job.max_attempts: bindparam("attempts", type_=Job.max_attempts.type),
+        Job.lease_until: moment + bindparam("lease", type_=Interval()),
+        Job.created_at: moment,
+        Job.trace: bindparam("traced", type_=Job.trace.type),
+    }
+
+
+def _coalesced(statement: Insert, *, keep_earlier: bool = False) -> Insert:
+    """The same, where a job that nobody has claimed yet and that has the same key takes the request over."""
+    changes = {
+        **{key: getattr(statement.excluded, key) for key in RENEWED},
+        # One that waits for another attempt has a full series for the new request.
+        "max_attempts": Job.attempt + statement.excluded.max_attempts,
+    }
+    if keep_earlier:
+        earlier = Job.run_at <= statement.excluded.run_at
+        changes = {key: case((earlier, getattr(Job, key)), else_=value) for key, value in changes.items()}
+    return statement.on_conflict_do_update(index_elements=[Job.unique_key], index_where=text(UNCLAIMED), set_=changes)
 
 
 def publish(session: Session, topic: str, type: str, **data: Any) -> None:

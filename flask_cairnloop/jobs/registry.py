@@ -61,6 +61,7 @@ class JobDefinition:
     timeout: int
     on_dead: Callable[..., None] | None
     on_retry: Callable[..., None] | None
+    at_start: bool = False
 
 
 _definitions: dict[str, JobDefinition] = {}
@@ -74,6 +75,7 @@ def job(
     timeout: int = 120,
     on_dead: Callable[..., None] | None = None,
     on_retry: Callable[..., None] | None = None,
+    at_start: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register ``function(context, **arguments)`` under a stable name.
 
@@ -81,12 +83,13 @@ def job(
         on_dead: called like the function, in one transaction with the job's end, when it will not run any more: the
             last attempt has failed, the worker was lost for good, or somebody discarded the job while it waited.
         on_retry: called like the function, in one transaction with the decision to run a job again that had ended so.
+        at_start: also asked for, without arguments, whenever a relay starts: something may have been reconfigured.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         if name in _definitions:
             raise ValueError(f"A job named {name} is registered already.")
-        _definitions[name] = JobDefinition(name, function, queue, max_attempts, timeout, on_dead, on_retry)
+        _definitions[name] = JobDefinition(name, function, queue, max_attempts, timeout, on_dead, on_retry, at_start)
         return function
 
     return register
@@ -99,12 +102,22 @@ def definition(name: str) -> JobDefinition:
         GiveUp: there is none, e.g. after a downgrade.
     """
     if name not in _definitions:
-        for room in ROOMS:
-            importlib.import_module(f"flask_cairnloop.{room}.jobs")
+        _register_rooms()
     try:
         return _definitions[name]
     except KeyError:
         raise GiveUp(f"No job is called {name}.") from None
+
+
+def at_start() -> list[JobDefinition]:
+    """Jobs that every relay asks for when it starts."""
+    _register_rooms()
+    return [found for found in _definitions.values() if found.at_start]
+
+
+def _register_rooms() -> None:
+    for room in ROOMS:
+        importlib.import_module(f"flask_cairnloop.{room}.jobs")
 
 
 def short_error(error: BaseException) -> str:

@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.clock import database_now
 from flask_cairnloop.jobs.heartbeat import FORGET
 from flask_cairnloop.jobs.models import Job, JobState, QueueName, WorkerProcess
-from flask_cairnloop.jobs.outbox import PUSH_LEASE, Push, push, rq_id
-from flask_cairnloop.jobs.registry import GiveUp, definition
+from flask_cairnloop.jobs.outbox import PUSH_LEASE, Push, enqueue, push, rq_id
+from flask_cairnloop.jobs.registry import GiveUp, at_start, definition
 from flask_cairnloop.jobs.runner import Claim, fail
 
 if TYPE_CHECKING:
@@ -40,17 +40,28 @@ def run_relay(cairnloop: Cairnloop, stop: threading.Event) -> None:
     """Sweep until told to stop. A lost database or Redis is waited out."""
     wait = IDLE_SECONDS
     prune_at = 0.0
+    begun = False
     while not stop.wait(wait):
         try:
             with cairnloop.app.app_context():
                 if time.monotonic() >= prune_at:
                     more = prune(cairnloop) == PRUNE_BATCH
                     prune_at = time.monotonic() + (0.0 if more else PRUNE_SECONDS)
+                if not begun:
+                    _ask_for_first_jobs(cairnloop)
+                    begun = True
                 moved = sweep(cairnloop)
             wait = 0.0 if moved >= BATCH else IDLE_SECONDS
         except Exception as error:
             log.warning("The relay waits: %s", type(error).__name__, exc_info=not isinstance(error, RedisError))
             wait = 2.0
+
+
+def _ask_for_first_jobs(cairnloop: Cairnloop) -> None:
+    session: Session = cairnloop.session()
+    for found in at_start():
+        enqueue(session, found.name, {}, unique_key=found.name, keep_earlier=True)
+    session.commit()
 
 
 def sweep(cairnloop: Cairnloop) -> int:

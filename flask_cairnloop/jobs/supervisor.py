@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 90.0
+BULK_NICENESS = 10  # embedding thousands of passages takes whole cores; drafts and pages on this machine come first
 HEALTHY_SECONDS = 10.0
 
 
@@ -145,6 +146,8 @@ def _relay(cairnloop: Cairnloop) -> None:
 
 
 def _worker(cairnloop: Cairnloop, queue: QueueName) -> None:
+    if queue is QueueName.BULK:
+        os.nice(BULK_NICENESS)
     me = runner.serve(cairnloop.app)
     # A connection of its own: a worker blocks on the queue far longer than the web process may wait for Redis.
     redis = Redis.from_url(cairnloop.settings.redis_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from flask_cairnloop.knowledge.service import draft_of, publish, save_article
 from flask_cairnloop.retrieval.chunking import first_heading, without_title
 
 FILE_LIMIT: Final = 1_000_000  # bytes
+_INSIDERS = re.compile(r"intern|privat|staff|team|employ|agent|operator|confid|restrict|secret|hidden|only|nobody|none")
 SUFFIXES: Final = frozenset({".md", ".markdown"})
 
 
@@ -53,6 +55,7 @@ class ParsedArticle:
     language: str | None
     source_url: str | None
     audience: Audience
+    foreign_audience: str | None = None  # what the file calls it, where that is none of our words
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[SourceFile]:
@@ -87,6 +90,7 @@ def parse(file: SourceFile) -> ParsedArticle:
     except (yaml.YAMLError, ValueError, RecursionError) as fault:
         raise ImportFailed("has front matter that is not valid YAML") from fault
     about = post.metadata
+    audience, foreign = _audience(about)
     title = _text(about, "title") or first_heading(post.content) or file.path.stem.replace("-", " ").strip()
     return ParsedArticle(
         slug=_text(about, "slug") or file.fallback_slug,
@@ -96,7 +100,8 @@ def parse(file: SourceFile) -> ParsedArticle:
         tags=tuple(dict.fromkeys(_texts(about, "tags"))),
         language=_text(about, "language") or _text(about, "locale"),
         source_url=_text(about, "source"),
-        audience=_audience(about),
+        audience=audience,
+        foreign_audience=foreign,
     )
 
 
@@ -155,11 +160,17 @@ def _texts(about: dict[str, Any], key: str) -> list[str]:
     return [word for item in items if (word := str(item).strip())]
 
 
-def _audience(about: dict[str, Any]) -> Audience:
+def _audience(about: dict[str, Any]) -> tuple[Audience, str | None]:
+    """Who may be shown an article, and the word for it where it is another system's (``ITPro``): that is public.
+
+    A word that may mean insiders is refused rather than guessed at.
+    """
     named = _text(about, "audience")
     if named is None:
-        return Audience.PUBLIC
-    try:
-        return Audience(named.lower())
-    except ValueError:
-        raise ImportFailed('has an "audience" that is neither public nor internal') from None
+        return Audience.PUBLIC, None
+    word = named.lower()
+    if word in set(Audience):
+        return Audience(word), None
+    if _INSIDERS.search(word) or difflib.get_close_matches(word, [*Audience], 1):
+        raise ImportFailed('has an "audience" that is neither public nor internal')
+    return Audience.PUBLIC, named

@@ -16,17 +16,17 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound
-from flask_cairnloop.jobs import enqueue, send_signal
 from flask_cairnloop.jobs import publish as publish_event
+from flask_cairnloop.jobs import send_signal
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience, Revision, RevisionState
 from flask_cairnloop.knowledge.rendering import BODY_LIMIT, render
-from flask_cairnloop.retrieval.indexing import INDEX, index_key
+from flask_cairnloop.retrieval import indexing
 
 TITLE_LIMIT: Final = 300
 TAG_LIMIT: Final = 50
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 
-__all__ = ["archive", "draft_of", "publish", "published_revision", "render", "save_article"]
+__all__ = ["archive", "draft_of", "publish", "published_revision", "reindex", "render", "save_article"]
 
 
 def save_article(
@@ -111,7 +111,7 @@ def publish(session: Session, article_id: int, *, actor: Actor) -> Revision:
     assert revision is not None  # noqa: S101 - one of the two is there, see above
     article.state, article.title, article.updated_at = ArticleState.PUBLISHED, revision.title, moment
     session.flush()
-    _reindex(session, article_id)
+    indexing.request(session, article_id)
     record(session, actor, "article.publish", "article", article_id, revision_id=revision.id, number=revision.number)
     publish_event(session, "console", "article", article_id=article_id)
     send_signal(session, signals.article_published, article_id=article_id, revision_id=revision.id)
@@ -130,10 +130,22 @@ def archive(session: Session, article_id: int, *, actor: Actor) -> Article:
         raise IllegalTransition("article", article.state.value, "be archived")
     article.state, article.updated_at = ArticleState.ARCHIVED, now()
     session.flush()
-    _reindex(session, article_id)
+    indexing.request(session, article_id)
     record(session, actor, "article.archive", "article", article_id)
     publish_event(session, "console", "article", article_id=article_id)
     return article
+
+
+def reindex(session: Session, article_id: int, *, actor: Actor) -> None:
+    """Ask for an article to be indexed again at once, as after a failure.
+
+    Raises:
+        NotFound: there is no such article.
+    """
+    _locked(session, article_id)
+    indexing.request(session, article_id)
+    record(session, actor, "article.index", "article", article_id)
+    publish_event(session, "console", "article", article_id=article_id)
 
 
 def draft_of(session: Session, article_id: int) -> Revision | None:
@@ -184,10 +196,6 @@ def _revise(session: Session, article: Article, title: str, body: str, actor: Ac
         session.add(Revision(article_id=article.id, number=newest + 1, state=RevisionState.DRAFT, **words))
     session.flush()
     return True
-
-
-def _reindex(session: Session, article_id: int) -> None:
-    enqueue(session, INDEX, {"article_id": article_id}, unique_key=index_key(article_id))
 
 
 def _check(

@@ -26,12 +26,15 @@ from flask_cairnloop.errors import HookFailed
 from flask_cairnloop.jobs.models import JobState, WorkerKind
 from flask_cairnloop.jobs.queries import queue_states, worker_states
 from flask_cairnloop.retrieval import indexing
+from flask_cairnloop.retrieval.ann import NEEDED
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
+from flask_cairnloop.retrieval.indexing import IndexState
+from flask_cairnloop.retrieval.models import ModelState
+from flask_cairnloop.retrieval.vector_lane import EXACT_LIMIT
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
 
-PGVECTOR_SAFE = (0, 8, 4)  # before it, vacuum could corrupt an HNSW index
 REDIS_NEEDED = (6, 2)
 OLD_JOB_SECONDS = 60.0
 CLOCK_SECONDS = 5.0
@@ -135,11 +138,11 @@ def migrations(cairnloop: Cairnloop, connection: Connection) -> Iterator[Finding
         {"schema": schema},
     )
     there = {(row.table_name, row.column_name) for row in rows}
-    optional = "chunk_embeddings"
+    optional = ("chunk_embeddings", "past_question_embeddings")  # where pgvector is
     wanted = {
         (table.name, column.name)
         for table in tables.metadata.tables.values()
-        if table.name != optional
+        if table.name not in optional
         for column in table.columns
     }
     missing = sorted({table for table, column in wanted - there})
@@ -199,11 +202,11 @@ def vectors(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
             f"pgvector {row.extversion} is there, but our table for vectors is not: it came after the install.",
             "Run: flask cairnloop index rebuild",
         )
-    elif version < PGVECTOR_SAFE:
+    elif version < NEEDED:
         yield Finding(
             "pgvector",
             Level.WARNING,
-            f"pgvector {row.extversion} can corrupt an HNSW index on vacuum.",
+            f"pgvector {row.extversion} can corrupt an HNSW index on vacuum: none is built, all vectors are compared.",
             "Upgrade to 0.8.4 or newer: ALTER EXTENSION vector UPDATE",
         )
     else:
@@ -213,6 +216,7 @@ def vectors(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
 def index(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
     """Every published article can be found, by words and, where there is a model, by meaning."""
     status = indexing.status(session)
+    failed = status.states[IndexState.FAILED]
     fix = "See that a worker runs, then: flask cairnloop index rebuild --stale"
     if not status.articles:
         yield Finding(
@@ -229,6 +233,14 @@ def index(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
             f"{_many(missing, 'article is', 'articles are')} not found yet, of {status.articles}.",
             fix,
         )
+    elif failed:
+        yield Finding(
+            "index",
+            Level.WARNING,
+            f"{_many(failed, 'article', 'articles')} could not be indexed, of {status.articles}. "
+            f"{status.failed[0].reason if status.failed else ''}".rstrip(),
+            "They are tried again by themselves. See: flask cairnloop index status",
+        )
     elif status.model and status.vectors and status.with_vectors < status.articles:
         missing = status.articles - status.with_vectors
         yield Finding(
@@ -240,6 +252,35 @@ def index(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
     else:
         yield Finding(
             "index", Level.OK, f"{_many(status.articles, 'published article is', 'published articles are')} found."
+        )
+    yield from _models(status)
+
+
+def _models(status: indexing.Status) -> Iterator[Finding]:
+    """What questions are compared with, and how."""
+    live = next((model for model in status.models if model.state is ModelState.LIVE), None)
+    building = next((model for model in status.models if model.state is ModelState.BUILDING), None)
+    if building is not None:
+        meanwhile = "with the earlier one" if status.building and live else "by words only"
+        yield Finding(
+            "embedding_model",
+            Level.WARNING,
+            f"{building.passages} of {status.passages} passages have a vector of the new embedding model; until all "
+            f"have, questions are matched {meanwhile}.",
+            "See that a worker runs, then: flask cairnloop index rebuild --stale --wait",
+        )
+    elif live is not None and live.ann_index is None and live.passages > EXACT_LIMIT:
+        yield Finding(
+            "embedding_model",
+            Level.WARNING,
+            f"All {live.passages} vectors are compared one by one: there is no HNSW index yet.",
+            "See that a worker runs, with pgvector 0.8.4 or newer, as a role that owns our tables, then: "
+            "flask cairnloop index rebuild --stale",
+        )
+    elif live is not None:
+        way = "through an HNSW index" if live.ann_index else "one by one"
+        yield Finding(
+            "embedding_model", Level.OK, f"{_many(live.passages, 'vector is', 'vectors are')} compared {way}."
         )
 
 

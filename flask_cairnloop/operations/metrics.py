@@ -20,6 +20,7 @@ from flask_cairnloop.drafting.models import OPEN_STATES, Draft
 from flask_cairnloop.jobs.queries import queue_states, worker_states
 from flask_cairnloop.realtime.sockets import open_sockets
 from flask_cairnloop.retrieval import indexing
+from flask_cairnloop.retrieval.indexing import IndexState
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -91,10 +92,13 @@ def _drafts(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
 
 
 def _articles(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
-    status = indexing.status(session)
+    status = indexing.status(session, in_full=False)
     yield ("published",), float(status.articles)
     yield ("found_by_words",), float(status.indexed)
     yield ("found_by_meaning",), float(status.with_vectors)
+    yield ("index_pending",), float(status.states[IndexState.PENDING])
+    yield ("index_stale",), float(status.states[IndexState.STALE])
+    yield ("index_failed",), float(status.states[IndexState.FAILED])
 
 
 def _sockets(_cairnloop: Cairnloop, _session: Session) -> Iterator[Sample]:
@@ -111,7 +115,12 @@ METRICS = (
         "cairnloop_conversations", ("view",), "Conversations in each working view, counted up to 1000.", _conversations
     ),
     Metric("cairnloop_drafts", ("state",), "Open drafts.", _drafts),
-    Metric("cairnloop_articles", ("state",), "Articles published, found by words, found by meaning.", _articles),
+    Metric(
+        "cairnloop_articles",
+        ("state",),
+        "Articles published, found by words, found by meaning, and those whose index waits, is out of date or failed.",
+        _articles,
+    ),
     Metric("cairnloop_sockets", (), "Open WebSockets of the web process that answers.", _sockets),
 )
 

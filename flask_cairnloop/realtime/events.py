@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,13 +48,23 @@ def encode(event: Mapping[str, Any]) -> str:
     return json.dumps({"topic": event["topic"], "type": event["type"], "data": event.get("data") or {}})
 
 
-def decode(payload: str | bytes) -> Event | None:
-    """The event of a payload; ``None`` when somebody else wrote to our channel."""
+def encode_all(events: Sequence[Mapping[str, Any]]) -> str:
+    """Events as they are published together, in one message."""
+    return encode(events[0]) if len(events) == 1 else f"[{', '.join(map(encode, events))}]"
+
+
+def decode(payload: str | bytes) -> list[Event] | None:
+    """The events of a payload; ``None`` when somebody else wrote to our channel."""
     try:
-        value = json.loads(payload)
-        topic, type_, data = value["topic"], value["type"], value["data"]
+        found = json.loads(payload)
+        events = [
+            Event(value["topic"], value["type"], value["data"])
+            for value in (found if isinstance(found, list) else [found])
+        ]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    if not (isinstance(topic, str) and isinstance(type_, str) and isinstance(data, dict)):
-        return None
-    return Event(topic, type_, data)
+    return events if events and all(map(_fits, events)) else None
+
+
+def _fits(event: Event) -> bool:
+    return isinstance(event.topic, str) and isinstance(event.type, str) and isinstance(event.data, dict)

@@ -193,17 +193,21 @@ class Hub:
             # Whatever was published before this moment was not heard by us.
             self._all_read_again()
         elif message["type"] == "message":
-            event = decode(message["data"])
-            if event is None:
+            events = decode(message["data"])
+            if events is None:
                 log.warning("Something that is no event arrived on %s", self._channel)
                 return
-            if event.topic == EVERYBODY:  # somebody could not publish for a while
-                self._all_read_again()
-                return
-            with self._lock:
-                listeners = list(self._listeners.get(event.topic, ()))
-            for subscription in listeners:
-                subscription._put(event)
+            for event in events:
+                self._hand_on(event)
+
+    def _hand_on(self, event: Event) -> None:
+        if event.topic == EVERYBODY:  # somebody could not publish for a while
+            self._all_read_again()
+            return
+        with self._lock:
+            listeners = list(self._listeners.get(event.topic, ()))
+        for subscription in listeners:
+            subscription._put(event)
 
     def _all_read_again(self) -> None:
         with self._lock:

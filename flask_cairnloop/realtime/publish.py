@@ -13,8 +13,10 @@ from flask_cairnloop.realtime.events import (
     channel_name,
     customer_topic,
     encode,
+    encode_all,
     operator_topic,
 )
+from flask_cairnloop.redis_command import command
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -93,21 +95,17 @@ class Publisher:
 
 
 def publish_many(redis: Redis, channel: str, events: Iterable[Mapping[str, Any]]) -> None:
-    """Publish events in one round trip.
+    """Publish events, as one message.
 
     Args:
         events: mappings of ``topic``, ``type`` and ``data``.
 
     Raises:
-        redis.RedisError: Redis cannot be reached; some of them may have gone out.
+        redis.RedisError: Redis cannot be reached; they may have gone out.
     """
-    payloads = [encode(event) for event in events]
-    if not payloads:
-        return
-    with redis.pipeline(transaction=False) as pipe:
-        for payload in payloads:
-            pipe.publish(channel, payload)
-        pipe.execute()
+    together = list(events)
+    if together:
+        command(redis, "PUBLISH", channel, encode_all(together))
 
 
 def publish_now(cairnloop: Cairnloop, topic: str, type: str, **data: Any) -> bool:

@@ -28,6 +28,13 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)
 _MARKS = re.compile(
     r"(?<!\w)[*_~`]{1,3}(?=\S)|(?<=\S)[*_~`]{1,3}(?!\w)|^\s{0,3}(?:>|#{1,6}|[-+*]|\d+[.)])\s+", re.MULTILINE
 )
+# Names of HTML, not every word between angle brackets: "<username>" is something a person reads.
+_HTML = re.compile(
+    r"<!--.*?-->|</?(?:a|abbr|b|blockquote|br|center|code|col|colgroup|dd|details|div|dl|dt|em|figure|font|h[1-6]|hr|i|iframe"
+    r"|img|kbd|li|mark|ol|p|pre|s|small|span|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|tr|u|ul|video)"
+    r"(?:\s[^<>]*)?/?>",
+    re.IGNORECASE | re.DOTALL,
+)
 _HEADING_LINE = re.compile(r"^ {0,3}#{1,6}(?:\s+|$)|\s+#+\s*$")
 _PARSER = MarkdownIt("commonmark").enable("table")
 
@@ -68,8 +75,8 @@ class _Block:
 
 
 def plain_text(markdown: str) -> str:
-    """Markdown without link targets and marks: the words a person reads."""
-    return _MARKS.sub("", _LINK.sub(r"\1", markdown)).strip()
+    """Markdown without link targets, marks and HTML tags: the words a person reads."""
+    return _MARKS.sub("", _LINK.sub(r"\1", _HTML.sub(" ", markdown))).strip()
 
 
 def chunk(title: str, body: str) -> list[Piece]:

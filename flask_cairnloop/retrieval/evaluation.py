@@ -6,24 +6,29 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
+from flask_cairnloop.conversations.models import Conversation, ConversationStatus, CustomerRecord
 from flask_cairnloop.database.base import quoted_schema
 from flask_cairnloop.errors import CairnloopError
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience, Revision, RevisionState
-from flask_cairnloop.retrieval import indexing
-from flask_cairnloop.retrieval.grounding import assess
-from flask_cairnloop.retrieval.search import explore, passages, search
+from flask_cairnloop.privacy.redactor import redact
+from flask_cairnloop.retrieval import indexing, memory, statistics
+from flask_cairnloop.retrieval.embedding import embed
+from flask_cairnloop.retrieval.fusion import by_lane
+from flask_cairnloop.retrieval.grounding import assess, calibration
+from flask_cairnloop.retrieval.search import Found, explore, passages, search
 from flask_cairnloop.retrieval.vectors import is_ready
+from flask_cairnloop.retrieval.visibility import Scope
 
 Progress = Callable[[int, int], None]
 DEPTH = 10
@@ -96,66 +101,168 @@ def load(session: Session, documents: Sequence[Document], progress: Progress) ->
         indexing.write(session, source, pieces, embedder.model if embedder else None, vectors)
         session.commit()
         progress(number, len(documents))
-    for table in ("articles", "revisions", "chunks", *(["chunk_embeddings"] if is_ready(session) else [])):
-        session.execute(text(f"ANALYZE {quoted_schema(session)}.{table}"))
-    session.commit()
+    statistics.fold(session)
+    _analyze(session, "articles", "revisions", "chunks", "terms", *(["chunk_embeddings"] if is_ready(session) else []))
     return names
 
 
-def evaluate_retrieval(session: Session, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Search for every judged question and compare with the judgements.
+def _analyze(session: Session, *tables: str) -> None:
+    for table in tables:
+        session.execute(text(f"ANALYZE {quoted_schema(session)}.{table}"))
+    session.commit()
 
-    ``recall@k`` counts questions with at least one right document among the first k.
+
+def teach(
+    session: Session, file: Path, names: Mapping[int, str], asked: Collection[str], progress: Progress
+) -> dict[str, int]:
+    """Feed past answered questions into memory, each as its own customer's approved answer would be.
+
+    Args:
+        file: JSON lines ``{"query", "corpus_id"}``, oldest first.
+        names: the document of each article. A question whose document is none of them was answered by no article.
+        asked: questions that are evaluated. One that is equal to one of these is dropped, and counted.
 
     Raises:
-        BadData: the folder is not in the format.
+        BadData: the file is not in the format.
+    """
+    articles = {name: article_id for article_id, name in names.items()}
+    past: dict[str, list[int]] = {}
+    dropped: set[str] = set()
+    for row in _lines(file, "query", "corpus_id"):
+        question = str(row["query"])
+        if question in asked:
+            dropped.add(question)
+            continue
+        found = articles.get(str(row["corpus_id"]))
+        past.setdefault(question, []).extend([] if found is None else [found])
+    embedder = current().hooks.embedder() if is_ready(session) else None
+    for number, (question, answers) in enumerate(past.items(), 1):
+        customer_id, conversation_id = _stranger(session, number)
+        words = redact(question)
+        question_id = memory.remember(session, conversation_id, customer_id, 1, words, answers)
+        session.commit()
+        if embedder is not None:
+            vectors = {embedder.model: [(question_id, embed(embedder, [words], "query")[0])]}
+            memory.keep_vectors(session, vectors)
+            session.commit()
+        progress(number, len(past))
+    _analyze(session, "past_questions", "past_answers")
+    return {"history": len(past), "history_dropped": len(dropped)}
+
+
+def evaluate_retrieval(
+    session: Session, folder: Path, progress: Progress, history: Path | None = None
+) -> dict[str, Any]:
+    """Search for every judged question and compare with the judgements.
+
+    ``recall@k`` counts questions with at least one right document among the first k. ``stages`` says what each step of
+    the fusion adds.
+
+    Args:
+        history: past answered questions for the memory lane: see :func:`teach`.
+
+    Raises:
+        BadData: the folder or the history is not in the format.
     """
     documents, questions = read_corpus(folder), read_questions(folder)
     names = load(session, documents, progress)
-    rankings: dict[str, list[list[str]]] = {"keyword": [], "vector": [], "fused": []}
+    texts = {question.text for question in questions}
+    taught = teach(session, history, names, texts, progress) if history else {}
+    rankings: dict[str, list[list[str]]] = {}
     times = []
     for number, question in enumerate(questions, 1):
         began = time.perf_counter()
-        found = explore(session, question.text, None)
+        found = explore(session, question.text, Scope())
         passages(session, found, DEPTH)
         times.append((time.perf_counter() - began) * 1000)
         session.rollback()
-        fused = [candidate.article_id for candidate in found.candidates]
-        for lane, ranking in (("keyword", found.by_keyword()), ("vector", found.by_vector()), ("fused", fused)):
-            rankings[lane].append([names[article] for article in ranking[:DEPTH]])
+        for name, ranking in _rankings(found).items():
+            rankings.setdefault(name, []).append([names[article] for article in ranking[:DEPTH]])
         progress(number, len(questions))
     relevant = [question.relevant for question in questions]
-    lanes = {lane: figures(ranking, relevant) for lane, ranking in rankings.items()}
+    measured = {name: figures(ranking, relevant) for name, ranking in rankings.items()}
     return {
-        **lanes["fused"],
+        **measured["fused"],
         "p50_ms": percentile(times, 0.5),
         "p95_ms": percentile(times, 0.95),
         "queries": len(questions),
         "documents": len(documents),
-        "lanes": lanes,
+        **taught,
+        "lanes": {lane: measured[lane] for lane in LANES},
+        "stages": {stage: measured[stage] for stage in STAGES},
     }
 
 
-def evaluate_grounding(session: Session, file: Path, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Decide for every labelled question whether the documents of a folder cover it.
+# Orders by parts of the fused score: what each step adds, and what is missing without a lane.
+STAGES: Final[Mapping[str, tuple[str, ...]]] = {
+    "meaning": ("meaning",),
+    "meaning + breadth": ("meaning", "breadth"),
+    "meaning + words": ("meaning", "words"),
+    "meaning + breadth + words": ("meaning", "breadth", "words"),
+    "meaning + breadth + memory": ("meaning", "breadth", "memory"),
+    "words + memory": ("words", "memory"),
+    "all": ("meaning", "breadth", "words", "memory"),
+}
+LANES: Final = ("keyword", "vector", "memory", "fused")
 
-    ``answer_rate`` is the share of answerable questions that are answered, ``false_answer_rate`` that of the others.
+
+def _rankings(found: Found) -> dict[str, list[int]]:
+    """Articles in the order of each lane, of all together, and of each stage."""
+    ordered = found.in_order()
+    parts = {candidate.article_id: candidate.parts for candidate in ordered}
+    stages = {
+        stage: sorted(parts, key=lambda article: (-sum(parts[article][part] for part in wanted), article))
+        for stage, wanted in STAGES.items()
+    }
+    return {**by_lane(ordered), "fused": [candidate.article_id for candidate in ordered], **stages}
+
+
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """Labelled questions and what search made of them."""
+
+    numbers: list[Mapping[str, float]]
+    scores: list[float]
+    answerable: list[bool]
+
+
+def ground(
+    session: Session, file: Path, folder: Path, progress: Progress, history: Path | None = None
+) -> tuple[Grounded, dict[str, int]]:
+    """Search for every labelled question among the documents of a folder.
+
+    Args:
+        history: past answered questions for the memory lane: see :func:`teach`.
 
     Raises:
-        BadData: the file or the folder is not in the format.
+        BadData: the file, the folder or the history is not in the format, or all questions are of one kind.
     """
     rows = list(_lines(file, "query", "answerable"))
-    load(session, read_corpus(folder), progress)
-    scores = []
+    names = load(session, read_corpus(folder), progress)
+    taught = teach(session, history, names, {str(row["query"]) for row in rows}, progress) if history else {}
+    held = calibration(current().session())  # the app's own; the scratch schema has none
+    grounded = Grounded([], [], [])
     for number, row in enumerate(rows, 1):
         question = str(row["query"])
-        scores.append((assess(question, search(session, question)).score, bool(row["answerable"])))
+        assessment = assess(question, search(session, question), held)
         session.rollback()
+        grounded.numbers.append(assessment.numbers)
+        grounded.scores.append(assessment.score)
+        grounded.answerable.append(bool(row["answerable"]))
         progress(number, len(rows))
-    covered = sorted((score for score, answerable in scores if answerable), reverse=True)
-    uncovered = [score for score, answerable in scores if not answerable]
-    if not covered or not uncovered:
+    if len(set(grounded.answerable)) < 2:
         raise BadData(f"{file} needs questions of both kinds, answerable and not.")
+    return grounded, taught
+
+
+def grounding_figures(scores: Sequence[float], answerable: Sequence[bool]) -> dict[str, Any]:
+    """How well scores tell answerable questions from the others.
+
+    ``answer_rate`` is the share of answerable questions that are answered, ``false_answer_rate`` that of the others.
+    """
+    pairs = list(zip(scores, answerable, strict=True))
+    covered = sorted((score for score, label in pairs if label), reverse=True)
+    uncovered = [score for score, label in pairs if not label]
     threshold = current().settings.grounding_strong
     return {
         "auroc": round(auroc(covered, uncovered), 4),
@@ -166,7 +273,7 @@ def evaluate_grounding(session: Session, file: Path, folder: Path, progress: Pro
             for rate in (0.5, 0.8)
         },
         "threshold": threshold,
-        "n": len(scores),
+        "n": len(pairs),
     }
 
 
@@ -217,6 +324,27 @@ def _ndcg(ranking: Sequence[str], grades: Mapping[str, float]) -> float:
 
 def _share_from(scores: Sequence[float], threshold: float) -> float:
     return round(mean(score >= threshold for score in scores), 4)
+
+
+def _stranger(session: Session, number: int) -> tuple[int, int]:
+    """A customer nobody else is, and a conversation of theirs: their ids."""
+    moment = now()
+    customer = {"ref": f"customer-{number}", "created_at": moment, "last_seen_at": moment}
+    customer_id = session.execute(insert(CustomerRecord).returning(CustomerRecord.id), customer).scalar_one()
+    conversation = {
+        "customer_id": customer_id,
+        "channel": "eval",
+        "subject": "A question",
+        "status": ConversationStatus.OPEN,
+        "last_sequence": 1,
+        "last_message_at": moment,
+        "preview": "",
+        "last_spoken_at": moment,
+        "last_customer_sequence": 1,
+        "customer_seen": 0,
+        "created_at": moment,
+    }
+    return customer_id, session.execute(insert(Conversation).returning(Conversation.id), conversation).scalar_one()
 
 
 def _publish(session: Session, number: int, document: Document) -> indexing.Source:

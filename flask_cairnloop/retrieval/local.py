@@ -160,6 +160,8 @@ class LocalEmbedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(THREADS, os.cpu_count() or 1)
         options.inter_op_num_threads = 1
+        # Threads that wait by spinning take the processor from the web server and the other workers.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = onnxruntime.InferenceSession(
             str(self._model_file), sess_options=options, providers=["CPUExecutionProvider"]
         )

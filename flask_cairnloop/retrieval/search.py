@@ -1,11 +1,11 @@
-"""Finds the passages of published articles that may answer a question: by words, by meaning, fused by weight."""
+"""Finds passages of published articles that may answer a question: by words, by meaning, by what was asked before."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,90 +14,19 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.context import current
 from flask_cairnloop.database.base import quoted_schema
 from flask_cairnloop.knowledge.models import Audience
+from flask_cairnloop.retrieval import fusion, keyword_lane, memory, vector_lane, vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
+from flask_cairnloop.retrieval.fusion import Candidate
 from flask_cairnloop.retrieval.types import Embedder, Lane, LaneState, Passage, SearchResults
-from flask_cairnloop.retrieval.vectors import home
+from flask_cairnloop.retrieval.vector_lane import LiveModel
+from flask_cairnloop.retrieval.visibility import Scope
 from flask_cairnloop.telemetry import SEARCH, span
 
 log = logging.getLogger(__name__)
 
-# Weights of the fused score, fitted on the questions before 2025 of the Thunderbird set (docs/evaluation.md); keyword
-# scores are shares of the best score the question allows, so a weak keyword match adds little to a good vector match.
-KEYWORD_WEIGHT: Final = 0.6
-ARTICLE_WEIGHT: Final = 0.8  # of the mean similarity of an article's three nearest passages: one lucky passage is less
-CANDIDATES: Final = 100  # articles a lane brings
-TERMS: Final = 32  # the question's most telling words that are looked up
+CANDIDATES: Final = 100  # articles the vector lane brings
 QUESTION_LIMIT: Final = 20_000  # characters; no embedding reads further
-
-# BM25 over passages. The question's own repetitions count; a word of the title counts four times, once.
-# First by which telling words occur at all (index only), then exactly for the best two hundred.
-KEYWORD = """
-WITH asked AS MATERIALIZED (
-    SELECT lexeme,
-           1 + ln(greatest(coalesce(cardinality(positions), 1), 1)) AS weight,
-           CAST('''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''' AS tsquery) AS wanted
-    FROM unnest(to_tsvector(CAST(:language AS regconfig), :question))
-), whole AS MATERIALIZED (
-    SELECT count(*) AS passages, greatest(avg(octet_length(content)), 1) AS size FROM {schema}.chunks
-), counted AS MATERIALIZED (
-    SELECT lexeme, wanted, weight, seen, ln(1 + (passages - seen + 0.5) / (seen + 0.5)) AS rarity
-    FROM asked CROSS JOIN whole
-    CROSS JOIN LATERAL (SELECT count(*) AS seen FROM {schema}.chunks WHERE terms @@ wanted) AS found
-), picked AS MATERIALIZED (
-    SELECT lexeme, wanted, weight * rarity AS worth FROM counted
-    WHERE seen > 0 ORDER BY weight * rarity DESC LIMIT :terms
-), matched AS MATERIALIZED (
-    SELECT chunks.id, chunks.article_id, chunks.revision_id, sum(worth) AS rough
-    FROM picked
-    JOIN {schema}.chunks ON chunks.terms @@ picked.wanted
-    JOIN {schema}.revisions ON revisions.id = chunks.revision_id AND revisions.state = 'published'
-    JOIN {schema}.articles ON articles.id = chunks.article_id AND articles.state = 'published'
-    WHERE CAST(:audience AS text) IS NULL OR articles.audience = :audience
-    GROUP BY chunks.id ORDER BY rough DESC, chunks.id LIMIT 200
-), scored AS (
-    SELECT matched.id, matched.article_id,
-           sum(worth * tf * 2.6 / (tf + 1.6 * (0.25 + 0.75 * octet_length(content) / size))) AS score
-    FROM matched
-    JOIN {schema}.chunks ON chunks.id = matched.id
-    CROSS JOIN whole
-    CROSS JOIN LATERAL unnest(chunks.terms) AS term
-    JOIN picked ON picked.lexeme = term.lexeme
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN 'A' = ANY(term.weights) THEN 4 ELSE 0 END
-             + cardinality(array_remove(term.weights, 'A')) AS tf
-    ) AS frequency
-    GROUP BY matched.id, matched.article_id
-)
-SELECT id, article_id, score / (SELECT sum(worth) * 2.6 FROM picked) AS score,
-       (SELECT coalesce(sum(weight * rarity) FILTER (WHERE seen > 0) / nullif(sum(weight * rarity), 0), 0) FROM counted)
-           AS known
-FROM scored ORDER BY score DESC, id
-"""
-
-# Exact: every passage is compared. An article brings its three nearest passages and those the keyword lane found.
-# `{vectors}` is where pgvector lives: its names are found there whatever the search path of this connection is.
-VECTOR = """
-WITH near AS MATERIALIZED (
-    SELECT chunks.id, chunks.article_id,
-           1 - (embedding OPERATOR({vectors}.<=>) CAST(:vector AS {vectors}.vector)) AS similarity
-    FROM {schema}.chunk_embeddings
-    JOIN {schema}.chunks ON chunks.id = chunk_embeddings.chunk_id
-    JOIN {schema}.revisions ON revisions.id = chunks.revision_id AND revisions.state = 'published'
-    JOIN {schema}.articles ON articles.id = chunks.article_id AND articles.state = 'published'
-    WHERE chunk_embeddings.model = :model AND (CAST(:audience AS text) IS NULL OR articles.audience = :audience)
-), ranked AS MATERIALIZED (
-    SELECT *, row_number() OVER (PARTITION BY article_id ORDER BY similarity DESC, id) AS place FROM near
-), nearest AS MATERIALIZED (
-    SELECT article_id, max(similarity) AS best, avg(similarity) AS breadth FROM ranked WHERE place <= 3
-    GROUP BY article_id
-), kept AS (
-    (SELECT article_id, breadth FROM nearest ORDER BY best DESC, article_id LIMIT :candidates)
-    UNION
-    SELECT article_id, breadth FROM nearest WHERE article_id = ANY(:articles)
-)
-SELECT id, article_id, similarity, breadth FROM ranked JOIN kept USING (article_id)
-WHERE place <= 3 OR id = ANY(:chunks)
-"""
+COLLAPSED: Final = 2  # so many times the passages wanted are looked at, as some say the same
 
 PASSAGES = """
 SELECT chunks.id AS chunk_id, chunks.article_id, chunks.revision_id, chunks.title, chunks.heading, chunks.content,
@@ -106,60 +35,53 @@ FROM {schema}.chunks JOIN {schema}.articles ON articles.id = chunks.article_id
 WHERE chunks.id = ANY(:chunks)
 """
 
+LaneName = Literal["keyword", "vector", "memory"]
+
 
 @dataclass(slots=True)
-class Candidate:
-    """An article on its way to a score."""
+class Found:
+    """All candidates, with the state of each lane and what each says of the question as a whole."""
 
-    article_id: int
-    keyword: dict[int, float] = field(default_factory=dict)  # by passage
-    similarity: dict[int, float] = field(default_factory=dict)
-    breadth: float = 0.0
+    candidates: dict[int, Candidate] = field(default_factory=dict)
+    lanes: dict[LaneName, Lane] = field(default_factory=dict)
+    known: float = 0.0
+    domain: float | None = None
+    recall: memory.Recall = field(default_factory=memory.Recall)
 
-    @property
-    def keyword_score(self) -> float:
-        return max(self.keyword.values(), default=0.0)
+    def candidate(self, article_id: int) -> Candidate:
+        return self.candidates.setdefault(article_id, Candidate(article_id))
 
-    @property
-    def best_similarity(self) -> float:
-        return max(self.similarity.values(), default=0.0)
-
-    @property
-    def score(self) -> float:
-        return self.best_similarity + KEYWORD_WEIGHT * self.keyword_score + ARTICLE_WEIGHT * self.breadth
-
-    @property
-    def passage(self) -> int:
-        """The passage that speaks best for the article."""
-        return max(
-            {*self.keyword, *self.similarity},
-            key=lambda chunk: (
-                self.similarity.get(chunk, 0.0) + KEYWORD_WEIGHT * self.keyword.get(chunk, 0.0),
-                -chunk,
-            ),
-        )
+    def in_order(self) -> list[Candidate]:
+        """The candidates, best first."""
+        return fusion.in_order(self.candidates.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """All candidates, best first, with what each lane thinks of them."""
+class _Asked:
+    """The question as it is looked for.
 
-    candidates: list[Candidate]
-    lanes: tuple[Lane, Lane]
-    known: float
+    Args:
+        model: fingerprint of the model it was embedded with.
+        vector: ``None`` where there is no model, or it failed; ``lane`` says which.
+    """
 
-    def by_keyword(self) -> list[int]:
-        """Articles in the order of the keyword lane."""
-        seen = [candidate for candidate in self.candidates if candidate.keyword]
-        return [c.article_id for c in sorted(seen, key=lambda c: (-c.keyword_score, c.article_id))]
-
-    def by_vector(self) -> list[int]:
-        """Articles in the order of the vector lane."""
-        seen = [candidate for candidate in self.candidates if candidate.similarity]
-        return [c.article_id for c in sorted(seen, key=lambda c: (-c.best_similarity, c.article_id))]
+    words: str
+    scope: Scope
+    besides: int | None
+    model: str | None
+    vector: list[float] | None
+    lane: Lane
 
 
-def search(session: Session, query: str, *, limit: int = 8, audience: Audience | None = None) -> SearchResults:
+def search(
+    session: Session,
+    query: str,
+    *,
+    limit: int = 8,
+    audience: Audience | None = None,
+    tags: Collection[str] | None = None,
+    besides: int | None = None,
+) -> SearchResults:
     """Find what published articles say about a question, one passage an article, best first.
 
     The question is embedded before the session's first statement here; call this with no transaction open where the
@@ -169,34 +91,50 @@ def search(session: Session, query: str, *, limit: int = 8, audience: Audience |
         query: a question in the asker's own words, of any length, or an exact identifier.
         limit: most passages to answer with.
         audience: only articles for these readers; all when left out.
+        tags: only articles with one of these tags, as ``CAIRNLOOP_ARTICLE_SCOPE`` says; all when left out. An empty
+            collection is an answer of its own: refused.
+        besides: a conversation whose own earlier questions do not count.
     """
+    scope = Scope(audience, tags)
     query = query.replace("\x00", "")[:QUESTION_LIMIT].strip()
-    if not query:
-        return SearchResults(query, (), (Lane("keyword", LaneState.OK), Lane("vector", LaneState.OK)))
+    if not query or scope.is_empty:
+        return SearchResults(query, (), (Lane("keyword", LaneState.OK),), refused=scope.is_empty)
     with span(SEARCH) as note:
-        found = explore(session, query, audience)
+        found = explore(session, query, scope, besides)
         chosen = passages(session, found, limit)
-        for lane in found.lanes:
+        for lane in found.lanes.values():
             note(f"search.{lane.name}", lane.state.value)
         note("search.passages", len(chosen))
-    return SearchResults(query, chosen, found.lanes, found.known)
+    return SearchResults(
+        query,
+        chosen,
+        tuple(found.lanes.values()),
+        found.known,
+        found.domain,
+        found.recall.answered,
+        found.recall.missed,
+        found.recall.cases,
+    )
 
 
-def explore(session: Session, query: str, audience: Audience | None) -> Found:
+def explore(session: Session, query: str, scope: Scope, besides: int | None = None) -> Found:
     """Everything the lanes bring, before a choice is made. For :func:`search` and the evaluation."""
-    embedder = current().hooks.embedder()
-    vector, vector_lane = _embed_question(embedder, query)
-    candidates: dict[int, Candidate] = {}
-    keyword_lane, known = _keyword_lane(session, query, audience, candidates)
-    if embedder is not None and vector is not None:
-        vector_lane = _vector_lane(session, embedder.model, vector, audience, candidates)
-    ordered = sorted(candidates.values(), key=lambda candidate: (-candidate.score, candidate.article_id))
-    return Found(ordered, (keyword_lane, vector_lane), known)
+    embedder = vectors.likely(current().hooks)
+    vector, lane = _embed_question(embedder, query)
+    asked = _Asked(query, scope, besides, embedder.model if embedder else None, vector, lane)
+    found = Found()
+    found.lanes["keyword"] = _working(session, "keyword", lambda: _by_words(session, asked, found))
+    found.lanes["vector"] = lane
+    found.lanes["memory"] = Lane("memory", lane.state, lane.reason)
+    if embedder is not None:
+        # What both have in common fails both, and each alone only itself.
+        found.lanes["vector"] = _working(session, "vector", lambda: _by_vectors(session, asked, found))
+    return found
 
 
 def _embed_question(embedder: Embedder | None, query: str) -> tuple[list[float] | None, Lane]:
     if embedder is None:
-        return None, Lane("vector", LaneState.OFF, "No embedding model is configured or installed.")
+        return None, Lane("vector", LaneState.OFF, vectors.NO_MODEL)
     try:
         return embed(embedder, [query], "query")[0], Lane("vector", LaneState.OK)
     except EmbeddingFailed as fault:
@@ -204,75 +142,102 @@ def _embed_question(embedder: Embedder | None, query: str) -> tuple[list[float] 
         return None, Lane("vector", LaneState.DOWN, str(fault))
 
 
-def _keyword_lane(
-    session: Session, query: str, audience: Audience | None, found: dict[int, Candidate]
-) -> tuple[Lane, float]:
-    values = {
-        "language": current().settings.search_language,
-        "question": query,
-        "terms": TERMS,
-        "audience": audience.value if audience else None,
-    }
+def _working(session: Session, name: LaneName, lane: Callable[[], Lane]) -> Lane:
+    """A lane's answer. In a savepoint, so that one that fails leaves the caller's transaction usable."""
     try:
-        rows = _rows(session, KEYWORD, values)
+        with session.begin_nested():
+            return lane()
     except SQLAlchemyError as fault:
-        return _down("keyword", fault), 0.0
-    for row in rows:
-        found.setdefault(row.article_id, Candidate(row.article_id)).keyword[row.id] = float(row.score)
-    return Lane("keyword", LaneState.OK), float(rows[0].known) if rows else 0.0
+        log.warning("The %s lane failed: %s", name, type(fault).__name__)
+        return Lane(name, LaneState.DOWN, f"The database refused the {name} search ({type(fault).__name__}).")
 
 
-def _vector_lane(
-    session: Session, model: str, vector: list[float], audience: Audience | None, found: dict[int, Candidate]
-) -> Lane:
-    values = {
-        "vector": str(vector),
-        "model": model,
-        "audience": audience.value if audience else None,
-        "candidates": CANDIDATES,
-        "articles": list(found),
-        "chunks": [chunk for candidate in found.values() for chunk in candidate.keyword],
-    }
-    try:
-        vectors = home(session)
-        if vectors is None:
-            return Lane("vector", LaneState.OFF, "pgvector is not available in this database.")
-        rows = _rows(session, VECTOR.replace("{vectors}", vectors), values)
-    except SQLAlchemyError as fault:
-        return _down("vector", fault)
+def _by_words(session: Session, asked: _Asked, found: Found) -> Lane:
+    rows = keyword_lane.find(session, asked.words, current().settings.search_language, asked.scope)
     for row in rows:
-        candidate = found.setdefault(row.article_id, Candidate(row.article_id))
+        found.candidate(row.article_id).keyword[row.id] = float(row.score)
+        found.known = float(row.known)
+    return Lane("keyword", LaneState.OK)
+
+
+def _by_vectors(session: Session, asked: _Asked, found: Found) -> Lane:
+    """Ask the passages and the earlier questions near to it, by the model that is live."""
+    live = vectors.live(session, current().hooks)
+    if isinstance(live, str):
+        lane = asked.lane if asked.vector is None else Lane("vector", LaneState.OFF, live)
+        found.lanes["memory"] = Lane("memory", lane.state, lane.reason)
+        return lane
+    embedder, model = live
+    # Once a process and switch the guess is wrong; only then is a question embedded with a transaction open.
+    right = model.model == asked.model
+    vector, lane = (asked.vector, asked.lane) if right else _embed_question(embedder, asked.words)
+    found.lanes["memory"] = Lane("memory", lane.state, lane.reason)
+    if vector is None:
+        return lane
+    found.lanes["memory"] = _working(session, "memory", lambda: _by_memory(session, asked, vector, model, found))
+    _by_meaning(session, asked, vector, model, found)
+    return lane
+
+
+def _by_memory(session: Session, asked: _Asked, vector: list[float], model: LiveModel, found: Found) -> Lane:
+    found.recall = memory.recall(session, vector, model, asked.scope, asked.besides)
+    for article_id, votes in found.recall.votes.items():
+        candidate = found.candidate(article_id)
+        candidate.votes, candidate.answered = votes, found.recall.counts[article_id]
+    return Lane("memory", LaneState.OK)
+
+
+def _by_meaning(session: Session, asked: _Asked, vector: list[float], model: LiveModel, found: Found) -> None:
+    rows = vector_lane.nearest(
+        session,
+        vector,
+        model,
+        scope=asked.scope,
+        candidates=CANDIDATES,
+        also_articles=list(found.candidates),
+        also_chunks=[chunk for candidate in found.candidates.values() for chunk in candidate.keyword],
+    )
+    for row in rows:
+        candidate = found.candidate(row.article_id)
         candidate.similarity[row.id] = float(row.similarity)
         candidate.breadth = float(row.breadth)
-    return Lane("vector", LaneState.OK)
-
-
-def _rows(session: Session, statement: str, values: dict[str, Any]) -> Sequence[Any]:
-    # In a savepoint, so that a lane that fails leaves the caller's transaction usable.
-    with session.begin_nested():
-        return session.execute(text(statement.replace("{schema}", quoted_schema(session))), values).all()
-
-
-def _down(name: Any, fault: SQLAlchemyError) -> Lane:
-    log.warning("The %s lane failed: %s", name, type(fault).__name__)
-    return Lane(name, LaneState.DOWN, f"The database refused the {name} search ({type(fault).__name__}).")
+        found.domain = None if row.domain is None else float(row.domain)
 
 
 def passages(session: Session, found: Found, limit: int) -> tuple[Passage, ...]:
-    """The best passage of each of the best articles."""
-    by_keyword = {article: place for place, article in enumerate(found.by_keyword(), 1)}
-    by_vector = {article: place for place, article in enumerate(found.by_vector(), 1)}
-    chosen = [(candidate, candidate.passage) for candidate in found.candidates[:limit]]
-    rows = {row.chunk_id: row for row in _rows(session, PASSAGES, {"chunks": [chunk for _, chunk in chosen]})}
+    """The best passage of each of the best articles; of those that say nearly the same, the best."""
+    best = found.in_order()[: limit * COLLAPSED]
+    rows = _texts(session, [candidate.passage for candidate in best])
+    shown = [candidate for candidate in best if candidate.passage in rows]
+    kept = fusion.collapse([rows[candidate.passage].content for candidate in shown])
+    ranks = {
+        lane: {article: place for place, article in enumerate(order, 1)}
+        for lane, order in fusion.by_lane(list(found.candidates.values())).items()
+    }
     return tuple(
-        Passage(
-            **rows[chunk]._mapping,
-            score=candidate.score,
-            similarity=candidate.similarity.get(chunk),
-            keyword_score=candidate.keyword.get(chunk),
-            keyword_rank=by_keyword.get(candidate.article_id),
-            vector_rank=by_vector.get(candidate.article_id),
-        )
-        for candidate, chunk in chosen
-        if chunk in rows
+        _passage(shown[place], rows, ranks, [shown[twin] for twin in twins])
+        for place, twins in list(kept.items())[:limit]
+    )
+
+
+def _texts(session: Session, chunks: Sequence[int | None]) -> dict[int | None, Any]:
+    statement = text(PASSAGES.replace("{schema}", quoted_schema(session)))
+    return {row.chunk_id: row for row in session.execute(statement, {"chunks": list(chunks)})}
+
+
+def _passage(
+    candidate: Candidate, rows: dict[int | None, Any], ranks: dict[str, dict[int, int]], twins: Sequence[Candidate]
+) -> Passage:
+    row, article_id = rows[candidate.passage], candidate.article_id
+    return Passage(
+        **row._mapping,
+        score=candidate.score,
+        similarity=candidate.similarity.get(row.chunk_id),
+        keyword_score=candidate.keyword.get(row.chunk_id),
+        keyword_rank=ranks["keyword"].get(article_id),
+        vector_rank=ranks["vector"].get(article_id),
+        memory_rank=ranks["memory"].get(article_id),
+        answered=candidate.answered,
+        parts={name: round(value, 4) for name, value in candidate.parts.items()},
+        also_in=tuple(twin.article_id for twin in twins),
     )

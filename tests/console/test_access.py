@@ -86,17 +86,24 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
     desk, client = Desk(app), app.test_client()
     conversation_id = desk.ask()
     draft_id = desk.draft(conversation_id)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        article_id = save_article(session, slug="form", title="Form", body="Words", actor=Actor.system("test")).id
+        session.commit()
     page = f"/support/conversations/{conversation_id}"
     for rule in console_rules(app):
         if "POST" not in (rule.methods or ()):
             continue
         answer = client.post(
-            address(rule, conversation_id=conversation_id, draft_id=draft_id),
+            address(rule, conversation_id=conversation_id, draft_id=draft_id, article_id=article_id),
             data={"next": "/support/inbox?view=open"},
             headers={"Origin": "http://localhost"},
         )
         (back,) = parse_qs(urlsplit(answer.location).query)["next"]
         other_pages = {
+            "cairnloop.index_article": f"/support/knowledge/{article_id}",
+            "cairnloop.reject_answer": f"/support/knowledge/{article_id}",
+            "cairnloop.restore_answer": f"/support/knowledge/{article_id}",
             "cairnloop.set_theme": "/support/inbox?view=open",
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -15,6 +16,9 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.knowledge import queries as reading
 from flask_cairnloop.knowledge import service
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision
+from flask_cairnloop.testing import run_jobs
+from tests.conftest import Client
+from tests.support.embedders import Words
 
 WRITER = Actor.system("test")
 Write = Callable[..., int]
@@ -105,3 +109,78 @@ def test_the_list_is_read_in_pages_by_state(app: Flask, operator_client: FlaskCl
     assert walk("/support/knowledge") == everything
     assert walk("/support/knowledge?state=draft") == drafts
     assert published in set(everything) - set(drafts)
+
+
+def signed_in(app: Flask, operator_id: str) -> FlaskClient:
+    app.test_client_class = Client
+    client = app.test_client()
+    client.environ_base.update(
+        HTTP_ORIGIN="http://localhost", HTTP_SEC_FETCH_SITE="same-origin", HTTP_X_OPERATOR=operator_id
+    )
+    return client
+
+
+class Moody:
+    """An embedder that works when it is in the mood."""
+
+    model = "moody"
+    dimensions = 2
+    works = False
+
+    def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:  # noqa: ARG002
+        if not self.works:
+            raise OSError("no network")
+        return [(1.0, float(len(words))) for words in texts]
+
+
+def test_the_index_is_told_in_words_with_the_reason_and_a_way_to_try_again(
+    fresh_database_url: str, make_app: Callable[..., Flask]
+) -> None:
+    embedder = Moody()
+    app = make_app(database_url=fresh_database_url, EMBEDDER=embedder)
+    mina, editor = signed_in(app, "mina"), signed_in(app, "editor")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        article_id = service.save_article(session, slug="bell", title="Bell", body="It rings.", actor=WRITER).id
+        session.commit()
+        address = f"/support/knowledge/{article_id}"
+
+        def page(path: str = address, client: FlaskClient = mina) -> str:
+            return client.get(path).get_data(as_text=True)
+
+        assert "In the index" not in page()  # nothing of it is published
+        service.publish(session, article_id, actor=WRITER)
+        session.commit()
+    assert "Being indexed" in page()
+    assert "Being indexed" in page("/support/knowledge")
+    run_jobs(app)
+    assert "The embedder raised OSError. Tried once; it is tried again." in page()
+    assert "Not fully indexed" in page("/support/knowledge")
+    assert "Try again now" in page()
+    assert "Try again now" not in page(client=editor)
+    assert editor.post(f"{address}/index").status_code == 403
+    assert mina.post("/support/knowledge/999999/index").status_code == 404
+
+    embedder.works = True
+    assert mina.post(f"{address}/index").location == address
+    run_jobs(app)
+    assert "In the index" in page()
+    assert "Try again now" not in page()
+    assert "indexed" not in page("/support/knowledge")
+
+    renewed = make_app(database_url=fresh_database_url, EMBEDDER=Words("another"))
+    outdated = signed_in(renewed, "mina").get(address).get_data(as_text=True)
+    assert "Index out of date" in outdated
+    assert "Try again now" in outdated
+
+
+def test_a_list_asks_no_more_about_many_articles_than_about_few(
+    operator_client: FlaskClient, write: Write, queries: Callable[[], Any]
+) -> None:
+    counts = []
+    for number in range(2):
+        write(f"counted-{number}", "Words")
+        with queries() as seen:
+            operator_client.get("/support/knowledge")
+        counts.append(len(seen))
+    assert counts[0] == counts[1] <= 8

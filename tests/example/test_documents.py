@@ -24,6 +24,7 @@ from flask import Flask, redirect, request, session
 from flask_wtf import CSRFProtect
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from example_app.servers import Servers
 from flask_cairnloop import ConversationInfo, Customer, Permission, receive, signals, testing
@@ -33,10 +34,13 @@ from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.database import migrations, tables
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.types import DraftKind
+from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import ContextView
 from flask_cairnloop.jobs import service as jobs
 from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.operations.metrics import METRICS
+from flask_cairnloop.privacy.redactor import KINDS
+from flask_cairnloop.retrieval.indexing import IndexState
 from tests.conftest import Client
 from tests.example.configuration_table import table, written
 from tests.example.guides import DOCS, Guide, Shop, sql
@@ -200,7 +204,9 @@ def dead_jobs(shop: Shop) -> Iterator[None]:
                'The shop was closed.'
            FROM (VALUES (12), (13)) AS dead (id)"""
     )
-    shop.sql("ALTER TABLE cairnloop.jobs ALTER COLUMN id RESTART WITH 100")
+    shop.sql(
+        "SELECT setval(pg_get_serial_sequence('cairnloop.jobs', 'id'), greatest(100, max(id))) FROM cairnloop.jobs"
+    )
     yield
     shop.sql("DELETE FROM cairnloop.jobs WHERE id IN (12, 13)")
 
@@ -390,6 +396,13 @@ def test_operations_tell_the_truth(guide: Guide, shop: Shop, dead_jobs: None, tm
     files = [path for path in (ROOT / "flask_cairnloop").rglob("*.py") if "getLogger(__name__)" in path.read_text()]
     assert told == {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
 
+    assert set(re.findall(r"^\| `(\w+)` \|", guide.section("The index"), re.MULTILINE)) == set(IndexState)
+    (keys,) = guide.take("python", "Another embedding model")
+    app = Flask("shop")
+    exec(keys, {"app": app})  # noqa: S102 - the guide's own lines
+    Settings.load(app.config)
+
+    (progress, rebuild) = guide.take("console", "The index")
     checks, listing = guide.take("console", "The doctor"), guide.take("console", "Jobs")
     assert shop.type(checks[0], ends_with=(1,)).count("No worker is running") == 3
     shop.type(listing[0])
@@ -401,6 +414,8 @@ def test_operations_tell_the_truth(guide: Guide, shop: Shop, dead_jobs: None, tm
         wait_until(lambda: kinds(shop) == {"relay": 1, "interactive": 1, "default": 1, "bulk": 1}, worker)
         wait_until(lambda: shop.sql("SELECT state FROM cairnloop.jobs WHERE id = 12") == [("succeeded",)], worker)
         shop.sql("DELETE FROM cairnloop.jobs WHERE state = 'discarded'")
+        assert "1 of 1 articles are found by words, 1 by meaning." in shop.type(rebuild)
+        assert '"indexed": 1' in shop.type(progress)
         found = json.loads(shop.type("flask cairnloop doctor --json"))
         assert found["ok"] is True
         shop.type(checks[0])
@@ -434,6 +449,47 @@ def test_the_probes_answer_as_operations_say(shop: Shop) -> None:
         assert (ready.status, json.loads(ready.text)["status"]) == (200, "degraded")
         assert "workers" in json.loads(ready.text)["degraded"]
         assert "cairnloop_up 1.0" in get(server.url, "/support/metrics").text
+
+
+@about("privacy.md")
+def test_the_privacy_guide_hands_out_forgets_and_redacts(
+    guide: Guide, shop: Shop, app: Flask, session: Session, tmp_path: Path
+) -> None:
+    def write_as_12() -> None:
+        shop.type(
+            "python -c 'from app import *; app.app_context().push(); from flask_cairnloop import *; "
+            'receive(db.session, customer=Customer("12", "Ines Vogelsang"), body="Wo ist es?", channel="widget"); '
+            "db.session.commit()'"
+        )
+
+    write_as_12()
+    (shown, into_file) = guide.take("console", "Handing it out")[0].strip().splitlines()
+    held = json.loads(shop.type(shown))
+    assert held.keys() - {"exported_at"} == set(
+        re.findall(r"^\| `(\w+)` \|", guide.section("Handing it out"), re.MULTILINE)
+    )
+    shop.type(into_file)
+    assert json.loads((shop.folder / "customer-12.json").read_text())["customer"]["name"] == "Ines Vogelsang"
+    (asks, told) = guide.take("console", "Forgetting")[0].strip().splitlines()
+    assert "Erase them for good?" in shop.type(asks, ends_with=(1,))  # nobody is there to say yes
+    assert json.loads(shop.type(told))["erased"]["messages"] == 2
+    assert "No customer has this reference." in shop.type(told, ends_with=(1,))
+    assert shop.sql("SELECT count(*) FROM cairnloop.messages WHERE body LIKE '%Wo ist es%'") == [(0,)]
+
+    (from_your_app,) = guide.take("python", "From your app")
+    snippet = load("delete_account", from_your_app, tmp_path)
+    customer = Customer("13", "Ines Vogelsang")
+    receive(session, customer=customer, body="Wo ist es?", channel="widget")
+    assert snippet.delete_account(session, "13", OPERATORS["mina"])["customer"]["name"] == "Ines Vogelsang"
+    with pytest.raises(NotFound):
+        snippet.delete_account(session, "13", OPERATORS["mina"])
+
+    (redacting,) = guide.take("python", "The redactor")
+    scope: dict[str, Any] = {}
+    exec(redacting, scope)  # noqa: S102 - the guide's own lines
+    assert f"`{scope['text']}`" in guide.text
+    tokens = set(re.findall(r"^\| (`.*?`) \|", guide.section("The redactor"), re.MULTILINE))
+    assert set(re.findall(r"\w+", " ".join(tokens))) == {*KINDS, "redacted"}
 
 
 @about("scaling.md")
@@ -607,14 +663,17 @@ def contents(app: Flask) -> dict[str, str]:
 
 @about("evaluation.md")
 def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
-    (commands,) = guide.take("console")
-    said = shop.type(
-        commands.replace("retrieval DIR", f"retrieval {LIBRARY}")
-        .replace("FILE", str(LIBRARY / "grounding.jsonl"))
-        .replace("--kb DIR", f"--kb {LIBRARY}")
+    measured, fitted = (
+        shop.type(
+            commands.replace("retrieval DIR", f"retrieval {LIBRARY}")
+            .replace("FILE", str(LIBRARY / "grounding.jsonl"))
+            .replace("--kb DIR", f"--kb {LIBRARY}")
+        )
+        for commands in guide.take("console")
     )
-    assert "ndcg@10" in said
-    assert "auroc" in said
+    assert "ndcg@10" in measured
+    assert "auroc" in measured
+    assert "fit-1" in fitted
 
 
 def goes_by_post(app: Flask, customer: Customer, exempt: str) -> None:

@@ -23,7 +23,7 @@ from flask_cairnloop import (
     signals,
 )
 from flask_cairnloop.audit.models import AuditEntry
-from flask_cairnloop.conversations.models import Message
+from flask_cairnloop.conversations.models import CustomerRecord, Message
 from flask_cairnloop.errors import ConfigurationError, HookFailed
 from flask_cairnloop.hooks import Hooks
 from tests.support.host import HostNote
@@ -220,8 +220,9 @@ def test_the_auditor_writes_in_our_transaction_and_may_end_it(
         session = app.extensions["sqlalchemy"].session
         receive(session, customer=customer, body="Hello", channel="widget")
         session.commit()
-        bodies = session.scalars(select(HostNote.body).where(HostNote.body.like(f"%{customer.ref}"))).all()
-        assert f"message.receive:{customer.ref}" in bodies
+        person = session.scalars(select(CustomerRecord).where(CustomerRecord.ref == customer.ref)).one()
+        bodies = session.scalars(select(HostNote.body).where(HostNote.body.like(f"%{person.pseudonym}"))).all()
+        assert f"message.receive:{person.pseudonym}" in bodies
         before = len(session.scalars(select(AuditEntry.id)).all())
         refused = Customer(customer.ref + "2", "Refused")
         object.__setattr__(customer, "name", "Refused")

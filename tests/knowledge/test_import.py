@@ -119,7 +119,14 @@ def test_no_path_or_a_missing_one_is_an_error_of_usage(app: Flask, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "front",
-    ["title: {a: b}", "tags: {a: b}", "audience: everybody", "tags: [[a]]"],
+    [
+        "title: {a: b}",
+        "tags: {a: b}",
+        "audience: staff",
+        "audience: Internal use only",
+        "audience: pubic",
+        "tags: [[a]]",
+    ],
 )
 def test_front_matter_that_is_not_understood_is_refused(tmp_path: Path, front: str) -> None:
     file = tmp_path / "odd.md"

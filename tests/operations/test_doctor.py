@@ -13,8 +13,9 @@ from flask import Flask
 from redis import Redis
 
 from flask_cairnloop import Customer, Operator, clock
-from flask_cairnloop.testing import frozen
+from flask_cairnloop.testing import frozen, run_jobs
 from tests.operations.conftest import publish_article, run_sql
+from tests.support.embedders import Words
 from tests.support.processes import free_port
 
 NOBODY_LISTENS = free_port()
@@ -43,6 +44,16 @@ class BrokenEmbedder:
 
     def embed(self, texts: Sequence[str], kind: Literal["query", "passage"] = "passage") -> Sequence[Sequence[float]]:
         raise RuntimeError(f"{SECRET}: {len(texts)} {kind}")
+
+
+def refuse_passages(kind: str) -> None:
+    if kind == "passage":
+        raise RuntimeError(SECRET)
+
+
+def fail_to_index(app: Flask) -> None:
+    publish_article(app, "late")
+    run_jobs(app)
 
 
 @dataclass(frozen=True)
@@ -118,9 +129,36 @@ BROKEN = {
     "an article that is not found": Broken(
         "index",
         "warning",
-        "1 article is not found yet, of 2",
+        "1 article is not found yet, of 1",
+        "index rebuild",
+        sql=("DELETE FROM cairnloop.chunks",),
+    ),
+    "an article that waits for its vectors": Broken(
+        "index",
+        "warning",
+        "1 article is found by words only, of 2",
         "index rebuild",
         act=lambda app: publish_article(app, "late"),
+    ),
+    "an article that could not be indexed": Broken(
+        "index",
+        "warning",
+        "1 article could not be indexed, of 2. The embedder raised RuntimeError.",
+        "index status",
+        {"EMBEDDER": Words("passages", before=refuse_passages)},
+        act=fail_to_index,
+    ),
+    "another embedding model": Broken(
+        "embedding_model",
+        "warning",
+        "0 of 1 passages have a vector of the new embedding model; until all have, questions are matched by words",
+        "index rebuild --stale --wait",
+        {"EMBEDDER": Words("another")},
+        act=lambda app: run_sql(
+            app,
+            "INSERT INTO cairnloop.embedding_models (model, dimensions, state, created_at)"
+            " VALUES ('another', 64, 'building', now())",
+        ),
     ),
     "no article": Broken(
         "index", "warning", "No article", "kb import", sql=("UPDATE cairnloop.articles SET state = 'archived'",)

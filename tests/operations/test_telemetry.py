@@ -64,7 +64,7 @@ def test_every_span_that_is_declared_is_made_somewhere_and_no_other() -> None:
     code = "\n".join(
         path.read_text() for path in (ROOT / "flask_cairnloop").rglob("*.py") if path.name != "telemetry.py"
     )
-    made = set(re.findall(r"\bspan\((\w+)", code))
+    made = set(re.findall(r"(?<!\.)\bspan\((\w+)", code))
     assert {getattr(telemetry, name).name for name in made} == {kind.name for kind in telemetry.SPANS}
 
 

@@ -223,7 +223,7 @@ def test_the_commands_tell_how_far_it_is_and_queue_what_is_missing(
     app: Flask, session: Session, publish_article: Publish
 ) -> None:
     publish_article("first", "The first one.")
-    for _ in indexing.queue(session, indexing.everything(session)):  # whatever other tests did to the index
+    for _ in indexing.queue(session, indexing.stale(session)):  # whatever other tests did to the index
         session.commit()
     publish_article("second", "The second one.", index=False)
     runner = app.test_cli_runner()
@@ -236,7 +236,7 @@ def test_the_commands_tell_how_far_it_is_and_queue_what_is_missing(
     assert f"Found by words         {status.indexed}" in runner.invoke(args=["cairnloop", "index", "status"]).output
     rebuilt = runner.invoke(args=["cairnloop", "index", "rebuild", "--stale"])
     assert rebuilt.exit_code == 0, rebuilt.output
-    assert "1 articles queued" in rebuilt.output
+    assert "1 article queued" in rebuilt.output
     run_jobs(app)
     assert indexing.stale(session) == []
 

@@ -14,7 +14,7 @@ import hmac
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.conversations.news import News, Said, news
 from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
@@ -154,7 +155,7 @@ class _TooMany(Exception):
         self.wait = wait
 
 
-def message_frame(message: Message) -> Frame:
+def message_frame(message: Message | Said) -> Frame:
     """A message as the customer may see it: no ids but the cursor and the client's own."""
     by_customer = message.author_kind is ActorKind.CUSTOMER
     frame: Frame = {
@@ -175,7 +176,7 @@ def message_frame(message: Message) -> Frame:
     return frame
 
 
-def status_frame(conversation: Conversation) -> Frame:
+def status_frame(conversation: Conversation | service.Received | News) -> Frame:
     """Where the conversation stands, and whether the customer waits for somebody."""
     return {
         "type": "status",
@@ -323,7 +324,7 @@ class WidgetSession:
     def _take_in(self, customer: Customer, frame: Say) -> tuple[Frame, Frame]:
         """Store a message. Returns its ``accepted``, and the ``status`` that it leads to."""
         with self._transaction() as session:
-            message = service.receive(
+            message = service.take_in(
                 session,
                 customer=customer,
                 body=frame.body,
@@ -346,7 +347,7 @@ class WidgetSession:
                 "conversation": message.conversation_id,
                 "at": message.created_at.isoformat(),
             }
-            return accepted, status_frame(message.conversation)
+            return accepted, status_frame(message)
 
     def _refuse(self, frame: Say, failure: Exception) -> Iterator[Frame]:
         """Why a message was not stored."""
@@ -461,10 +462,9 @@ class WidgetSession:
         if customer is None or conversation_id is None:
             return
         while True:
-            with self._transaction() as session:
-                conversation = service.customer_conversation(session, customer.ref, conversation_id)
-                page = self._page(session, conversation)
-                status = status_frame(conversation)
+            with self._cairnloop.reading.connect() as connection:
+                found = news(connection, customer.ref, conversation_id, after=self._cursor, limit=PAGE)
+            page, status = self._frames(found.messages), status_frame(found)
             for frame in page:
                 if frame.get("client_id") in self._accepted:
                     self._accepted.discard(frame["client_id"])
@@ -475,7 +475,10 @@ class WidgetSession:
         yield from self._changed(status)
 
     def _page(self, session: Session, conversation: Conversation) -> list[Frame]:
-        messages = service.visible_messages(session, conversation, after=self._cursor, limit=PAGE)
+        return self._frames(service.visible_messages(session, conversation, after=self._cursor, limit=PAGE))
+
+    def _frames(self, messages: Sequence[Message | Said]) -> list[Frame]:
+        """The frames of messages that follow our cursor, which moves to the last of them."""
         if messages:
             self._cursor = messages[-1].sequence
         return [message_frame(message) for message in messages]

@@ -1,0 +1,32 @@
+"""What the audit log says a customer did, while their pseudonym is still known to be theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.conversations.models import Conversation, CustomerRecord
+
+
+def export_entries(session: Session, customer_id: int) -> list[dict[str, Any]]:
+    """What a customer did in their own conversations, oldest first."""
+    pseudonym = session.get_one(CustomerRecord, customer_id).pseudonym
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    entries = session.scalars(
+        select(AuditEntry)
+        .where(
+            AuditEntry.subject_type == "conversation",  # with the index on subjects: actors have none
+            AuditEntry.subject_id.in_(theirs),
+            AuditEntry.actor_kind == ActorKind.CUSTOMER,
+            AuditEntry.actor_id == pseudonym,
+        )
+        .order_by(AuditEntry.id)
+    )
+    return [
+        {"at": entry.occurred_at.isoformat(), "action": entry.action, "conversation": entry.subject_id}
+        for entry in entries
+    ]

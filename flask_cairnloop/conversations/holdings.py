@@ -1,0 +1,154 @@
+"""What this room holds about a customer: how it is handed out, and how it goes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import case, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.clock import now
+from flask_cairnloop.conversations.models import (
+    ERASED,
+    FORGOTTEN,
+    Conversation,
+    CustomerRecord,
+    Message,
+    MessageKind,
+)
+
+FORGOTTEN_ID = "forgotten"
+_BY_CUSTOMER = Message.author_kind == ActorKind.CUSTOMER
+# What stays of a message: its place, its kind and its time; of an event also what it was, which holds no words.
+_WITHOUT_WORDS: dict[Any, Any] = {
+    Message.body: case((Message.body == "", ""), else_=ERASED),
+    Message.data: case((Message.kind == MessageKind.EVENT, Message.data), else_=literal({}, JSONB)),
+    Message.author_id: case((_BY_CUSTOMER, FORGOTTEN_ID), else_=Message.author_id),
+    Message.author_name: case((_BY_CUSTOMER, FORGOTTEN), else_=Message.author_name),
+    Message.client_id: None,
+    Message.idempotency_key: None,
+}
+
+
+def forget_messages(session: Session, customer_id: int) -> int:
+    """Erase the words of everybody in a customer's conversations, and the customer's own elsewhere.
+
+    Returns:
+        How many messages, replies, notes and events.
+    """
+    ref = session.get_one(CustomerRecord, customer_id).ref
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    # A host may let one customer act in a conversation of another.
+    acts = (_BY_CUSTOMER, Message.kind != MessageKind.CUSTOMER, Message.author_id == ref)
+    elsewhere = select(Message.id).where(*acts, Message.conversation_id.not_in(theirs))
+    _retell(session, elsewhere)
+    erased = 0
+    for which in (Message.id.in_(elsewhere), Message.conversation_id.in_(theirs)):
+        statement = update(Message).where(which).values(_WITHOUT_WORDS)
+        found = session.execute(statement.execution_options(synchronize_session=False))
+        erased += found.rowcount  # type: ignore[attr-defined]
+    return erased
+
+
+def _retell(session: Session, messages: Any) -> None:
+    """Take the words of these messages out of the first line of the conversations that show one of them as newest."""
+    newest = (
+        select(Message.conversation_id)
+        .join(Conversation, Conversation.id == Message.conversation_id)
+        .where(Message.id.in_(messages), Message.created_at == Conversation.last_message_at)
+    )
+    session.execute(
+        update(Conversation)
+        .where(Conversation.id.in_(newest))
+        .values(preview=ERASED, last_author_name=FORGOTTEN)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def forget_conversations(session: Session, customer_id: int) -> int:
+    """Erase what a customer's conversations say beside their messages. From then on they take no words.
+
+    Their messages are erased before. Returns how many conversations.
+    """
+    newest_author = (
+        select(Message.author_name)
+        .where(Message.conversation_id == Conversation.id, Message.kind != MessageKind.EVENT)
+        .order_by(Message.sequence.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    found = session.execute(
+        update(Conversation)
+        .where(Conversation.customer_id == customer_id)
+        .values(
+            subject=ERASED,
+            preview=case((Conversation.preview == "", ""), else_=ERASED),
+            last_author_name=newest_author,
+            rating_comment=None,
+            erased_at=now(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return int(found.rowcount)  # type: ignore[attr-defined]
+
+
+def export_conversations(session: Session, customer_id: int) -> list[dict[str, Any]]:
+    """Every conversation with its messages, and the notes about them, oldest first.
+
+    Of our people only the names are there that the customer has read beside a reply.
+    """
+    conversations = session.scalars(
+        select(Conversation).where(Conversation.customer_id == customer_id).order_by(Conversation.id)
+    ).all()
+    messages = session.scalars(
+        select(Message)
+        .join(Conversation, Conversation.id == Message.conversation_id)
+        .where(Conversation.customer_id == customer_id)
+        .order_by(Message.conversation_id, Message.sequence)
+    )
+    said = {number: [*found] for number, found in groupby(messages, lambda message: message.conversation_id)}
+    return [_conversation(found, said.get(found.id, [])) for found in conversations]
+
+
+def _conversation(conversation: Conversation, messages: list[Message]) -> dict[str, Any]:
+    return {
+        "id": conversation.id,
+        "channel": conversation.channel,
+        "subject": conversation.subject,
+        "status": conversation.status.value,
+        "opened_at": conversation.created_at.isoformat(),
+        "resolved_at": _moment(conversation.resolved_at),
+        "rating": conversation.rating,
+        "rating_comment": conversation.rating_comment,
+        "read_up_to": conversation.customer_seen,
+        "messages": [_message(message) for message in messages],
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "sequence": message.sequence,
+        "at": message.created_at.isoformat(),
+        "kind": message.kind.value,
+        "by": message.author_kind.value,
+    }
+    if message.kind is MessageKind.EVENT:
+        plain["event"] = message.event.value if message.event else None
+        if "rating" in message.data:
+            plain["rating"] = message.data["rating"]
+        return plain
+    plain["body"] = message.body
+    if message.kind is not MessageKind.NOTE:
+        plain["author"] = message.author_name
+    if message.kind is MessageKind.REPLY:
+        plain["automatic"] = message.automatic
+        plain["sources"] = [citation.get("title") for citation in message.data.get("citations", ())]
+    return plain
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,1 @@
+"""What is held about a person: taken out of texts, handed out, forgotten."""

@@ -1,0 +1,128 @@
+"""Everything held about a customer: handed out, and forgotten for good."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.actors import Acting, as_actor
+from flask_cairnloop.audit.holdings import export_entries
+from flask_cairnloop.audit.service import record
+from flask_cairnloop.clock import now
+from flask_cairnloop.conversations.holdings import export_conversations, forget_conversations, forget_messages
+from flask_cairnloop.conversations.models import FORGOTTEN, CustomerRecord
+from flask_cairnloop.conversations.service import close_all
+from flask_cairnloop.database.base import Base
+from flask_cairnloop.drafting.holdings import export_drafts, forget_drafts
+from flask_cairnloop.errors import NotFound
+from flask_cairnloop.jobs import publish
+from flask_cairnloop.jobs.holdings import forget_jobs
+from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
+from flask_cairnloop.retrieval.memory import export as export_questions
+from flask_cairnloop.retrieval.memory import forget as forget_questions
+
+# Who holds what, and how it goes: called in this order with the id of the customer's row, in one transaction, the row
+# and all their conversations locked. Each returns how many rows it erased. A room that begins to hold something about
+# customers adds a line here, and one below if there is something to hand out.
+FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
+    ("drafts", forget_drafts),
+    ("messages", forget_messages),
+    ("conversations", forget_conversations),
+    ("jobs", forget_jobs),
+    ("questions", forget_questions),
+)
+EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
+    ("conversations", export_conversations),
+    ("drafts", export_drafts),
+    ("questions", export_questions),
+    ("activity", export_entries),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What became of a customer.
+
+    Args:
+        customer_id: of the row that now stands for nobody.
+        counts: how many rows of each kind were erased.
+    """
+
+    customer_id: int
+    counts: Mapping[str, int]
+
+
+def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
+    """Erase everything that says who a customer was, or what was said with them.
+
+    Their row and the shape of their conversations stay: order, kinds, times, ratings, who of the team answered. So do
+    the entries of the audit log, which know a pseudonym that from now on leads nowhere. Open conversations are closed,
+    drafts withdrawn, jobs discarded, and after the commit their open chats are cut. Writing again makes a new customer.
+
+    A message that comes at the same moment waits for this, or this for it: either it is erased with the others, or it
+    is the first of the new customer.
+
+    Raises:
+        NotFound: no customer has this reference, or not any more. Nothing was changed.
+        Conflict: a job about them is being claimed or ended at this moment. Roll back, and try again.
+    """
+    actor = as_actor(actor)
+    person = _person(session, ref, lock=True)
+    number = person.id
+    close_all(session, number, actor=actor)
+    session.flush()
+    counts = {name: erase(session, number) for name, erase in FORGET}
+    record(session, actor, "customer.forget", "customer", number, **counts)
+    session.flush()  # the entry above may be the customer's own, found by what goes now
+    person.ref = f"forgotten-{secrets.token_hex(16)}"
+    person.pseudonym = f"pseudonym-{secrets.token_hex(16)}"
+    person.name = FORGOTTEN
+    person.email = person.organization = None
+    person.forgotten_at = now()
+    session.flush()
+    _read_again(session)
+    publish(session, customer_topic(ref), DISCONNECT)
+    return Forgotten(number, counts)
+
+
+def export(session: Session, ref: str) -> dict[str, Any]:
+    """Everything held about a customer, as plain values that JSON can carry.
+
+    Raises:
+        NotFound: no customer has this reference, or not any more.
+    """
+    person = _person(session, ref)
+    about = {
+        "ref": person.ref,
+        "name": person.name,
+        "email": person.email,
+        "organization": person.organization,
+        "first_seen_at": person.created_at.isoformat(),
+        "last_seen_at": person.last_seen_at.isoformat(),
+    }
+    parts = {name: give(session, person.id) for name, give in EXPORT}
+    return {"exported_at": now().isoformat(), "customer": about, **parts}
+
+
+def _read_again(session: Session) -> None:
+    """Make the caller's session read our rows anew: they were changed in the database. The host's own are left."""
+    for row in session:
+        if isinstance(row, Base):
+            session.expire(row)
+
+
+def _person(session: Session, ref: str, *, lock: bool = False) -> CustomerRecord:
+    wanted = select(CustomerRecord).where(CustomerRecord.ref == ref, CustomerRecord.forgotten_at.is_(None))
+    if lock:
+        wanted = wanted.with_for_update()
+    person = None
+    if "\x00" not in ref and ref.encode(errors="ignore").decode() == ref:  # what a row can hold
+        person = session.scalars(wanted.execution_options(populate_existing=True)).one_or_none()
+    if person is None:
+        raise NotFound("No customer has this reference.")
+    return person

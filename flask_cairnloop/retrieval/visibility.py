@@ -1,0 +1,43 @@
+"""Who may find what: one condition, inside every lane's query, never a filter after it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flask_cairnloop.knowledge.models import Audience
+
+# Of published articles, by their published words only.
+VISIBLE: Final = """
+    FROM {schema}.chunks
+    JOIN {schema}.revisions ON revisions.id = chunks.revision_id AND revisions.state = 'published'
+    JOIN {schema}.articles ON articles.id = chunks.article_id AND articles.state = 'published'
+        AND (CAST(:audience AS text) IS NULL OR articles.audience = :audience)
+        AND (CAST(:tags AS text[]) IS NULL OR articles.tags && CAST(:tags AS text[]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose articles a search may find.
+
+    Args:
+        audience: only articles for these readers; all when left out.
+        tags: only articles with one of these tags; all when left out, none when empty.
+    """
+
+    audience: Audience | None = None
+    tags: Collection[str] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be found."""
+        return self.tags is not None and not self.tags
+
+    def values(self) -> dict[str, Any]:
+        """What the condition's parameters stand for."""
+        return {
+            "audience": self.audience.value if self.audience else None,
+            "tags": None if self.tags is None else sorted(self.tags),
+        }
