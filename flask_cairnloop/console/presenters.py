@@ -729,8 +729,8 @@ QUESTION_SHOWN = 240
 
 
 def question_line(question: str) -> str:
-    """The beginning of an earlier question, on a line."""
-    words = " ".join(question.split())
+    """The beginning of an earlier question, on a line; its first line is often a subject."""
+    words = " – ".join(" ".join(part.split()) for part in question.strip().split("\n", 1))
     return words if len(words) <= QUESTION_SHOWN else words[:QUESTION_SHOWN].rsplit(" ", 1)[0] + "…"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
 from flask_cairnloop.config import LONGEST_HOOK
@@ -101,7 +101,7 @@ def learn_case(context: JobContext, *, conversation_id: int) -> None:
     conversation = session.scalars(
         select(Conversation).where(Conversation.id == conversation_id).options(joinedload(Conversation.customer))
     ).one_or_none()
-    answer = None if conversation is None else _last_reply(session, conversation_id)
+    answer = None if conversation is None else _answer(session, conversation_id)
     if conversation is None or answer is None:
         return
     asked = session.execute(
@@ -132,9 +132,11 @@ def learn_case(context: JobContext, *, conversation_id: int) -> None:
     memory.keep_case(session, conversation_id, kept, title, resolution, now_resolved)
 
 
-def _last_reply(session: Session, conversation_id: int) -> Message | None:
+def _answer(session: Session, conversation_id: int) -> Message | None:
+    """The reply that tells most: the newest one with sources, as the last words are often only kind ones."""
     replies = select(Message).where(Message.conversation_id == conversation_id, Message.kind == MessageKind.REPLY)
-    return session.scalars(replies.order_by(Message.sequence.desc()).limit(1)).one_or_none()
+    with_sources = func.jsonb_exists(Message.data, "citations")
+    return session.scalars(replies.order_by(with_sources.desc(), Message.sequence.desc()).limit(1)).one_or_none()
 
 
 def _first_reply(session: Session, conversation_id: int) -> int | None:
