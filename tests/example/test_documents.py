@@ -632,7 +632,8 @@ def test_after_each_stage_of_the_walkthrough_there_is_what_it_says(guide: Guide,
                 step(session)
                 session.commit()
         after = contents(app)
-        changed = {name for name in after if after[name] != before[name]}
+        # How often each word occurs is counted with the passages, and folded in its own time.
+        changed = {name for name in after if after[name] != before[name]} - {"terms", "term_changes"}
         before = after
         said = guide.section(heading)
         rows, told = (

@@ -21,6 +21,7 @@ from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.jobs.models import Job, JobState, QueueName
 from flask_cairnloop.jobs.queries import worker_states
 from flask_cairnloop.knowledge.service import publish, save_article
+from flask_cairnloop.retrieval import statistics
 from flask_cairnloop.testing import run_jobs
 from tests.conftest import close
 from tests.support import processes
@@ -180,7 +181,8 @@ def test_two_workers_share_the_work_and_every_job_runs_once(
             by[key] = int(supervisor)
         assert len(by) == len(numbers)
         assert set(by.values()) == {worker.popen.pid for worker in workers}, "one of them did all of it"
-    jobs = read(host, select(Job).where(Job.queue.in_((QueueName.INTERACTIVE, QueueName.DEFAULT))))
+    tidying = Job.name == statistics.FOLD  # comes a minute after the articles
+    jobs = read(host, select(Job).where(Job.queue.in_((QueueName.INTERACTIVE, QueueName.DEFAULT)), ~tidying))
     assert len(jobs) >= 24
     assert {(job.state, job.attempt) for job in jobs} == {(JobState.SUCCEEDED, 1)}
 
