@@ -23,16 +23,23 @@ def record(session: Session, actor: Actor, action: str, subject_type: str, subje
         action: what was done, e.g. ``"conversation.resolve"``.
         data: identifiers and bounded values; never text that a person wrote.
     """
-    entry = AuditEntry(
+    entry = _entry(session, actor, action, subject_type, subject_id, data)
+    session.add(entry)
+    current().hooks.audit(session, entry)
+
+
+def _entry(
+    session: Session, actor: Actor, action: str, subject_type: str, subject_id: int, data: dict[str, Any], **known: Any
+) -> AuditEntry:
+    return AuditEntry(
         actor_kind=actor.kind,
         actor_id=_recorded_id(session, actor),
         action=action,
         subject_type=subject_type,
         subject_id=subject_id,
         data=data,
+        **known,
     )
-    session.add(entry)
-    current().hooks.audit(session, entry)
 
 
 def _recorded_id(session: Session, actor: Actor) -> str:
@@ -75,14 +82,5 @@ def recorded(
     """Let the host's ``AUDITOR`` add its own to an entry that :func:`entry_of` has added."""
     hooks = current().hooks
     if hooks.configured("AUDITOR"):
-        entry = AuditEntry(
-            id=entry_id,
-            occurred_at=occurred_at,
-            actor_kind=actor.kind,
-            actor_id=_recorded_id(session, actor),
-            action=action,
-            subject_type=subject_type,
-            subject_id=subject_id,
-            data=data,
-        )
-        hooks.audit(session, entry)
+        known = {"id": entry_id, "occurred_at": occurred_at}
+        hooks.audit(session, _entry(session, actor, action, subject_type, subject_id, data, **known))

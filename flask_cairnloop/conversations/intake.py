@@ -55,17 +55,7 @@ _AUTHOR = bindparam("signed", type_=Text)
 _CLIENT = bindparam("sent_as", type_=Uuid)
 
 
-def write(
-    session: Session,
-    conversation_id: int,
-    customer: Customer,
-    *,
-    actor: Actor,
-    body: str,
-    client_id: uuid.UUID | None,
-    at: datetime,
-    draft_terms: dict[str, Any],
-) -> Row[Any] | None:
+def write(session: Session, values: dict[str, Any]) -> Row[Any] | None:
     """Write a customer's words into an open conversation of theirs, with all that belongs to them.
 
     That is the customer as the host knows them now, whose row stays locked; the message, which takes the next place
@@ -73,16 +63,13 @@ def write(
     made, that it shall answer these words, and its job.
 
     Args:
-        draft_terms: the parameters of :func:`flask_cairnloop.drafting.lifecycle.carried_on`.
+        values: what :func:`terms` made.
 
     Returns:
         What was written. ``None`` when nothing was: the conversation is not open, or not theirs, or these words are
         there already.
     """
     session.flush()
-    values = terms(
-        conversation_id, customer, actor=actor, body=body, client_id=client_id, at=at, draft_terms=draft_terms
-    )
     return statement(held=frozen() is not None).execute(session, values).one_or_none()
 
 
@@ -96,7 +83,11 @@ def terms(
     at: datetime,
     draft_terms: dict[str, Any],
 ) -> dict[str, Any]:
-    """The parameters of :func:`statement`."""
+    """The parameters of :func:`statement`.
+
+    Args:
+        draft_terms: those of :func:`flask_cairnloop.drafting.lifecycle.carried_on`.
+    """
     return {
         **customer_terms(customer, at),
         **draft_terms,

@@ -22,6 +22,7 @@ from flask_cairnloop.conversations.intake import (
     customer_terms,
     preview,
     resend_key,
+    terms,
     write,
 )
 from flask_cairnloop.conversations.models import (
@@ -175,10 +176,9 @@ def _write(
     Returns:
         ``None`` when nothing was written, see :func:`flask_cairnloop.conversations.intake.write`.
     """
-    actor, at, terms = Actor.customer(customer), now(), carried_on_terms()
-    row = write(
-        session, conversation_id, customer, actor=actor, body=body, client_id=client_id, at=at, draft_terms=terms
-    )
+    actor, at, draft = Actor.customer(customer), now(), carried_on_terms()
+    values = terms(conversation_id, customer, actor=actor, body=body, client_id=client_id, at=at, draft_terms=draft)
+    row = write(session, values)
     if row is None:
         return None
     publish_conversation(session, conversation_id, "message", sequence=row.sequence, kind=MessageKind.CUSTOMER.value)
@@ -193,7 +193,7 @@ def _write(
     if row.job_id is None:
         start(session, conversation_id, answers=row.sequence, actor=SYSTEM)
     else:
-        carry_on(session, row.job_id, row.job_attempt, terms)
+        carry_on(session, row.job_id, row.job_attempt, draft)
     return Received(row.id, conversation_id, row.sequence, at, ConversationStatus.OPEN, row.waiting_since, row.rating)
 
 

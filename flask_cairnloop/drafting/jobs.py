@@ -21,6 +21,7 @@ from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, P
 from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
+from flask_cairnloop.retrieval import vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.grounding import assess, calibration
 from flask_cairnloop.retrieval.search import search
@@ -221,15 +222,15 @@ def _likeness(hooks: Hooks) -> question.Likeness:
     """Likeness by meaning where there is an embedder that works, else by words."""
 
     def by_meaning(asked: str, texts: Sequence[str]) -> Sequence[float]:
-        embedder = hooks.embedder()
+        embedder = vectors.likely(hooks)  # while a model is changed, the one that search goes by
         if embedder is None:
             return engine.lexical_likeness(asked, texts)
         try:
             target = embed(embedder, [asked], "query")[0]
-            vectors = embed(embedder, list(texts), "passage")
+            found = embed(embedder, list(texts), "passage")
         except EmbeddingFailed:
             return engine.lexical_likeness(asked, texts)
-        return [_cosine(target, vector) for vector in vectors]
+        return [_cosine(target, vector) for vector in found]
 
     return by_meaning
 

@@ -16,9 +16,11 @@ from sqlalchemy.engine import make_url
 
 from flask_cairnloop import Customer, receive
 from flask_cairnloop.clock import now
+from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
 
 CITATION = {
@@ -69,6 +71,16 @@ class Desk:
                 setattr(draft, name, value)
             session.commit()
             return draft.id
+
+    def answered(self, article_id: int, conversation_id: int, question: str = "When do you open?") -> int:
+        """An article that has answered a question; returns the id of that answer."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            customer_id = session.get_one(Conversation, conversation_id).customer_id
+            remember(session, conversation_id, customer_id, 1, question, [article_id])
+            session.commit()
+            (view,), _ = views(session, article_id)
+            return view.answer_id
 
     def get(self, model: type, id_: int) -> Any:
         with self.app.app_context():

@@ -14,14 +14,18 @@ from playwright.sync_api import Locator, Page, Route, expect
 from sqlalchemy import select
 
 from flask_cairnloop import Customer
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.drafting.models import Draft
+from flask_cairnloop.knowledge.service import publish, save_article
 from tests.console.conftest import CITATION, Desk
 from tests.support import sockets
 from tests.support.disk import TOO_MUCH, FullDisk
 from tests.support.processes import Process
 
 pytestmark = pytest.mark.browser
+
+WRITER = Actor.system("test")
 
 
 class Console:
@@ -267,6 +271,25 @@ def test_a_late_refetch_of_the_timeline_stays_out(console: Console, come: Callab
     console.page.evaluate("window.dealtWith")
     console.is_all_about_ben()
     expect(console.page.locator("#toasts")).to_be_empty()
+
+
+def test_a_question_can_be_taken_from_an_article_and_given_back_by_mouse_and_by_keyboard(console: Console) -> None:
+    with console.desk.app.app_context():
+        session = console.desk.app.extensions["sqlalchemy"].session
+        article_id = save_article(session, slug="opening", title="Opening", body="From nine.", actor=WRITER).id
+        publish(session, article_id, actor=WRITER)
+        session.commit()
+    console.desk.answered(article_id, console.ann, "Since when are you open?")
+    page = console.page
+    page.goto(f"{console.url}/knowledge/{article_id}")
+    page.get_by_role("button", name="It did not answer this").click()
+    console.toast("Search no longer goes by it")
+    expect(page.locator("#answers")).to_contain_text("Taken away: it did not answer this")
+    page.get_by_role("button", name="It did answer it").focus()
+    page.keyboard.press("Enter")
+    console.toast("Search goes by it again")
+    expect(page.get_by_role("button", name="It did not answer this")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Opening")  # only the list was renewed
 
 
 def test_a_rescued_draft_loses_its_citation_numbers_and_nothing_else(console: Console) -> None:

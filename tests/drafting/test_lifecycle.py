@@ -30,19 +30,12 @@ from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.retrieval.local import default_embedder
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
+from tests.support.articles import GAUGE
 from tests.support.databases import blocked
 from tests.support.processes import wait_until
 
 MINA = Actor.operator(Operator("mina", "Mina Keller"))
 QUESTION = "How do I reset the brass gauge after a power cut?"
-ARTICLE = """After a power cut the brass gauge shows zero.
-
-To reset the brass gauge:
-
-1. Open the small door on the left.
-2. Hold the brass button for ten seconds.
-3. Wait until the needle moves.
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +46,7 @@ def _knowledge(database_url: str, redis_url: str, config: dict[str, object]) -> 
     app = make_host(database_url, redis_url, **config)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
-        article = save_article(session, slug="brass-gauge", title="Resetting the brass gauge", body=ARTICLE, actor=MINA)
+        article = save_article(session, slug="brass-gauge", title="Resetting the brass gauge", body=GAUGE, actor=MINA)
         publish(session, article.id, actor=MINA)
         for slug, title, body in (
             ("billing", "Reading your invoice", "Invoices are sent on the first of each month as a PDF by e-mail."),

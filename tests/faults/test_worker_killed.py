@@ -29,19 +29,12 @@ from flask_cairnloop.testing import run_jobs
 from tests.conftest import close
 from tests.faults.conftest import Desk
 from tests.faults.host import AFTER_COMMIT, AT_THE_POLICY, TOLD, Place
+from tests.support.articles import GAUGE
 from tests.support.databases import blocked
 from tests.support.host import HostNote, make_host
 from tests.support.processes import Process, wait_until
 
 QUESTION = "How do I reset the brass gauge after a power cut?"
-ARTICLE = """After a power cut the brass gauge shows zero.
-
-To reset the brass gauge:
-
-1. Open the small door on the left.
-2. Hold the brass button for ten seconds.
-3. Wait until the needle moves.
-"""
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +53,7 @@ def _knowledge(database_url: str, redis_url: str, config: dict[str, Any]) -> Non
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         author = Actor.system("test")
-        article = save_article(
-            session, slug="brass-gauge", title="Resetting the brass gauge", body=ARTICLE, actor=author
-        )
+        article = save_article(session, slug="brass-gauge", title="Resetting the brass gauge", body=GAUGE, actor=author)
         publish(session, article.id, actor=author)
         session.commit()
         session.remove()

@@ -14,9 +14,7 @@ from sqlalchemy import text
 from werkzeug.routing import Rule
 
 from flask_cairnloop import Actor, Customer, Operator, Permission
-from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.knowledge.service import publish, save_article
-from flask_cairnloop.retrieval.memory import remember, views
 from tests.conftest import Client
 from tests.console.conftest import Desk
 from tests.support.host import verifier
@@ -67,7 +65,7 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                 case "article_id":
                     values[argument] = article(app)
                 case "answer_id":
-                    values[argument] = answer(app, values["article_id"], desk.ask())
+                    values[argument] = desk.answered(values["article_id"], desk.ask())
                 case "job_id":
                     values[argument] = dead_job(app)
                 case "filename":
@@ -87,17 +85,6 @@ def article(app: Flask) -> int:
         publish(session, made.id, actor=someone)
         session.commit()
         return int(made.id)
-
-
-def answer(app: Flask, article_id: int, conversation_id: int) -> int:
-    """A question that an article has answered."""
-    with app.app_context():
-        session = app.extensions["sqlalchemy"].session
-        customer_id = session.get_one(Conversation, conversation_id).customer_id
-        remember(session, conversation_id, customer_id, 1, "When do you open?", [article_id])
-        session.commit()
-        (view,), _ = views(session, article_id)
-        return view.answer_id
 
 
 def dead_job(app: Flask) -> int:

@@ -27,6 +27,7 @@ from flask_cairnloop.testing import run_jobs
 from tests.conftest import close
 from tests.faults.clients import Operator
 from tests.support import traces
+from tests.support.articles import GAUGE
 from tests.support.host import OPERATORS, make_host
 from tests.support.processes import Process, wait_until
 from tests.support.websocket import Chat
@@ -44,14 +45,6 @@ WORDS = (
     "snickerlatch frobnicelle grundlewax blusterpated crumbleport splendiferous"
 ).split()
 MINA = Actor.operator(OPERATORS["mina"])
-ARTICLE = """After a power cut the brass gauge shows zero.
-
-To reset the brass gauge:
-
-1. Open the small door on the left.
-2. Hold the brass button for ten seconds.
-3. Wait until the needle moves.
-"""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +58,7 @@ def _knowledge(database_url: str, redis_url: str, config: dict[str, Any]) -> Non
     app = make_host(database_url, redis_url, **config)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
-        article = save_article(session, slug="brass-gauge", title="Resetting the brass gauge", body=ARTICLE, actor=MINA)
+        article = save_article(session, slug="brass-gauge", title="Resetting the brass gauge", body=GAUGE, actor=MINA)
         publish(session, article.id, actor=MINA)
         session.commit()
         session.remove()

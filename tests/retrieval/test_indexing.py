@@ -10,7 +10,6 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 from sqlalchemy import event, func, select, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, scoped_session
 
 from flask_cairnloop import search
@@ -26,7 +25,7 @@ from flask_cairnloop.retrieval import indexing
 from flask_cairnloop.retrieval.jobs import index
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding
 from flask_cairnloop.testing import run_jobs
-from tests.support.databases import blocked
+from tests.support.databases import blocked, role_of_rows
 from tests.support.processes import wait_until
 
 ACTOR = Actor.system("test")
@@ -261,17 +260,7 @@ def test_a_role_that_may_not_create_tables_can_rebuild_the_index(
     app: Flask, make_app: Callable[..., Flask], database_url: str, session: Session, publish_article: Publish
 ) -> None:
     publish_article("owned", "Somebody else owns the tables.")
-    role = f"rows_only_{make_url(database_url).database}"[:63]
-    with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
-        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-        connection.execute(text(f"GRANT USAGE ON SCHEMA cairnloop TO {role}"))
-        connection.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cairnloop TO {role}"))
-    try:
-        url = make_url(database_url).set(username=role).render_as_string(hide_password=False)
+    with role_of_rows(app, database_url) as url:
         done = make_app(database_url=url).test_cli_runner().invoke(args=["cairnloop", "index", "rebuild"])
         assert done.exit_code == 0, done.exception
         assert "queued for the worker" in done.output
-    finally:
-        with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
-            connection.execute(text(f"DROP OWNED BY {role}"))
-            connection.execute(text(f"DROP ROLE {role}"))

@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 from sqlalchemy import func, select, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import search
@@ -26,7 +25,7 @@ from flask_cairnloop.retrieval.types import LaneState
 from flask_cairnloop.retrieval.vector_lane import LiveModel
 from flask_cairnloop.retrieval.visibility import Scope
 from flask_cairnloop.testing import run_jobs
-from tests.support.databases import blocked
+from tests.support.databases import blocked, role_of_rows
 from tests.support.embedders import Words
 from tests.support.processes import wait_until
 
@@ -221,13 +220,7 @@ def test_a_role_that_may_not_build_it_switches_all_the_same(
     towns(app)
     run_jobs(app)
     session.rollback()
-    role = f"no_owner_{make_url(database_url).database}"[:63]
-    with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
-        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-        connection.execute(text(f"GRANT USAGE ON SCHEMA cairnloop TO {role}"))
-        connection.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cairnloop TO {role}"))
-    try:
-        url = make_url(database_url).set(username=role).render_as_string(hide_password=False)
+    with role_of_rows(app, database_url) as url:
         other = make_app(database_url=url, EMBEDDER=Words("other"), PREVIOUS_EMBEDDER=Words(MODEL, 64))
         with other.app_context():
             desk = other.extensions["sqlalchemy"].session
@@ -238,10 +231,6 @@ def test_a_role_that_may_not_build_it_switches_all_the_same(
             assert live(desk).ann_index is None
             assert search(desk, "the market of Birchham").passages[0].title == "Birchham"
             desk.remove()
-    finally:
-        with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
-            connection.execute(text(f"DROP OWNED BY {role}"))
-            connection.execute(text(f"DROP ROLE {role}"))
 
 
 @pytest.mark.usefixtures("few_are_many")

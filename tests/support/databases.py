@@ -16,7 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
+from flask import Flask
 from psycopg import sql
+from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 
 from example_app import servers
@@ -156,6 +158,24 @@ def database_url(url: str, name: str) -> str:
     """The URL of another database of the same server."""
     parsed: URL = make_url(url).set(database=name)
     return parsed.render_as_string(hide_password=False)
+
+
+@contextmanager
+def role_of_rows(app: Flask, url: str) -> Iterator[str]:
+    """The address of the same database for a role that may read and write our rows and owns nothing."""
+    role = f"rows_only_{make_url(url).database}"[:63]
+    with app.app_context():
+        engine = app.extensions["sqlalchemy"].engine
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        connection.execute(text(f"GRANT USAGE ON SCHEMA cairnloop TO {role}"))
+        connection.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cairnloop TO {role}"))
+    try:
+        yield make_url(url).set(username=role).render_as_string(hide_password=False)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
 
 
 def blocked(url: str) -> bool:
