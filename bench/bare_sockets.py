@@ -1,4 +1,7 @@
-"""The least that sends a message to one of many sockets: flask-sock, one Redis subscription a process, a queue each."""
+"""The least that sends a message to one of many sockets: flask-sock, one Redis subscription a process, a queue each.
+
+An event brings the words, or the number of the row that has them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 from flask import Flask
 from flask_sock import Sock
 from redis import Redis
+from sqlalchemy import create_engine, text
 
 CHANNEL = "bare:events"
 
@@ -18,7 +22,9 @@ CHANNEL = "bare:events"
 def create_app() -> Flask:
     app = Flask("bare")
     sock = Sock(app)
-    inboxes: dict[str, queue.Queue[str]] = {}
+    inboxes: dict[str, queue.Queue[str | int]] = {}
+    engine = create_engine(os.environ["TEST_DATABASE_URL"], isolation_level="AUTOCOMMIT")
+    find = text("SELECT body FROM bare_replies WHERE id = :row")
     started = threading.Event()
 
     def hear() -> None:
@@ -28,7 +34,13 @@ def create_app() -> Flask:
             if message["type"] == "message":
                 event = json.loads(message["data"])
                 if event["to"] in inboxes:
-                    inboxes[event["to"]].put(event["text"])
+                    inboxes[event["to"]].put(event.get("row") or event["text"])
+
+    def words(found: str | int) -> str:
+        if isinstance(found, str):
+            return found
+        with engine.connect() as connection:
+            return str(connection.execute(find, {"row": found}).scalar_one())
 
     @sock.route("/socket")
     def socket(ws: Any) -> None:
@@ -39,6 +51,6 @@ def create_app() -> Flask:
         inboxes[name] = inbox = queue.Queue()
         ws.send(json.dumps({"type": "joined"}))
         while True:
-            ws.send(inbox.get())
+            ws.send(words(inbox.get()))
 
     return app
