@@ -10,7 +10,7 @@ from flask_cairnloop.conversations.service import (
     reply,
     resolve,
 )
-from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import Citation, Declined, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.extension import Cairnloop
 from flask_cairnloop.hooks import (
     AuditInfo,
@@ -37,6 +37,7 @@ __all__ = [
     "Citation",
     "ConversationInfo",
     "Customer",
+    "Declined",
     "DraftInfo",
     "DraftKind",
     "Grounding",

@@ -185,7 +185,7 @@ KEYS: tuple[Key, ...] = (
         "DRAFT_GENERATOR",
         "hook",
         None,
-        "`(grounding) -> Proposal`: writes the draft. Unset: the deterministic grounded engine.",
+        "`(grounding) -> Proposal | Declined`: writes the draft. Unset: the deterministic grounded engine.",
     ),
     Key(
         "EMBEDDER",

@@ -22,7 +22,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.config import LONGEST_HOOK, PREFIX, Settings
-from flask_cairnloop.drafting.types import DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import Declined, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import ConfigurationError, HookFailed
 from flask_cairnloop.retrieval.types import Embedder, Strength
 from flask_cairnloop.telemetry import HOOK, carried, span
@@ -333,17 +333,17 @@ class Hooks:
 
     # --- what shall happen ------------------------------------------------------------------------
 
-    def generate_draft(self, grounding: Grounding) -> Proposal | None:
-        """The host engine's proposal; ``None`` when no engine is configured.
+    def generate_draft(self, grounding: Grounding) -> Proposal | Declined | None:
+        """The host engine's proposal, or why it has none this time; ``None`` when no engine is configured.
 
         Raises:
-            HookFailed: it raised, ran out of time, or answered something else than a Proposal.
+            HookFailed: it raised, ran out of time, or answered something else.
         """
         hook = self._resolved["DRAFT_GENERATOR"]
         if hook is None:
             return None
         proposal = self._call("DRAFT_GENERATOR", hook, grounding, seconds=LONGEST_HOOK)
-        if not isinstance(proposal, Proposal):
+        if not isinstance(proposal, Proposal | Declined):
             raise HookFailed(f"{PREFIX}DRAFT_GENERATOR", "invalid", type(proposal).__name__)
         return proposal
 

@@ -26,6 +26,7 @@ def forget_drafts(session: Session, customer_id: int) -> int:
             citations=[],
             evidence=[],
             policy_reason=None,
+            declined=None,
         )
         .execution_options(synchronize_session=False)
     )

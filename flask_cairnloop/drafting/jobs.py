@@ -17,7 +17,7 @@ from flask_cairnloop.drafting import engine, lifecycle, marks, question
 from flask_cairnloop.drafting import learning as learning  # registers its jobs
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
-from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import Declined, DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
@@ -32,6 +32,7 @@ from flask_cairnloop.telemetry import DRAFT, span
 # one model or two, the generator or (for our own engine) two more vectors, the policy. Each may use its whole time;
 # the rest is ours.
 TIMEOUT = 8 * LONGEST_HOOK + 60
+REASON_LENGTH = 500  # characters, as the columns hold them
 EVIDENCE = 12  # passages weighed; enough that internal articles do not crowd out the public ones
 
 
@@ -53,6 +54,7 @@ class _Outcome:
     grounding: Grounding
     results: SearchResults
     proposal: Proposal
+    declined: str | None  # why the host's engine did not write it
     policy: PolicyDecision
     policy_reason: str | None
 
@@ -148,12 +150,7 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         asked.clarifications,
         task.customer.name,
     )
-    limit = context.cairnloop.settings.message_limit
-    proposal = hooks.generate_draft(grounding)
-    if proposal is None:
-        proposal = engine.compose(grounding, _likeness(hooks), limit)
-    else:
-        check(proposal, grounding, limit)
+    proposal, declined = _propose(hooks, grounding, context.cairnloop.settings.message_limit)
     decision, reason = hooks.automation_policy(
         DraftInfo(
             conversation_id,
@@ -168,7 +165,19 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     )
     if decision is PolicyDecision.ALLOW and not _may_go_alone(proposal, grounding):
         decision, reason = PolicyDecision.REQUIRE_APPROVAL, "Only a strongly grounded reply may be sent by itself."
-    return _Outcome(grounding, results, proposal, decision, reason)
+    return _Outcome(grounding, results, proposal, declined, decision, reason)
+
+
+def _propose(hooks: Hooks, grounding: Grounding, limit: int) -> tuple[Proposal, str | None]:
+    """The host engine's proposal, or our own with the reason why it is not theirs."""
+    answer = hooks.generate_draft(grounding)
+    if isinstance(answer, Proposal):
+        check(answer, grounding, limit)
+        return answer, None
+    if isinstance(answer, Declined) and not (_storable(answer.reason) and answer.reason.strip()):
+        raise refused("a reason is no text, or holds NUL")
+    reason = answer.reason[:REASON_LENGTH] if answer else None
+    return engine.compose(grounding, _likeness(hooks), limit), reason
 
 
 def _quotable(results: SearchResults) -> SearchResults:
@@ -180,6 +189,11 @@ def _may_go_alone(proposal: Proposal, grounding: Grounding) -> bool:
     return proposal.kind is DraftKind.REPLY and grounding.assessment.strength is Strength.STRONG
 
 
+def refused(detail: str) -> HookFailed:
+    """What is wrong with an engine's answer, in words that hold nothing of it."""
+    return HookFailed("CAIRNLOOP_DRAFT_GENERATOR", "invalid", detail)
+
+
 def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
     """Hold a host engine's proposal to what was found.
 
@@ -188,22 +202,19 @@ def check(proposal: Proposal, grounding: Grounding, limit: int) -> None:
             sent, or holds what no row can.
     """
 
-    def refuse(detail: str) -> HookFailed:
-        return HookFailed("CAIRNLOOP_DRAFT_GENERATOR", "invalid", detail)
-
     if not isinstance(proposal.kind, DraftKind):
-        raise refuse("kind is no DraftKind")
+        raise refused("kind is no DraftKind")
     if not all(map(_storable, _texts(proposal))):
-        raise refuse("a text is no text, or holds NUL")
+        raise refused("a text is no text, or holds NUL")
     if proposal.kind is not DraftKind.ESCALATION and not 0 < len(marks.sent(proposal)) <= limit:
-        raise refuse("the text is empty or too long")
+        raise refused("the text is empty or too long")
     if proposal.kind is DraftKind.REPLY and grounding.assessment.strength is not Strength.STRONG:
-        raise refuse("a reply needs strong grounding")
+        raise refused("a reply needs strong grounding")
     public = {passage.chunk_id for passage in grounding.passages if passage.public}
     if any(citation.chunk_id not in public for citation in proposal.citations):
-        raise refuse("a citation names no public passage of the evidence")
+        raise refused("a citation names no public passage of the evidence")
     if proposal.kind is DraftKind.REPLY and not proposal.citations:
-        raise refuse("a reply needs a citation")
+        raise refused("a reply needs a citation")
 
 
 def _texts(proposal: Proposal) -> Iterator[str]:
@@ -270,6 +281,7 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
     }
     found.kind = outcome.proposal.kind
     found.engine = outcome.proposal.engine[:100]
+    found.declined = outcome.declined
     found.policy = outcome.policy
     found.policy_reason = outcome.policy_reason
     if outcome.policy is PolicyDecision.DENY:

@@ -29,6 +29,20 @@ class DraftState(StrEnum):
 OPEN_STATES = (DraftState.GENERATING, DraftState.READY, DraftState.FAILED)
 
 
+class CallOutcome(StrEnum):
+    """What became of a call to a model."""
+
+    STARTED = "started"  # under way, or cut off: its highest cost stands
+    USED = "used"
+    HANDED_OFF = "handed_off"  # the model said that a person should answer
+    UNSUPPORTED = "unsupported"  # a sentence or a citation is not borne out by the evidence
+    UNREADABLE = "unreadable"  # no answer of the agreed form
+    REFUSED = "refused"
+    LIMITED = "limited"
+    TIMEOUT = "timeout"
+    FAILED = "failed"
+
+
 class Draft(Base):
     __tablename__ = "drafts"
     __table_args__ = (
@@ -37,6 +51,7 @@ class Draft(Base):
             " OR (kind IS NOT NULL AND (kind = 'escalation' OR body <> ''))",
             name="text_when_ready",
         ),
+        CheckConstraint("changed BETWEEN 0 AND 1", name="changed_share"),
         CheckConstraint(
             "state NOT IN ('approved', 'edited', 'discarded') OR decided_by IS NOT NULL", name="decided_by_someone"
         ),
@@ -47,6 +62,7 @@ class Draft(Base):
             postgresql_where=text("state IN ('generating', 'ready', 'failed')"),
         ),
         Index("ix_drafts_conversation_id", "conversation_id", "id"),
+        Index("ix_drafts_decided_at", "decided_at", postgresql_where=text("decided_at IS NOT NULL")),
         # What an operator can check and send: a hand-over to a person is no text.
         Index(
             "ix_drafts_to_check",
@@ -72,11 +88,36 @@ class Draft(Base):
     policy: Mapped[PolicyDecision | None] = mapped_column(choice(PolicyDecision, "policy"))
     policy_reason: Mapped[str | None] = mapped_column(String(500))
     engine: Mapped[str | None] = mapped_column(String(100))
+    # Why the engine that was asked first did not write it, where another did.
+    declined: Mapped[str | None] = mapped_column(String(500))
     failure: Mapped[str | None] = mapped_column(String(500))
     superseded_by: Mapped[str | None] = mapped_column(String(32))  # "customer", "reply", "resolve", "forget"
     decided_by: Mapped[str | None] = mapped_column(String(200))
     decided_by_name: Mapped[str | None] = mapped_column(String(200))
     decided_at: Mapped[datetime | None]
     decision_reason: Mapped[str | None] = mapped_column(String(500))
+    changed: Mapped[float | None]  # share of its words that the operator's version does not have, or has besides
     created_at: Mapped[datetime] = mapped_column(default=now)
     ready_at: Mapped[datetime | None]
+
+
+class ModelCall(Base):
+    """A call to somebody's model: what a day's budget is reckoned from. It names no person and holds no words."""
+
+    __tablename__ = "model_calls"
+    __table_args__ = (
+        Index("ix_model_calls_engine", "engine", "started_at"),
+        Index("ix_model_calls_draft_id", "draft_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))
+    engine: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(String(100))
+    outcome: Mapped[CallOutcome] = mapped_column(choice(CallOutcome, "outcome"), default=CallOutcome.STARTED)
+    input_tokens: Mapped[int] = mapped_column(default=0)  # those read from the vendor's cache besides
+    cached_tokens: Mapped[int] = mapped_column(default=0)
+    output_tokens: Mapped[int] = mapped_column(default=0)
+    cost_micros: Mapped[int] = mapped_column(default=0)  # millionths of the currency of the configured price
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    ended_at: Mapped[datetime | None]

@@ -106,3 +106,14 @@ class Proposal:
     summary: str
     citations: tuple[Citation, ...]
     engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """An engine's answer that it wrote nothing this time: the built-in engine writes the draft instead.
+
+    Args:
+        reason: one sentence for the operator, such as ``"The model did not answer in time."``; at most 500 characters.
+    """
+
+    reason: str
