@@ -14,11 +14,12 @@ import hmac
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import ActorKind
@@ -28,6 +29,7 @@ from flask_cairnloop.conversations.news import News, Said, news
 from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
+from flask_cairnloop.knowledge.queries import open_to_customers
 from flask_cairnloop.rate_limits import Pace, rate
 from flask_cairnloop.realtime.events import DISCONNECT, Event, Refetch, conversation_topic, customer_topic
 from flask_cairnloop.realtime.publish import publish_now
@@ -155,8 +157,12 @@ class _TooMany(Exception):
         self.wait = wait
 
 
-def message_frame(message: Message | Said) -> Frame:
-    """A message as the customer may see it: no ids but the cursor and the client's own."""
+def message_frame(message: Message | Said, open_articles: Collection[int] = ()) -> Frame:
+    """A message as the customer may see it: no ids but the cursor and the client's own.
+
+    Args:
+        open_articles: those that it may name as its sources.
+    """
     by_customer = message.author_kind is ActorKind.CUSTOMER
     frame: Frame = {
         "type": "message",
@@ -171,9 +177,20 @@ def message_frame(message: Message | Said) -> Frame:
     if by_customer and message.client_id is not None:
         frame["client_id"] = str(message.client_id)
     if message.automatic:
-        titles = [str(citation["title"]) for citation in message.data.get("citations", ())]
-        frame |= {"automatic": True, "sources": list(dict.fromkeys(titles))}
+        frame["automatic"] = True
+    if sources := _sources(message, open_articles):
+        frame["sources"] = sources
     return frame
+
+
+def _sources(message: Message | Said, open_articles: Collection[int]) -> list[dict[str, str]]:
+    """The articles and sections that a reply rests on, each once."""
+    named = (
+        (str(citation.get("title", "")), str(citation.get("heading") or ""))
+        for citation in message.data.get("citations", ())
+        if citation.get("article_id") in open_articles
+    )
+    return [{"title": title, "section": section} for title, section in dict.fromkeys(named)]
 
 
 def status_frame(conversation: Conversation | service.Received | News) -> Frame:
@@ -464,7 +481,8 @@ class WidgetSession:
         while True:
             with self._cairnloop.reading.connect() as connection:
                 found = news(connection, customer.ref, conversation_id, after=self._cursor, limit=PAGE)
-            page, status = self._frames(found.messages), status_frame(found)
+                page = self._frames(connection, found.messages)
+            status = status_frame(found)
             for frame in page:
                 if frame.get("client_id") in self._accepted:
                     self._accepted.discard(frame["client_id"])
@@ -475,13 +493,24 @@ class WidgetSession:
         yield from self._changed(status)
 
     def _page(self, session: Session, conversation: Conversation) -> list[Frame]:
-        return self._frames(service.visible_messages(session, conversation, after=self._cursor, limit=PAGE))
+        messages = service.visible_messages(session, conversation, after=self._cursor, limit=PAGE)
+        return self._frames(session, messages)
 
-    def _frames(self, messages: Sequence[Message | Said]) -> list[Frame]:
-        """The frames of messages that follow our cursor, which moves to the last of them."""
+    def _frames(self, bound: Session | Connection, messages: Sequence[Message | Said]) -> list[Frame]:
+        """The frames of messages that follow our cursor, which moves to the last of them.
+
+        One query more where a reply has sources: which of them may be named now.
+        """
+        cited = {
+            citation["article_id"]
+            for message in messages
+            for citation in message.data.get("citations", ())
+            if isinstance(citation.get("article_id"), int)
+        }
+        public = open_to_customers(bound, cited)
         if messages:
             self._cursor = messages[-1].sequence
-        return [message_frame(message) for message in messages]
+        return [message_frame(message, public) for message in messages]
 
     def _changed(self, status: Frame) -> Iterator[Frame]:
         if status != self._status:
