@@ -295,9 +295,13 @@ def test_discarding_needs_a_reason_and_leaves_the_customer_waiting(
     with pytest.raises(InvalidInput):
         service.discard(session, draft.id, actor=MINA, reason="because")
     session.rollback()
-    service.discard(session, draft.id, actor=MINA, reason="wrong")
+    with pytest.raises(InvalidInput):
+        service.discard(session, draft.id, actor=MINA, reason="wrong", note="x" * 501)
+    session.rollback()
+    service.discard(session, draft.id, actor=MINA, reason="wrong", note=" The link\x00 is gone. ")
     session.commit()
     assert (draft.state, draft.decision_reason) == (DraftState.DISCARDED, "wrong")
+    assert draft.decision_note == "The link is gone."
     conversation = session.get_one(Conversation, draft.conversation_id)
     assert conversation.waiting_since is not None
 
