@@ -102,7 +102,9 @@ def _recent_drafts(session: Session) -> dict[str, Quality]:
 
 
 def _draft_outcomes(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
-    for engine, found in _recent_drafts(session).items():
+    recent = _recent_drafts(session)
+    for engine in (*quality.FAMILIES.values(), quality.OTHER_FAMILY):
+        found = recent.get(engine, Quality())
         for name in ("approved", "edited", "automatic", "superseded", "withheld", "waiting"):
             yield (engine, name), float(getattr(found, name))
         yield (engine, "discarded"), float(found.thrown_away)
