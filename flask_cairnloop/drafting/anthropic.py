@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from flask_cairnloop.drafting.ledger import Usage
 from flask_cairnloop.drafting.model_engine import (
+    NOT_ASKED,
     NOT_REACHED,
     TIMED_OUT,
     UNREADABLE,
     Failed,
     ModelDraftGenerator,
     Reply,
-    retry_after,
+    counted,
     status_failure,
 )
 from flask_cairnloop.drafting.model_letter import SCHEMA, Letter
@@ -42,6 +42,9 @@ class AnthropicDraftGenerator(ModelDraftGenerator):
             open_telemetry=False,
         )
 
+    def _load(self) -> None:
+        _ = self._client.messages  # the SDK imports it when it is named
+
     def _ask(self, letter: Letter, seconds: float) -> Reply:
         answer = self._client.messages.create(
             model=self.model,
@@ -56,9 +59,9 @@ class AnthropicDraftGenerator(ModelDraftGenerator):
             text = "".join(block.text for block in answer.content if block.type == "text")
             return Reply(
                 text,
-                Usage(
+                counted(
                     used.input_tokens + (used.cache_creation_input_tokens or 0),
-                    used.cache_read_input_tokens or 0,
+                    used.cache_read_input_tokens,
                     used.output_tokens,
                 ),
                 complete=answer.stop_reason not in ("max_tokens", "model_context_window_exceeded"),
@@ -72,7 +75,7 @@ class AnthropicDraftGenerator(ModelDraftGenerator):
         import httpx2
 
         if isinstance(error, anthropic.APIStatusError):
-            return status_failure(error.status_code, retry_after(error.response.headers))
+            return status_failure(error.status_code, error.response.headers)
         if isinstance(error, anthropic.APIConnectionError):
             sent = not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
             if isinstance(error, anthropic.APITimeoutError):
@@ -80,4 +83,4 @@ class AnthropicDraftGenerator(ModelDraftGenerator):
             return Failed(CallOutcome.FAILED, NOT_REACHED, again=True, charged=sent)
         if isinstance(error, anthropic.APIResponseValidationError | ValueError):
             return Failed(CallOutcome.UNREADABLE, UNREADABLE)
-        return Failed(CallOutcome.FAILED, "The model could not be asked.")
+        return Failed(CallOutcome.FAILED, NOT_ASKED)

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final, TypeVar
@@ -40,6 +40,7 @@ PATIENCE: Final = LONGEST_HOOK - 15
 MOST_RETRIES: Final = 5
 FIRST_PAUSE: Final = 0.5  # seconds before the first retry where the vendor names no time; doubled for each further one
 LONGEST_OUTPUT: Final = 32_000  # tokens
+MOST_TOKENS: Final = 1_000_000_000  # of one call; whoever counts more has not counted
 
 NO_BUDGET: Final = "The day's budget for the model is spent, so it was not asked."
 INSTRUCTED: Final = "The article speaks to a model instead of to a reader, so the model was not asked."
@@ -51,12 +52,12 @@ class Reply:
     """What a vendor's model answered.
 
     Args:
-        text: the form it filled in.
+        text: the form it filled in, or whatever stands in its place.
         complete: whether it ended by itself, and not at its longest length.
         refused: whether it, or the vendor's filter, would not answer.
     """
 
-    text: str
+    text: object
     used: Usage | None
     complete: bool = True
     refused: bool = False
@@ -90,6 +91,7 @@ class Failed(Exception):
 
 
 TIMED_OUT: Final = "The model did not answer in time."
+NOT_ASKED: Final = "The model could not be asked."
 NOT_REACHED: Final = "The model's provider could not be reached."
 UNREADABLE: Final = f"The model's answer did not have the agreed form. {UNUSED}"
 
@@ -180,6 +182,8 @@ class ModelDraftGenerator(ABC):
             meant_for_it = any(passage.public for passage in grounding.passages)
             return Declined(INSTRUCTED if meant_for_it else None)
         ends = time.monotonic() + PATIENCE
+        if not self._ready():
+            return Declined(NOT_ASKED)
         for attempt in range(self.retries + 1):
             try:
                 return self._attempt(letter, grounding, min(self.timeout, ends - time.monotonic()))
@@ -239,6 +243,8 @@ class ModelDraftGenerator(ABC):
 
     def _judged(self, reply: Reply, letter: Letter, grounding: Grounding) -> tuple[CallOutcome, Proposal | Declined]:
         """What an answer is worth."""
+        if not isinstance(reply.text, str):
+            return CallOutcome.UNREADABLE, Declined(UNREADABLE)
         if reply.refused:
             return CallOutcome.REFUSED, Declined("The model refused to answer.")
         if not reply.complete:
@@ -258,6 +264,19 @@ class ModelDraftGenerator(ABC):
 
     def _cost(self, used: Usage) -> int:
         return 0 if self.price is None else self.price.of(used)
+
+    def _ready(self) -> bool:
+        """Load the SDK, which may take seconds the first time: no attempt shall run out of time over it."""
+        try:
+            self._load()
+        except Exception as error:
+            log.exception("the SDK of %s could not be loaded: %s", self.vendor, type(error).__name__)
+            return False
+        return True
+
+    @abstractmethod
+    def _load(self) -> None:
+        """Import what an attempt needs, and make the client. May raise whatever the SDK raises."""
 
     @abstractmethod
     def _ask(self, letter: Letter, seconds: float) -> Reply:
@@ -307,13 +326,32 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
     return outcome[0]
 
 
+def counted(sent: object, cached: object, written: object) -> Usage | None:
+    """Tokens as a vendor counted them; ``None`` where these are no counts: the SDKs take an answer as it comes.
+
+    Args:
+        sent: those that were not cached.
+    """
+    numbers = [0 if number is None else number for number in (sent, cached, written)]
+    if not all(isinstance(number, int) and 0 <= number <= MOST_TOKENS for number in numbers):
+        return None
+    return Usage(*(int(number) for number in numbers))  # type: ignore[call-overload]
+
+
 def _named(error: BaseException) -> str:
     status = getattr(error, "status_code", None)
     return type(error).__name__ + (f" {status}" if isinstance(status, int) else "")
 
 
-def status_failure(status: int, wait: float | None) -> Failed:
+def status_failure(status: int, headers: Mapping[str, str]) -> Failed:
     """What an HTTP status of a vendor means. Only where time ran out may work have been done that is charged."""
+    failure = _status_failure(status, retry_after(headers))
+    if headers.get("x-should-retry") == "false":  # both vendors' own word on it
+        failure.again = False
+    return failure
+
+
+def _status_failure(status: int, wait: float | None) -> Failed:
     if status in (429, 529):
         why = "The model's provider is busy, or takes no more requests from us now."
         return Failed(CallOutcome.LIMITED, why, charged=False, again=True, wait=wait)
@@ -327,13 +365,12 @@ def status_failure(status: int, wait: float | None) -> Failed:
     return Failed(CallOutcome.FAILED, "The model's provider did not accept the request.", charged=False)
 
 
-def retry_after(headers: object) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a vendor asks to wait, where it does in a form that we read."""
-    get = getattr(headers, "get", None)
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
-            seconds = float(get(name)) / unit if get else -1.0
-        except (TypeError, ValueError):
+            seconds = float(headers.get(name, "")) / unit
+        except ValueError:
             continue
         if 0 <= seconds < float("inf"):
             return seconds

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from flask_cairnloop.drafting.ledger import Amount, Price, Usage
 from flask_cairnloop.drafting.model_engine import (
+    NOT_ASKED,
     NOT_REACHED,
     TIMED_OUT,
     UNREADABLE,
     Failed,
     ModelDraftGenerator,
     Reply,
-    retry_after,
+    counted,
     status_failure,
 )
 from flask_cairnloop.drafting.model_letter import SCHEMA, Letter
@@ -78,6 +79,9 @@ class OpenAIDraftGenerator(ModelDraftGenerator):
             max_retries=0,
         )
 
+    def _load(self) -> None:
+        _ = self._client.chat.completions  # the SDK imports it when it is named
+
     def _ask(self, letter: Letter, seconds: float) -> Reply:
         from openai import omit
 
@@ -113,7 +117,7 @@ class OpenAIDraftGenerator(ModelDraftGenerator):
         import openai
 
         if isinstance(error, openai.APIStatusError):
-            return status_failure(error.status_code, retry_after(error.response.headers))
+            return status_failure(error.status_code, error.response.headers)
         if isinstance(error, openai.APIConnectionError):
             sent = not isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
             if isinstance(error, openai.APITimeoutError):
@@ -121,7 +125,7 @@ class OpenAIDraftGenerator(ModelDraftGenerator):
             return Failed(CallOutcome.FAILED, NOT_REACHED, again=True, charged=sent)
         if isinstance(error, openai.APIResponseValidationError | ValueError):
             return Failed(CallOutcome.UNREADABLE, UNREADABLE)
-        return Failed(CallOutcome.FAILED, "The model could not be asked.")
+        return Failed(CallOutcome.FAILED, NOT_ASKED)
 
 
 def _usage(used: object) -> Usage | None:
@@ -129,5 +133,5 @@ def _usage(used: object) -> Usage | None:
     sent, written = getattr(used, "prompt_tokens", None), getattr(used, "completion_tokens", None)
     if not isinstance(sent, int) or not isinstance(written, int):
         return None
-    cached = getattr(getattr(used, "prompt_tokens_details", None), "cached_tokens", None) or 0
-    return Usage(max(0, sent - cached), cached, written)
+    cached = getattr(getattr(used, "prompt_tokens_details", None), "cached_tokens", None)
+    return counted(sent - cached if isinstance(cached, int) else sent, cached, written)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -541,6 +541,27 @@ def test_an_answer_longer_than_a_message_is_not_used(
     assert answer == Declined("The model's draft is longer than a message may be. It was not used.")
 
 
+def test_a_vendor_that_says_not_to_come_back_is_not_asked_again(
+    app: Flask, session: Session, server: Server, vendor: Vendor
+) -> None:
+    server.script = [Said({}, status=500, headers={"x-should-retry": "false"})]
+    assert isinstance(asked_directly(app, vendor.engine(server.url, retries=3)), Declined)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("count", [-5, 10**30, "many", None, [1], 1.5, True])
+def test_a_count_that_is_none_lets_the_highest_cost_stand(
+    app: Flask, session: Session, server: Server, vendor: Vendor, count: Any
+) -> None:
+    said = vendor.says(form(outcome="hand_off"))
+    name = "output_tokens" if vendor.name == "anthropic" else "completion_tokens"
+    server.script = [replace(said, body={**said.body, "usage": {**said.body["usage"], name: count}})]
+    asked_directly(app, vendor.engine(server.url))
+    (call,) = calls(session)
+    assert call.outcome in (CallOutcome.HANDED_OFF, CallOutcome.UNREADABLE)
+    assert call.cost_micros >= 1000 * 3
+
+
 # --- money ---------------------------------------------------------------------------------------------
 
 
@@ -763,6 +784,36 @@ FORMS = st.fixed_dictionaries(
 def test_whatever_comes_is_a_form_or_unreadable(text: str) -> None:
     with suppress(Unreadable):
         assert isinstance(model_letter.read(text), Answer)
+
+
+def places(body: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place of a JSON value, as the keys that lead there."""
+    inner = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()
+    return [path, *(place for key, value in inner for place in places(value, (*path, key)))]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_server_answers_raises_nothing(
+    app: Flask, session: Session, server: Server, vendor: Vendor, data: st.DataObject
+) -> None:
+    """A good answer with one part of it replaced by any JSON."""
+    said = vendor.says(form(*((text, kind, [1]) for text, kind in STEPS)))
+    path = data.draw(st.sampled_from(places(said.body)))
+    body: Any = json.loads(json.dumps(said.body))
+    other = data.draw(JSON)
+    if not path:
+        body = other
+    else:
+        inside = body
+        for key in path[:-1]:
+            inside = inside[key]
+        inside[path[-1]] = other
+    server.script = [replace(said, body=body)]
+    assert isinstance(asked_directly(app, vendor.engine(server.url)), Proposal | Declined)
+    newest = calls(session)[-1]
+    assert newest.outcome is not CallOutcome.STARTED
+    assert newest.ended_at is not None
 
 
 @given(FORMS)
