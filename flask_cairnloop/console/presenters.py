@@ -481,6 +481,7 @@ class DraftCard:
     title: str
     aside: str
     summary: str
+    declined: str  # why the host's own engine did not write it
     body: str
     unmarked: str
     paragraphs: tuple[tuple[Piece, ...], ...]
@@ -511,6 +512,7 @@ def draft_card(draft: Draft | None, times: Times) -> DraftCard | None:
         title=title,
         aside=_written(draft, look, len(cited), times),
         summary=draft.summary or "",
+        declined=draft.declined or "",
         body=body,
         unmarked=marks.without(body, numbers),
         paragraphs=pieces(body, numbers),
@@ -675,6 +677,13 @@ def pieces(body: str, numbers: set[int]) -> tuple[tuple[Piece, ...], ...]:
     return tuple(paragraphs)
 
 
+def share(changed: float | None) -> str:
+    """A share of words, in words: never "0 %" of something that was changed."""
+    if changed is None:
+        return "some"
+    return "a little" if changed < 0.01 else f"{changed:.0%}"
+
+
 def draft_history(draft: Draft, operator: Operator) -> Entry | None:
     """One quiet line for a draft that is decided; ``None`` while it is open or where the reply itself tells it."""
     who = "You" if draft.decided_by == operator.id else (draft.decided_by_name or "Somebody")
@@ -685,7 +694,7 @@ def draft_history(draft: Draft, operator: Operator) -> Entry | None:
         case DraftState.APPROVED:
             text, icon = f"{who} approved a draft", "draft"
         case DraftState.EDITED:
-            text, icon = f"{who} edited a draft and sent it", "draft"
+            text, icon = f"{who} changed {share(draft.changed)} of a draft and sent it", "draft"
         case DraftState.DISCARDED:
             reason = DISCARD_REASONS.get(draft.decision_reason or "", ("", ""))[1]
             text, icon = f"{who} discarded a draft" + (f": {reason}" if reason else ""), "draft"

@@ -75,7 +75,7 @@ class Candidate:
 
 def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Best first; those without a passage to show are left out."""
-    shown = (candidate for candidate in candidates if candidate.passage is not None)
+    shown = (candidate for candidate in candidates if candidate.keyword or candidate.similarity)
     return sorted(shown, key=lambda candidate: (-candidate.score, candidate.article_id))
 
 

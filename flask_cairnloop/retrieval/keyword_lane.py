@@ -22,7 +22,8 @@ CANDIDATES: Final = 100  # passages that are weighed exactly
 
 # The question's own repetitions count; a word of the title counts four times, once. Rarity and length come from the
 # kept statistics and from what changed since they were folded. Where even the rarest word is common, passages with the
-# two rarest are looked for.
+# two rarest are looked for, as many as may be shown. Else all with a rare word are found, and the likeliest looked at
+# one by one until enough may be shown: so few rows are quicker to look up than two whole tables to join.
 STATEMENT = """
 WITH asked AS MATERIALIZED (
     SELECT lexeme,
@@ -49,17 +50,27 @@ WITH asked AS MATERIALIZED (
     SELECT lexeme, wanted, seen, worth, sum(seen) OVER (ORDER BY seen, lexeme) AS reach
     FROM (SELECT * FROM counted WHERE seen > 0 ORDER BY worth DESC, lexeme LIMIT :terms) AS best
 ), drivers AS MATERIALIZED (
-    SELECT wanted, worth FROM picked WHERE reach <= :postings
+    SELECT wanted, worth, false AS common FROM picked WHERE reach <= :postings
     UNION ALL
-    SELECT coalesce(rarest[1] && rarest[2], rarest[1]), 1
-    FROM (SELECT array_agg(wanted ORDER BY seen, lexeme) AS rarest, min(reach) AS least FROM picked) AS common
+    SELECT coalesce(rarest[1] && rarest[2], rarest[1]), 1, true
+    FROM (SELECT array_agg(wanted ORDER BY seen, lexeme) AS rarest, min(reach) AS least FROM picked) AS rarest_two
     WHERE least > :postings
-), matched AS MATERIALIZED (
-    SELECT found.id, found.article_id, sum(worth) AS rough
+), found AS MATERIALIZED (
+    SELECT hits.id, hits.article_id, sum(worth) AS rough
     FROM drivers CROSS JOIN LATERAL (
-        SELECT chunks.id, chunks.article_id {visible} WHERE chunks.terms @@ drivers.wanted LIMIT :postings
-    ) AS found
-    GROUP BY found.id, found.article_id ORDER BY rough DESC, found.id LIMIT :candidates
+        SELECT id, article_id FROM {schema}.chunks WHERE NOT drivers.common AND terms @@ drivers.wanted
+        UNION ALL (
+            SELECT chunks.id, chunks.article_id {visible}
+            WHERE drivers.common AND chunks.terms @@ drivers.wanted LIMIT :postings
+        )
+    ) AS hits
+    GROUP BY hits.id, hits.article_id
+), matched AS MATERIALIZED (
+    SELECT likely.id, likely.article_id
+    FROM (SELECT * FROM found ORDER BY rough DESC, id) AS likely CROSS JOIN LATERAL (
+        SELECT true {visible} WHERE chunks.id = likely.id LIMIT 1
+    ) AS visible
+    ORDER BY rough DESC, likely.id LIMIT :candidates
 ), scored AS (
     SELECT matched.id, matched.article_id,
            sum(worth * tf * 2.6 / (tf + 1.6 * (0.25 + 0.75 * octet_length(content) / size))) AS score

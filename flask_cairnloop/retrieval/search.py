@@ -31,7 +31,7 @@ COLLAPSED: Final = 2  # so many times the passages wanted are looked at, as some
 PASSAGES = """
 SELECT chunks.id AS chunk_id, chunks.article_id, chunks.revision_id, chunks.title, chunks.heading, chunks.content,
        articles.audience = 'public' AS public
-FROM {schema}.chunks JOIN {schema}.articles ON articles.id = chunks.article_id
+FROM {schema}.chunks JOIN {schema}.articles ON articles.id = chunks.article_id AND articles.state = 'published'
 WHERE chunks.id = ANY(:chunks)
 """
 
@@ -49,7 +49,9 @@ class Found:
     recall: memory.Recall = field(default_factory=memory.Recall)
 
     def candidate(self, article_id: int) -> Candidate:
-        return self.candidates.setdefault(article_id, Candidate(article_id))
+        if article_id not in self.candidates:
+            self.candidates[article_id] = Candidate(article_id)
+        return self.candidates[article_id]
 
     def in_order(self) -> list[Candidate]:
         """The candidates, best first."""
@@ -197,11 +199,11 @@ def _by_meaning(session: Session, asked: _Asked, vector: list[float], model: Liv
         also_articles=list(found.candidates),
         also_chunks=[chunk for candidate in found.candidates.values() for chunk in candidate.keyword],
     )
-    for row in rows:
-        candidate = found.candidate(row.article_id)
-        candidate.similarity[row.id] = float(row.similarity)
-        candidate.breadth = float(row.breadth)
-        found.domain = None if row.domain is None else float(row.domain)
+    for chunk_id, article_id, similarity, breadth, domain in rows:
+        candidate = found.candidate(article_id)
+        candidate.similarity[chunk_id] = similarity
+        candidate.breadth = breadth
+        found.domain = domain
 
 
 def passages(session: Session, found: Found, limit: int) -> tuple[Passage, ...]:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.database.base import quote, quoted_schema
-from flask_cairnloop.retrieval.visibility import VISIBLE, Scope
+from flask_cairnloop.retrieval.visibility import PUBLISHED, VISIBLE, Scope
 
 EXACT_LIMIT: Final = 20_000  # vectors of a model up to which all are compared; docs/performance.md has both ways
 PROBES: Final = 200  # nearest passages that the index is asked for
@@ -43,12 +43,11 @@ class LiveModel:
 # Names of pgvector are found in `{vectors}` whatever the search path of this connection is.
 _DISTANCE = "CAST(embedding AS {vectors}.vector({dimensions})) OPERATOR({vectors}.<=>) {asked}"
 
-_FOUND = """
+_ALL = """
+    SELECT chunks.article_id, articles.audience, {distance} AS distance
     {visible} JOIN {schema}.chunk_embeddings ON chunk_embeddings.chunk_id = chunks.id
     WHERE chunk_embeddings.model = {model}
 """
-
-_ALL = "SELECT chunks.article_id, articles.audience, {distance} AS distance {found}"
 
 # The index walks outwards from the question until enough passages are found that may be shown: an iterative scan.
 _PROBED = "{all} ORDER BY distance LIMIT {probes}"
@@ -61,11 +60,17 @@ WITH probed AS MATERIALIZED (
     (SELECT article_id FROM probed GROUP BY article_id ORDER BY min(distance), article_id LIMIT :candidates)
     UNION
     SELECT unnest(CAST(:articles AS bigint[]))
-), near AS MATERIALIZED (
-    SELECT chunks.id, chunks.article_id, 1 - ({distance}) AS similarity {found}
-        AND chunks.article_id IN (SELECT article_id FROM proposed)
 ), ranked AS MATERIALIZED (
-    SELECT *, row_number() OVER (PARTITION BY article_id ORDER BY similarity DESC, id) AS place FROM near
+    SELECT proposed.article_id, near.*
+    FROM proposed CROSS JOIN LATERAL ({published}) AS words CROSS JOIN LATERAL (
+        SELECT id, similarity, row_number() OVER (ORDER BY similarity DESC, id) AS place
+        FROM (
+            SELECT chunks.id, 1 - ({distance}) AS similarity
+            FROM {schema}.chunks JOIN {schema}.chunk_embeddings ON chunk_embeddings.chunk_id = chunks.id
+            WHERE chunk_embeddings.model = {model} AND chunks.article_id = proposed.article_id
+                AND chunks.revision_id = words.revision_id
+        ) AS compared
+    ) AS near
 ), broad AS (
     SELECT article_id, avg(similarity) AS breadth FROM ranked WHERE place <= {nearest} GROUP BY article_id
 )
@@ -129,8 +134,8 @@ def statement(session: Session, model: LiveModel) -> str:
         "{all}": _ALL,
         "{probes}": str(PROBES),
         "{distance}": _DISTANCE,
-        "{found}": _FOUND,
         "{visible}": VISIBLE,
+        "{published}": PUBLISHED.replace("{article}", "proposed.article_id"),
         "{nearest}": str(NEAREST),
         "{domain}": _MEAN if model.ann_index is None else _KEPT_MEAN,
         "{asked}": "CAST(:vector AS {vectors}.vector({dimensions}))",

@@ -397,6 +397,7 @@ def test_an_edited_draft_is_sent_as_edited(
     )
     assert messages(app, conversation_id, MessageKind.REPLY) == ["Choose Forgot password, Cleo."]
     assert desk.state(draft_id) is DraftState.EDITED
+    assert "You changed 43% of a draft and sent it" in page_of(operator_client, conversation_id)
 
 
 @pytest.mark.parametrize("typed", [None, "My own <b>careful</b> words."])

@@ -17,9 +17,17 @@ from flask_cairnloop.actors import Actor, ActorKind
 from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
-from flask_cairnloop.drafting import service
+from flask_cairnloop.drafting import engine, service
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.drafting.types import Citation, DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import (
+    Citation,
+    Declined,
+    DraftFailure,
+    DraftKind,
+    Grounding,
+    PolicyDecision,
+    Proposal,
+)
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
 from flask_cairnloop.hooks import DraftInfo
 from flask_cairnloop.jobs import Job, JobState
@@ -160,6 +168,26 @@ def test_an_operators_changes_are_sent_and_named(app: Flask, session: Session, c
     assert message.body == "Hold it for ten seconds, please."
     assert draft.state is DraftState.EDITED
     assert draft.body == proposed  # what the machine wrote stays as it was
+    assert draft.changed == pytest.approx(service.share_changed(service.without_marks(draft), message.body))
+
+
+@pytest.mark.parametrize(
+    ("sent", "share"),
+    [("Hold it for ten", 0), ("Hold  it for\nten", 0), ("Hold it for two", 0.25), ("Leave us alone now", 1)],
+)
+def test_how_much_was_changed_is_a_share_of_words(sent: str, share: float) -> None:
+    assert service.share_changed("Hold it for ten", sent) == pytest.approx(share)
+
+
+def test_an_engine_that_declines_leaves_the_draft_to_ours_with_its_reason(
+    make_app: Callable[..., Flask], customer: Customer
+) -> None:
+    app = make_app(DRAFT_GENERATOR=lambda grounding: Declined("The model did not answer in time."))
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        draft = ready(app, session, customer)
+        assert draft.engine == engine.ENGINE
+        assert draft.declined == "The model did not answer in time."
 
 
 def test_what_cannot_be_stored_is_left_out_of_an_operators_changes(
