@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Acting, as_actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
-from flask_cairnloop.database.base import quoted_schema
+from flask_cairnloop.database.base import quoted_schema, raw
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.knowledge.models import Article
 from flask_cairnloop.retrieval.models import PastAnswer, PastQuestion, PastQuestionEmbedding, ResolvedCase
 from flask_cairnloop.retrieval.types import SimilarCase
 from flask_cairnloop.retrieval.vector_lane import LiveModel
-from flask_cairnloop.retrieval.visibility import Scope
+from flask_cairnloop.retrieval.visibility import ALLOWED, Scope
 
 EMBED: Final = "retrieval.embed_questions"
 NEIGHBOURS: Final = 50  # earlier questions that are asked
@@ -58,11 +58,9 @@ LEFT JOIN {schema}.resolved_cases ON resolved_cases.question_id = near.id
 LEFT JOIN LATERAL (
     SELECT articles.id AS article_id
     FROM {schema}.past_answers JOIN {schema}.articles ON articles.id = past_answers.article_id
-    WHERE past_answers.question_id = near.id AND past_answers.rejected_at IS NULL AND articles.state = 'published'
-        AND (CAST(:audience AS text) IS NULL OR articles.audience = :audience)
-        AND (CAST(:tags AS text[]) IS NULL OR articles.tags && CAST(:tags AS text[]))
+    WHERE past_answers.question_id = near.id AND past_answers.rejected_at IS NULL AND {allowed}
 ) AS answered ON true
-"""
+""".replace("{allowed}", ALLOWED)
 
 
 @dataclass(slots=True)
@@ -106,7 +104,7 @@ def recall(
         vector: of the question, by the live model.
         besides: a conversation whose own questions do not count.
     """
-    statement = _NEAR.replace("{vectors}", model.vectors).replace("{schema}", quoted_schema(session))
+    statement = raw(_NEAR.replace("{vectors}", model.vectors), quoted_schema(session))
     values = {
         "vector": str(list(vector)),
         "model": model.model,
@@ -114,7 +112,7 @@ def recall(
         "besides": besides,
         **scope.values(),
     }
-    return weigh(session.execute(text(statement), values).all(), now())
+    return weigh(session.execute(statement, values).all(), now())
 
 
 def weigh(rows: Sequence[Any], moment: datetime) -> Recall:

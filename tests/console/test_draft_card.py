@@ -181,7 +181,9 @@ def test_a_draft_that_failed_or_needs_a_person_says_so_and_offers_what_there_is(
     expect(card.section.get_by_role("status")).to_contain_text("Looking for sources")
     none = {"body": "", "citations": [], "grounding": Strength.NONE, "summary": "Nothing covers this."}
     card.show(kind=DraftKind.ESCALATION, declined="The model did not answer in time.", **none)
-    expect(card.section).to_contain_text("Looked at by the built-in engine. The model did not answer in time.")
+    expect(card.section).to_contain_text(
+        "Your app’s draft engine did not write this: The model did not answer in time."
+    )
     card.fine()
     card.button("Write the reply yourself").click()
     expect(card.composer).to_be_focused()
