@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
 
-from sqlalchemy import BigInteger, Connection, any_, bindparam, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session, defer
 
-from flask_cairnloop.database.base import word
-from flask_cairnloop.database.prepared import Prepared
 from flask_cairnloop.errors import NotFound
-from flask_cairnloop.knowledge.models import Article, ArticleState, Audience, Revision, RevisionState
+from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
 from flask_cairnloop.paging import Cursor
 
 PAGE_SIZE = 50
@@ -64,21 +59,3 @@ def revision_of(session: Session, article_id: int, revision_id: int) -> Revision
         .where(Revision.id == revision_id, Revision.article_id == article_id)
         .options(defer(Revision.body, raiseload=True))
     ).one_or_none()
-
-
-def open_to_customers(bound: Session | Connection, article_ids: Collection[int]) -> set[int]:
-    """Which of these articles a customer may know of now: published, and for the public. One query, none for none."""
-    if not article_ids:
-        return set()
-    return {row.id for row in _open_to_customers().execute(bound, {"ids": list(article_ids)})}
-
-
-@cache
-def _open_to_customers() -> Prepared:
-    return Prepared(
-        select(Article.id).where(
-            Article.id == any_(bindparam("ids", type_=ARRAY(BigInteger))),
-            Article.state == word(ArticleState.PUBLISHED),
-            Article.audience == word(Audience.PUBLIC),
-        )
-    )

@@ -567,7 +567,7 @@ def test_try_again_makes_a_new_draft(desk: Desk, fragment: Callable[..., Any]) -
         ({"policy": PolicyDecision.DRAFT_ONLY}, "Your policy keeps this one for you to rewrite."),
         (
             {"engine": "deterministic-1", "declined": "The model did not answer in time."},
-            "built-in engine. The model did",
+            "Your app’s draft engine did not write this: The model did",
         ),
         ({"engine": "yours-1"}, "by yours-1 from 1 source"),
     ],

@@ -545,8 +545,8 @@ def test_accessible_in_every_state(
 
     def cite(session: Any) -> None:
         article = save_article(session, slug=uuid.uuid4().hex, title="Refunds", body="By card.", actor=site.mina)
-        publish(session, article.id, actor=site.mina)
-        cited = [{"article_id": article.id, "title": "Refunds", "heading": "In full"}]
+        revision = publish(session, article.id, actor=site.mina)
+        cited = [{"article_id": article.id, "revision_id": revision.id, "heading": "In full"}]
         for actor in (Actor.policy("faq"), site.mina):
             service.send(session, service.lock(session, number), actor=actor, body="By card.", citations=cited)
 
