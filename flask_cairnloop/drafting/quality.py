@@ -15,12 +15,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.database.base import word
+from flask_cairnloop.drafting.ledger import VENDORS
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import DISCARD_REASONS
 from flask_cairnloop.drafting.types import DraftKind
 
 # Engines by the beginning of the names that drafts keep, for where only a few words are allowed.
-FAMILIES: Final[Mapping[str, str]] = {"deterministic": "built_in", "anthropic": "anthropic", "openai": "openai"}
+FAMILIES: Final[Mapping[str, str]] = {"deterministic": "built_in", **{vendor: vendor for vendor in VENDORS}}
 OTHER_FAMILY: Final = "own"
 _CITED: Final = word("$[*].article_id")
 

@@ -514,9 +514,11 @@ def test_what_may_not_be_sent_is_not_sent(app: Flask, desk: Desk, fragment: Call
     for changes in ({"policy": PolicyDecision.DRAFT_ONLY}, {"kind": DraftKind.ESCALATION, "citations": []}):
         conversation_id = desk.ask()
         draft_id = desk.draft(conversation_id, **changes)
-        answer = fragment("POST", f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve", seen="9")
-        assert answer.status_code == 409
+        for form in ({"seen": "9"}, {"seen": "9", "body": "Words of an operator's own."}):
+            path = f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve"
+            assert fragment("POST", path, **form).status_code == 409
         assert messages(app, conversation_id, MessageKind.REPLY) == []
+        assert desk.state(draft_id) is DraftState.READY
 
 
 def test_discarding_needs_a_reason_and_leaves_one_quiet_line(

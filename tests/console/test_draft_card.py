@@ -110,6 +110,25 @@ def test_a_draft_that_comes_is_approved_by_mouse_and_by_keyboard(card: Card) -> 
     card.became(draft_id, DraftState.APPROVED)
 
 
+def test_a_question_back_and_a_draft_from_partial_evidence_say_so_and_are_sent_by_enter(card: Card) -> None:
+    ask = {"kind": DraftKind.CLARIFICATION, "body": "Which address do you sign in with?", "citations": []}
+    draft_id = card.show(grounding=Strength.PARTIAL, **ask)
+    expect(card.section).to_contain_text("Clarifying question")
+    expect(card.section).to_contain_text("Partial grounding")
+    card.fine()
+    card.button("Approve and send").press("Enter")
+    card.became(draft_id, DraftState.APPROVED)
+    assert card.sent() == "Which address do you sign in with?"
+    draft_id = card.show(grounding=Strength.PARTIAL, policy_reason="Money is for people.", engine="yours-1")
+    expect(card.section).to_contain_text("Money is for people.")
+    expect(card.section).to_contain_text("by yours-1")
+    card.section.locator("details.src summary").last.press("Enter")
+    expect(card.section.locator("details.src").last.locator("blockquote")).to_be_visible()
+    card.fine()
+    card.button("Approve and send").press(" ")
+    card.became(draft_id, DraftState.APPROVED)
+
+
 @ON_A_PHONE_TOO
 def test_a_draft_is_changed_in_place_and_the_difference_can_be_seen_afterwards(card: Card) -> None:
     draft_id = card.show()
@@ -210,6 +229,18 @@ def test_a_draft_set_aside_while_it_is_edited_leaves_the_words(card: Card) -> No
     card.desk.ask("Never mind", customer=ANN, into=card.conversation)
     expect(card.composer).to_have_value("My own words.")
     card.tells("A draft was set aside because the customer wrote again")
+
+
+def test_a_draft_over_newer_words_is_not_sent_though_its_card_still_stands(card: Card) -> None:
+    card.page.route_web_socket("**", lambda _: None)  # nothing is heard of what happens elsewhere
+    card.show()
+    card.desk.ask("Never mind", customer=ANN, into=card.conversation)
+    before = card.sent()
+    card.page.keyboard.press("Control+Enter")
+    expect(card.page.locator("#timeline")).to_contain_text("Never mind")
+    card.tells("A draft was set aside because the customer wrote again")
+    assert card.sent() == before
+    card.fine()
 
 
 @ON_A_PHONE_TOO
