@@ -135,7 +135,7 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
 
 def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     hooks = context.cairnloop.hooks
-    asked = question.on_topic(task.asked, _likeness(hooks))
+    asked = question.on_topic(task.asked, likeness_by(hooks))
     tags = hooks.article_scope(task.customer)
     results = search(context.session, asked.question, limit=EVIDENCE, tags=tags, besides=conversation_id)
     fitted = calibration(context.session)
@@ -146,7 +146,7 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         task.subject,
         asked.turns,
         results.passages,
-        assess(asked.question, _quotable(results), fitted),
+        assess(asked.question, quotable(results), fitted),
         asked.clarifications,
         task.customer.name,
     )
@@ -177,10 +177,10 @@ def _propose(hooks: Hooks, grounding: Grounding, limit: int) -> tuple[Proposal, 
     if isinstance(answer, Declined) and not (_storable(answer.reason) and answer.reason.strip()):
         raise refused("a reason is no text, or holds NUL")
     reason = answer.reason[:REASON_LENGTH] if answer else None
-    return engine.compose(grounding, _likeness(hooks), limit), reason
+    return engine.compose(grounding, likeness_by(hooks), limit), reason
 
 
-def _quotable(results: SearchResults) -> SearchResults:
+def quotable(results: SearchResults) -> SearchResults:
     """What a customer may be told: only that can ground an answer, however well an internal article fits."""
     return replace(results, passages=tuple(passage for passage in results.passages if passage.public))
 
@@ -229,7 +229,7 @@ def _storable(text: object) -> bool:
     return isinstance(text, str) and "\x00" not in text and text.encode(errors="ignore").decode() == text
 
 
-def _likeness(hooks: Hooks) -> question.Likeness:
+def likeness_by(hooks: Hooks) -> question.Likeness:
     """Likeness by meaning where there is an embedder that works, else by words."""
 
     def by_meaning(asked: str, texts: Sequence[str]) -> Sequence[float]:
