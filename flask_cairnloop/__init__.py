@@ -10,6 +10,9 @@ from flask_cairnloop.conversations.service import (
     reply,
     resolve,
 )
+from flask_cairnloop.drafting.anthropic import AnthropicDraftGenerator
+from flask_cairnloop.drafting.ledger import Price
+from flask_cairnloop.drafting.openai import OpenAIDraftGenerator
 from flask_cairnloop.drafting.types import Citation, Declined, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.extension import Cairnloop
 from flask_cairnloop.hooks import (
@@ -32,6 +35,7 @@ from flask_cairnloop.retrieval.types import Strength
 __version__ = "0.1.0"
 __all__ = [
     "Actor",
+    "AnthropicDraftGenerator",
     "AuditInfo",
     "Cairnloop",
     "Citation",
@@ -41,9 +45,11 @@ __all__ = [
     "DraftInfo",
     "DraftKind",
     "Grounding",
+    "OpenAIDraftGenerator",
     "Operator",
     "Permission",
     "PolicyDecision",
+    "Price",
     "Proposal",
     "ResolvedEvent",
     "SignedCustomerVerifier",

@@ -64,8 +64,14 @@ EMBED = SpanKind(
     ("embedding.model_name", "embedding.kind", "embedding.texts"),
     "Texts turned into vectors; the texts themselves are not in it.",
 )
+MODEL = SpanKind(
+    "cairnloop.model_call",
+    "LLM",
+    ("model.engine", "model.outcome", "llm.model_name", "llm.token_count.prompt", "llm.token_count.completion"),
+    "One attempt of a call to a language model; what was asked and answered is not in it.",
+)
 HOOK = SpanKind("cairnloop.hook", "TOOL", ("hook.key", "hook.outcome"), "A call of one of the host's hooks.")
-SPANS = (FRAME, JOB, DRAFT, SEARCH, EMBED, HOOK)
+SPANS = (FRAME, JOB, DRAFT, SEARCH, EMBED, MODEL, HOOK)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ def export_drafts(session: Session, customer_id: int) -> list[dict[str, Any]]:
             "grounding": draft.grounding.value if draft.grounding else None,
             "numbers": draft.grounding_numbers,
             "policy": draft.policy.value if draft.policy else None,
+            "declined": draft.declined,
         }
         for draft in drafts
     ]

@@ -17,10 +17,11 @@ from flask_cairnloop.drafting import engine, lifecycle, marks, question
 from flask_cairnloop.drafting import learning as learning  # registers its jobs
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
-from flask_cairnloop.drafting.types import Declined, DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
+from flask_cairnloop.drafting.types import DraftFailure, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import HookFailed, NotFound
 from flask_cairnloop.hooks import Customer, DraftInfo, Hooks
 from flask_cairnloop.jobs import JobContext, QueueName, job
+from flask_cairnloop.privacy.redactor import names_of
 from flask_cairnloop.retrieval import vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.grounding import assess, calibration
@@ -149,6 +150,8 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         assess(asked.question, quotable(results), fitted),
         asked.clarifications,
         task.customer.name,
+        task.draft_id,
+        names_of(**asdict(task.customer)),
     )
     proposal, declined = _propose(hooks, grounding, context.cairnloop.settings.message_limit)
     decision, reason = hooks.automation_policy(
@@ -174,10 +177,10 @@ def _propose(hooks: Hooks, grounding: Grounding, limit: int) -> tuple[Proposal, 
     if isinstance(answer, Proposal):
         check(answer, grounding, limit)
         return answer, None
-    if isinstance(answer, Declined) and not (_storable(answer.reason) and answer.reason.strip()):
+    reason = answer.reason if answer else None
+    if reason is not None and not (_storable(reason) and reason.strip()):
         raise refused("a reason is no text, or holds NUL")
-    reason = answer.reason[:REASON_LENGTH] if answer else None
-    return engine.compose(grounding, likeness_by(hooks), limit), reason
+    return engine.compose(grounding, likeness_by(hooks), limit), reason and reason[:REASON_LENGTH]
 
 
 def quotable(results: SearchResults) -> SearchResults:

@@ -29,6 +29,20 @@ class DraftState(StrEnum):
 OPEN_STATES = (DraftState.GENERATING, DraftState.READY, DraftState.FAILED)
 
 
+class CallOutcome(StrEnum):
+    """What became of a call to a model."""
+
+    STARTED = "started"  # under way, or cut off: its highest cost stands
+    USED = "used"
+    HANDED_OFF = "handed_off"  # the model said that a person should answer
+    UNSUPPORTED = "unsupported"  # a sentence or a citation is not borne out by the evidence
+    UNREADABLE = "unreadable"  # no answer of the agreed form
+    REFUSED = "refused"
+    LIMITED = "limited"
+    TIMEOUT = "timeout"
+    FAILED = "failed"
+
+
 class Draft(Base):
     __tablename__ = "drafts"
     __table_args__ = (
@@ -84,3 +98,25 @@ class Draft(Base):
     changed: Mapped[float | None]  # see `service.share_changed`; 0 when sent as it stood
     created_at: Mapped[datetime] = mapped_column(default=now)
     ready_at: Mapped[datetime | None]
+
+
+class ModelCall(Base):
+    """A call to somebody's model: what a day's budget is reckoned from. It names no person and holds no words."""
+
+    __tablename__ = "model_calls"
+    __table_args__ = (
+        Index("ix_model_calls_engine", "engine", "started_at"),
+        Index("ix_model_calls_draft_id", "draft_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))
+    engine: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(String(100))
+    outcome: Mapped[CallOutcome] = mapped_column(choice(CallOutcome, "outcome"), default=CallOutcome.STARTED)
+    input_tokens: Mapped[int] = mapped_column(default=0)  # those read from the vendor's cache besides
+    cached_tokens: Mapped[int] = mapped_column(default=0)
+    output_tokens: Mapped[int] = mapped_column(default=0)
+    cost_micros: Mapped[int] = mapped_column(default=0)  # millionths of the currency of the configured price
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    ended_at: Mapped[datetime | None]

@@ -66,6 +66,8 @@ class Grounding:
         passages: evidence, best first; ``public`` tells which may be quoted to the customer.
         clarifications: how many clarifying questions this conversation has already been asked in a row.
         customer_name: how the customer is called, if known.
+        draft_id: the draft that is being written; ``None`` outside the job that writes it.
+        known_as: what names the customer, for :func:`flask_cairnloop.privacy.redactor.redact`.
     """
 
     conversation_id: int
@@ -76,6 +78,8 @@ class Grounding:
     assessment: Assessment
     clarifications: int
     customer_name: str | None
+    draft_id: int | None = None
+    known_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class Declined:
 
     Args:
         reason: one sentence for the operator, such as ``"The model did not answer in time."``; at most 500 characters.
+            ``None`` where there is nothing to tell, because this was nothing for the engine.
     """
 
-    reason: str
+    reason: str | None = None

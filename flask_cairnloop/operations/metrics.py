@@ -16,7 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.conversations.queries import View, view_counts
-from flask_cairnloop.drafting.models import OPEN_STATES, Draft
+from flask_cairnloop.drafting import ledger
+from flask_cairnloop.drafting.models import OPEN_STATES, CallOutcome, Draft
 from flask_cairnloop.jobs.queries import queue_states, worker_states
 from flask_cairnloop.realtime.sockets import open_sockets
 from flask_cairnloop.retrieval import indexing
@@ -105,6 +106,27 @@ def _sockets(_cairnloop: Cairnloop, _session: Session) -> Iterator[Sample]:
     yield (), float(len(open_sockets))
 
 
+def _model_calls(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    made = ledger.calls_today(session)
+    for name in ledger.VENDORS:
+        for outcome in CallOutcome:
+            yield (name, outcome.value), float(made[name, outcome].calls if (name, outcome) in made else 0)
+
+
+def _model_tokens(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    made = ledger.calls_today(session)
+    for name in ledger.VENDORS:
+        used = [calls.used for (vendor, _), calls in made.items() if vendor == name]
+        yield (name, "input"), float(sum(one.input for one in used))
+        yield (name, "cached"), float(sum(one.cached for one in used))
+        yield (name, "output"), float(sum(one.output for one in used))
+
+
+def _model_cost(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    for name in ledger.VENDORS:
+        yield (name,), ledger.spent_today(session, name) / ledger.MICROS
+
+
 METRICS = (
     Metric("cairnloop_up", (), "1 when the database answers this scrape.", _up),
     Metric("cairnloop_redis_up", (), "1 when Redis answers.", _redis_up),
@@ -120,6 +142,24 @@ METRICS = (
         ("state",),
         "Articles published, found by words, found by meaning, and those whose index waits, is out of date or failed.",
         _articles,
+    ),
+    Metric(
+        "cairnloop_model_calls_today",
+        ("engine", "outcome"),
+        "Calls to language models since midnight UTC, each attempt for itself.",
+        _model_calls,
+    ),
+    Metric(
+        "cairnloop_model_tokens_today",
+        ("engine", "kind"),
+        "Tokens of these calls: input, cached or output.",
+        _model_tokens,
+    ),
+    Metric(
+        "cairnloop_model_cost_today",
+        ("engine",),
+        "What these calls cost, in the currency of the configured price; those under way with the most they can cost.",
+        _model_cost,
     ),
     Metric("cairnloop_sockets", (), "Open WebSockets of the web process that answers.", _sockets),
 )

@@ -28,7 +28,7 @@ from flask_cairnloop.knowledge.models import Article
 from flask_cairnloop.retrieval.models import PastAnswer, PastQuestion, PastQuestionEmbedding, ResolvedCase
 from flask_cairnloop.retrieval.types import SimilarCase
 from flask_cairnloop.retrieval.vector_lane import LiveModel
-from flask_cairnloop.retrieval.visibility import Scope
+from flask_cairnloop.retrieval.visibility import ALLOWED, Scope
 
 EMBED: Final = "retrieval.embed_questions"
 NEIGHBOURS: Final = 50  # earlier questions that are asked
@@ -57,11 +57,9 @@ LEFT JOIN {schema}.resolved_cases ON resolved_cases.question_id = near.id
 LEFT JOIN LATERAL (
     SELECT articles.id AS article_id
     FROM {schema}.past_answers JOIN {schema}.articles ON articles.id = past_answers.article_id
-    WHERE past_answers.question_id = near.id AND past_answers.rejected_at IS NULL AND articles.state = 'published'
-        AND (CAST(:audience AS text) IS NULL OR articles.audience = :audience)
-        AND (CAST(:tags AS text[]) IS NULL OR articles.tags && CAST(:tags AS text[]))
+    WHERE past_answers.question_id = near.id AND past_answers.rejected_at IS NULL AND {allowed}
 ) AS answered ON true
-"""
+""".replace("{allowed}", ALLOWED)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from flask_cairnloop.knowledge.models import Audience
 
-_ARTICLE: Final = """articles.state = 'published'
+# Of an article.
+ALLOWED: Final = """articles.state = 'published'
         AND (CAST(:audience AS text) IS NULL OR articles.audience = :audience)
         AND (CAST(:tags AS text[]) IS NULL OR articles.tags && CAST(:tags AS text[]))"""
 
@@ -17,14 +18,14 @@ VISIBLE: Final = """
     FROM {schema}.chunks
     JOIN {schema}.revisions ON revisions.id = chunks.revision_id AND revisions.state = 'published'
     JOIN {schema}.articles ON articles.id = chunks.article_id AND {allowed}
-""".replace("{allowed}", _ARTICLE)
+""".replace("{allowed}", ALLOWED)
 
 # The same for the article of an outer row: its published words. `LIMIT` keeps the planner from joining whole tables.
 PUBLISHED: Final = """
     SELECT revisions.id AS revision_id
     FROM {schema}.revisions JOIN {schema}.articles ON articles.id = revisions.article_id AND {allowed}
     WHERE revisions.state = 'published' AND revisions.article_id = {article} LIMIT 1
-""".replace("{allowed}", _ARTICLE)
+""".replace("{allowed}", ALLOWED)
 
 
 @dataclass(frozen=True, slots=True)

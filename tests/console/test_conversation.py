@@ -75,7 +75,14 @@ def test_words_of_customers_are_only_ever_text(
         session.commit()
         conversation_id = message.conversation_id
     source = {"number": 1, "article_id": 1, "title": HOSTILE, "heading": HOSTILE, "quote": HOSTILE}
-    desk.draft(conversation_id, body=f"{HOSTILE} [1]", summary=HOSTILE, citations=[source], policy_reason=HOSTILE[:500])
+    desk.draft(
+        conversation_id,
+        body=f"{HOSTILE} [1]",
+        summary=HOSTILE,
+        citations=[source],
+        policy_reason=HOSTILE[:500],
+        declined=HOSTILE,
+    )
     path = f"/support/conversations/{conversation_id}"
     pages = [
         operator_client.get(path).get_data(as_text=True),
@@ -128,11 +135,25 @@ def test_a_note_cannot_be_taken_for_a_reply(app: Flask, desk: Desk, operator_cli
 
 FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"state": DraftState.GENERATING, "kind": None, "body": ""}, ["Looking for sources"], ["Approve and send"]),
-    ({}, ["Approve and send", "Strong grounding", "Reset your password", "Sends as you", "Discard"], ["Copy into"]),
+    (
+        {},
+        ["Approve and send", "Strong grounding", "Reset your password", "Sends as you", "Discard"],
+        ["Copy into", "engine"],
+    ),
     (
         {"kind": DraftKind.CLARIFICATION, "grounding": Strength.PARTIAL, "citations": []},
         ["Clarifying question", "Partial grounding", "Approve and send"],
         [],
+    ),
+    (
+        {"declined": "It has no words today."},
+        ["Your app’s draft engine did not write this: It has no words today.", "Approve and send"],
+        [],
+    ),
+    (
+        {"kind": DraftKind.ESCALATION, "citations": [], "declined": "It has no words today."},
+        ["Your app’s draft engine did not write this: It has no words today."],
+        ["Approve and send"],
     ),
     ({"policy": PolicyDecision.DRAFT_ONLY}, ["Copy into your reply", "Not sent as it stands"], ["Approve and send"]),
     (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from html import unescape
 from pathlib import Path
 from types import ModuleType
@@ -27,12 +29,24 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from example_app.servers import Servers
-from flask_cairnloop import ConversationInfo, Customer, Permission, receive, signals, testing
+from flask_cairnloop import (
+    AnthropicDraftGenerator,
+    ConversationInfo,
+    Customer,
+    OpenAIDraftGenerator,
+    Permission,
+    receive,
+    signals,
+    testing,
+)
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.config import KEYS, PREFIX, RATE_LIMITS, Settings
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.database import migrations, tables
+from flask_cairnloop.drafting import model_letter
 from flask_cairnloop.drafting import service as drafting
+from flask_cairnloop.drafting.model_engine import PATIENCE
+from flask_cairnloop.drafting.models import CallOutcome, ModelCall
 from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import ContextView
@@ -109,7 +123,7 @@ def test_the_guide_shows_every_hook_and_every_permission(guide: Guide) -> None:
 
 
 def test_the_guides_import_from_the_front_door_only() -> None:
-    code = [block for name in ("hooks.md", "quickstart.md") for block in Guide(name).take("python")]
+    code = [block for name in ("hooks.md", "quickstart.md", "engines.md") for block in Guide(name).take("python")]
     imported = re.findall(r"^from (flask_cairnloop\S*) import", "\n".join(code), re.MULTILINE)
     assert len(imported) > 8
     assert set(imported) == {"flask_cairnloop"}
@@ -743,6 +757,48 @@ def test_the_snippets_about_telemetry_work(guide: Guide, app: Flask, caplog: pyt
     assert re.search(r"reply \d+ in conversation \d+", caplog.text)
     # In a process of its own: OpenTelemetry takes one provider for good.
     subprocess.run([sys.executable, "-c", provider], check=True, capture_output=True, timeout=60)
+
+
+@about("engines.md")
+def test_the_engines_are_made_and_told_of_as_they_are(
+    guide: Guide, make_app: Any, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-nobody")
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-nobody")
+    scope: dict[str, Any] = {}
+    for code, kind in zip(
+        guide.take("python"), (AnthropicDraftGenerator, OpenAIDraftGenerator, OpenAIDraftGenerator), strict=True
+    ):
+        exec(code, scope)  # noqa: S102 - the guide's own lines
+        engine = scope["CAIRNLOOP_DRAFT_GENERATOR"]
+        assert type(engine) is kind
+        assert make_app(DRAFT_GENERATOR=engine).extensions["cairnloop"].hooks.configured("DRAFT_GENERATOR")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed = [guide.take("console", heading)[0].strip() for heading in ("of Anthropic", "of OpenAI")]
+    assert installed == ['pip install ".[anthropic]"', 'pip install ".[openai]"']
+    assert {"anthropic", "openai"} <= set(extras)
+
+    told = dict(re.findall(r"^\| `(\w+)` \|([^|]*)\|", guide.section("or of a server"), re.MULTILINE))
+    arguments = inspect.signature(OpenAIDraftGenerator).parameters
+    assert told.keys() == arguments.keys()
+    for name in ("timeout", "retries", "max_tokens", "limit_name"):
+        assert told[name].strip(" `") == str(arguments[name].default).removesuffix(".0")
+    outcomes = re.findall(r"^\| `(\w+)` \|", guide.section("When there is no answer"), re.MULTILINE)
+    assert outcomes == [outcome.value for outcome in CallOutcome]
+    assert f"within {PATIENCE} seconds" in guide.text
+    figures = re.findall(r"(\d+) of (\d+) \| (\d+) of (\d+)", guide.section("How well that works"))
+    # The floors that tests/drafting/test_support.py holds.
+    assert figures == [("26", "26", "32", "34"), ("24", "26", "23", "30"), ("23", "26", "22", "30")]
+
+    (asked,) = guide.take("console", "Money")
+    (statement,) = re.findall(r'psql -c "(.*)"', asked)
+    session.add(ModelCall(engine="openai", model="m", outcome=CallOutcome.USED, cost_micros=2_500_000))
+    session.flush()
+    assert [tuple(row) for row in session.execute(text(statement))] == [("openai", "m", "used", 1, Decimal("2.5"))]
+    sent = Guide("privacy.md").section("What a language model is sent")
+    for figure in (model_letter.TURNS, model_letter.SOURCES, "2,000", "12,000"):
+        assert str(figure) in sent
+    assert (model_letter.TURN_CHARACTERS, model_letter.SOURCE_CHARACTERS) == (2_000, 12_000)
 
 
 @about("performance.md")

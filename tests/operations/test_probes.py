@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import delete
 
 from flask_cairnloop import Customer, receive
+from flask_cairnloop.drafting.models import CallOutcome, ModelCall
 from flask_cairnloop.operations import metrics
 from tests.operations.conftest import run_sql
 from tests.support.processes import free_port
@@ -88,6 +91,38 @@ def test_a_scrape_tells_what_waits_and_never_who(healthy: Callable[..., Flask]) 
     assert found["cairnloop_articles", ("found_by_meaning",)] == 1
     assert {name for name, _ in found} == {metric.name for metric in metrics.METRICS}
     assert not re.search("private|ref-x", answer.text, re.IGNORECASE)
+
+
+def test_a_scrape_tells_what_models_were_asked_today(healthy: Callable[..., Flask]) -> None:
+    app = healthy()
+    now = datetime.now(UTC)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        session.execute(delete(ModelCall))
+        for started, outcome in (
+            (now, CallOutcome.USED),
+            (now, CallOutcome.USED),
+            (now, CallOutcome.TIMEOUT),
+            (now - timedelta(days=1), CallOutcome.USED),
+        ):
+            session.add(
+                ModelCall(
+                    engine="openai",
+                    model="m",
+                    outcome=outcome,
+                    input_tokens=100,
+                    output_tokens=10,
+                    cost_micros=250_000,
+                    started_at=started,
+                )
+            )
+        session.commit()
+    found = samples(get(app, "/metrics").text)
+    assert found["cairnloop_model_calls_today", ("openai", "used")] == 2
+    assert found["cairnloop_model_calls_today", ("openai", "timeout")] == 1
+    assert found["cairnloop_model_calls_today", ("anthropic", "used")] == 0
+    assert found["cairnloop_model_tokens_today", ("openai", "input")] == 300
+    assert found["cairnloop_model_cost_today", ("openai",)] == 0.75
 
 
 def test_without_the_database_a_scrape_says_down(healthy: Callable[..., Flask]) -> None:

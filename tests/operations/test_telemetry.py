@@ -16,10 +16,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from flask_cairnloop import Customer, receive, signals, telemetry
+from flask_cairnloop import Customer, Proposal, receive, signals, telemetry
 from flask_cairnloop.jobs import send_signal
 from flask_cairnloop.testing import run_jobs
+from tests.drafting.test_model_engines import form, grounding
 from tests.operations.telemetry_table import tables, written
+from tests.support.models import VENDORS, Vendor, running
 
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE = "zebra"
@@ -108,6 +110,30 @@ def test_no_span_holds_a_word_of_a_customer_or_of_an_exception(
         if span.name in declared:
             assert set(span.attributes or {}) <= declared[span.name]
             assert span.events == ()
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+def test_no_span_holds_a_word_that_a_model_was_asked(
+    app: Flask, spans: Callable[[], list[ReadableSpan]], vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where Anthropic's SDK is told by the environment to put whole requests into spans."""
+    monkeypatch.setenv("ANTHROPIC_OPEN_TELEMETRY", "true")
+    monkeypatch.setenv("ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE", "content")
+    asked = grounding(question=f"How does the {PRIVATE} reset its gauge?")
+    with running() as server, app.app_context():
+        server.script = [vendor.says({**form(), "outcome": "hand_off", "hand_off_reason": f"It is a {PRIVATE}"})]
+        assert isinstance(vendor.engine(server.url)(asked), Proposal)
+        assert PRIVATE in server.sent
+    assert PRIVATE not in json.dumps([span.to_json() for span in spans()])
+    (call,) = [span for span in spans() if span.name == "cairnloop.model_call"]
+    assert dict(call.attributes or {}) == {
+        "openinference.span.kind": "LLM",
+        "model.engine": vendor.name,
+        "llm.model_name": "model-1",
+        "model.outcome": "handed_off",
+        "llm.token_count.prompt": 1000,
+        "llm.token_count.completion": 100,
+    }
 
 
 def test_a_signal_carries_what_it_was_declared_with(app: Flask) -> None:

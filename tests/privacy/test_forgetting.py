@@ -412,6 +412,7 @@ def test_the_export_holds_everything_as_json(app: Flask, session: Session) -> No
     assert "Mina" not in printed.stdout
     (draft,) = held["drafts"]
     assert words[4] in draft["question"]
+    assert draft["declined"] is None
     assert [entry["action"] for entry in held["activity"]] == [
         "conversation.open",
         "message.receive",

@@ -59,6 +59,13 @@ class Server:
         self.clients.append(client)
         return client
 
+    def quiet(self) -> None:
+        """Close what earlier tests left open, and wait until nothing is counted any more."""
+        for client in self.clients:
+            if client.connected:
+                client.close()
+        wait_until(lambda: self.open_sockets() == 0, seconds=20)
+
     def stop(self) -> None:
         for client in self.clients:
             if client.connected:
@@ -152,23 +159,20 @@ def test_a_message_beyond_the_limit_ends_the_socket(server: Server) -> None:
 
 def test_one_who_does_not_read_is_let_go_and_holds_nobody_up(server: Server) -> None:
     host, port = server.host.split(":")
-    before = server.open_sockets()
+    server.quiet()
     with sockets.create_connection((host, int(port)), timeout=10) as deaf:
         deaf.sendall(upgrade(server, "/flood"))
-        wait_until(lambda: server.open_sockets() == before + 1, seconds=10)
+        wait_until(lambda: server.open_sockets() == 1, seconds=10)
         client = server.connect("/echo")
         client.send("still here")
         assert client.receive(timeout=5) == "still here"
         client.close()
-        wait_until(lambda: server.open_sockets() <= before, seconds=25)
+        wait_until(lambda: server.open_sockets() == 0, seconds=25)
 
 
 @pytest.mark.parametrize("server", ["gthread"], indirect=True)  # greenlets are not scarce
 def test_a_threaded_worker_keeps_threads_for_http(server: Server) -> None:
-    for client in server.clients:
-        if client.connected:
-            client.close()
-    wait_until(lambda: server.open_sockets() == 0, seconds=20)
+    server.quiet()
     held = [server.connect("/echo") for _ in range(8)]  # of 12 threads
     wait_until(lambda: server.open_sockets() == 8, seconds=10)  # a handshake is answered before it is counted
     assert handshake(server, "/echo").startswith(b"HTTP/1.1 503 ")

@@ -231,6 +231,7 @@ def test_waiting_shows_what_is_left_and_stopping_it_stops_no_work(
     command = [sys.executable, "-m", "flask", "--app", "tests.support.host:create_app", *REBUILD, "--wait"]
 
     def start() -> subprocess.Popen[str]:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
         return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     first = start()

@@ -17,6 +17,7 @@ from flask_cairnloop.context import current
 from flask_cairnloop.knowledge.models import Article, Audience
 from flask_cairnloop.knowledge.service import archive
 from flask_cairnloop.retrieval import keyword_lane, statistics
+from flask_cairnloop.retrieval.search import explore, passages
 from flask_cairnloop.retrieval.types import LaneState, Outcome, SearchResults
 from flask_cairnloop.retrieval.visibility import Scope
 from flask_cairnloop.testing import run_jobs
@@ -253,6 +254,28 @@ def test_common_words_are_not_scanned(session: Session, publish_article: Publish
     rows = keyword_lane.find(session, "wombat burrow bilby", "english", Scope())
     assert {row.article_id for row in rows} == {rare.id}
     assert keyword_lane.find(session, "wombat burrow", "english", Scope())  # only common ones: together they are asked
+
+
+def test_articles_that_may_not_be_shown_crowd_nobody_out(
+    session: Session, publish_article: Publish, monkeypatch: Any
+) -> None:
+    words = "A quokka, a quokka and a quokka."
+    for number in range(4):
+        publish_article(f"quokka-{number}", words, title=f"Quokka {number}", audience=Audience.INTERNAL)
+    shown = publish_article("quokka-shown", "Now and then a quokka comes by.", title="Visitors")
+    monkeypatch.setattr(keyword_lane, "CANDIDATES", 2)
+    for postings in (keyword_lane.POSTINGS, 2):  # as a rare word, and as a common one
+        monkeypatch.setattr(keyword_lane, "POSTINGS", postings)
+        rows = keyword_lane.find(session, "quokka", "english", Scope(Audience.PUBLIC))
+        assert {row.article_id for row in rows} == {shown.id}
+
+
+def test_an_article_archived_while_it_was_searched_is_not_shown(session: Session, publish_article: Publish) -> None:
+    article = publish_article("numbat", "A numbat eats nothing but termites.", title="The numbat")
+    found = explore(session, "What does a numbat eat?", Scope())
+    assert article.id in {passage.article_id for passage in passages(session, found, 8)}
+    archive(session, article.id, actor=ACTOR)
+    assert article.id not in {passage.article_id for passage in passages(session, found, 8)}
 
 
 def test_each_result_says_what_each_lane_added(library: Session) -> None:
