@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,13 +13,15 @@ from typing import Any, TextIO
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.context import current
-from flask_cairnloop.drafting import engine, marks, question
-from flask_cairnloop.drafting.blocks import blocks_of
+from flask_cairnloop.drafting import engine, manner, marks, question
+from flask_cairnloop.drafting.blocks import blocks_of, sentences
 from flask_cairnloop.drafting.jobs import EVIDENCE, likeness_by, quotable
 from flask_cairnloop.drafting.types import DraftKind, Grounding, Proposal
+from flask_cairnloop.retrieval.chunking import JOINT, plain_text
 from flask_cairnloop.retrieval.evaluation import Progress, load, read_corpus, read_lines
 from flask_cairnloop.retrieval.grounding import assess, calibration
 from flask_cairnloop.retrieval.search import search
+from flask_cairnloop.retrieval.types import Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +33,69 @@ class Written:
 
     @property
     def sourceless(self) -> list[str]:
-        """Lines of the answer that no passage it cites has, besides greeting and closing."""
+        """Sentences and steps of the answer that do not stand in a passage it cites, word for word.
+
+        Not counted are the host's greeting and closing, the customer's own words where a part is left open, and a line
+        that names what follows as the article does.
+        """
         cited = {citation.chunk_id for citation in self.proposal.citations}
-        sources = [
-            _squeezed("\n".join(block.text for block in blocks_of(passage.content)))
-            for passage in self.grounding.passages
-            if passage.chunk_id in cited
+        passages = [passage for passage in self.grounding.passages if passage.chunk_id in cited]
+        named = {engine.announced(name) for passage in passages for name in _names(passage)}
+        texts = [_words(plain_text(_PICTURE.sub(" ", passage.content))) for passage in passages]
+        return [
+            said for line in self._lines if line not in named for said in _statements(line) if not _stands(said, texts)
         ]
-        return [line for line in self._said if not any(_squeezed(line) in source for source in sources)]
 
     @property
-    def _said(self) -> list[str]:
-        lines = [line for line in marks.sent(self.proposal).split("\n") if line.strip()]
-        return lines[1:-1] if self.proposal.kind is DraftKind.REPLY else []
+    def _lines(self) -> list[str]:
+        if self.proposal.kind is not DraftKind.REPLY:
+            return []
+        paragraphs = marks.sent(self.proposal).split("\n\n")
+        framed = (engine.greeting(self.grounding), self.grounding.manner.closing.strip())
+        kept = [text for text in paragraphs if text not in framed and not text.startswith(engine.NOT_COVERED)]
+        return [line.strip() for text in kept for line in text.split("\n") if line.strip()]
 
     @property
     def unfound(self) -> list[str]:
         """Titles of citations whose quoted words do not stand in the passage they name."""
-        texts = {passage.chunk_id: passage.content for passage in self.grounding.passages}
+        texts = {
+            passage.chunk_id: _words(plain_text(_PICTURE.sub(" ", passage.content)))
+            for passage in self.grounding.passages
+        }
         return [
             citation.title
             for citation in self.proposal.citations
-            if _squeezed(citation.quote.rstrip("…"))
-            not in _squeezed("\n".join(block.text for block in blocks_of(texts.get(citation.chunk_id, ""))))
+            if not all(_stands(said, [texts.get(citation.chunk_id, "")]) for said in _quoted(citation.quote))
         ]
+
+
+_PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+_ADDRESS = re.compile(r"\s*\(https?://[^\s()]*(?:\([^\s()]*\)[^\s()]*)*\)|\S*https?://\S+")
+_WORD = re.compile(r"[^\W_]+")
+_MARKED = re.compile(r"(?<!\S)(?:\d{1,3}\.|-)(?=\s|$)")  # where items of a list begin in a quote
+_ITEM = re.compile(r"^(?:\d{1,3}\.|-) ")
+
+
+def _names(passage: Passage) -> list[str]:
+    inner = [block.heading for block in blocks_of(passage.content)]
+    return [passage.title, *(name for heading in (passage.heading, *inner) for name in heading.split(JOINT))]
+
+
+def _statements(line: str) -> list[str]:
+    return sentences(_ITEM.sub("", line))
+
+
+def _quoted(quote: str) -> list[str]:
+    return [said for part in _MARKED.split(quote.rstrip("…")) for said in sentences(part.strip())]
+
+
+def _words(text: str) -> str:
+    return f" {' '.join(_WORD.findall(_ADDRESS.sub(' ', text)))} "
+
+
+def _stands(said: str, texts: Sequence[str]) -> bool:
+    """Whether words stand in one of the texts in this order, with nothing between them but marks."""
+    return any(_words(said) in text for text in texts)
 
 
 def evaluate_drafts(
@@ -90,7 +132,8 @@ def _write(session: Session, title: str, body: str) -> Written:
     asked = question.build(title, (body,))
     results = search(session, asked, limit=EVIDENCE)
     assessment = assess(asked, quotable(results), calibration(cairnloop.session()))
-    grounding = Grounding(0, asked, title, (), results.passages, assessment, 0, None)
+    spoken = manner.of(cairnloop.settings)
+    grounding = Grounding(0, asked, title, (), results.passages, assessment, 0, None, manner=spoken)
     limit = cairnloop.settings.message_limit
     return Written(grounding, engine.compose(grounding, likeness_by(cairnloop.hooks), limit))
 
@@ -110,10 +153,8 @@ def _report(stream: TextIO, number: int, written: Written) -> None:
     stream.write(f"{proposal.summary}\n\n```\n{proposal.body}\n```\n\n")
     for citation in proposal.citations:
         stream.write(f"- [{citation.number}] {citation.title} / {citation.heading}: {citation.quote}\n")
+    for title in written.unfound:
+        stream.write(f"- not found: {title}\n")
     for line in written.sourceless:
         stream.write(f"- without source: {line}\n")
     stream.write("\n")
-
-
-def _squeezed(text: str) -> str:
-    return " ".join(text.split())

@@ -13,7 +13,7 @@ from flask_cairnloop.clock import now
 from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus
-from flask_cairnloop.drafting import engine, lifecycle, marks, question
+from flask_cairnloop.drafting import engine, lifecycle, manner, marks, question
 from flask_cairnloop.drafting import learning as learning  # registers its jobs
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
@@ -152,6 +152,7 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         task.customer.name,
         task.draft_id,
         names_of(**asdict(task.customer)),
+        manner.of(context.cairnloop.settings),
     )
     proposal, declined = _propose(hooks, grounding, context.cairnloop.settings.message_limit)
     decision, reason = hooks.automation_policy(
@@ -233,7 +234,11 @@ def _storable(text: object) -> bool:
 
 
 def likeness_by(hooks: Hooks) -> question.Likeness:
-    """Likeness by meaning where there is an embedder that works, else by words."""
+    """Likeness by meaning where there is an embedder that works, else by words.
+
+    The same texts are compared with several questions; each is embedded once.
+    """
+    known: dict[tuple[str, str], Sequence[float]] = {}
 
     def by_meaning(asked: str, texts: Sequence[str]) -> Sequence[float]:
         embedder = vectors.likely(hooks)  # while a model is changed, the one that search goes by
@@ -241,10 +246,13 @@ def likeness_by(hooks: Hooks) -> question.Likeness:
             return engine.lexical_likeness(asked, texts)
         try:
             target = embed(embedder, [asked], "query")[0]
-            found = embed(embedder, list(texts), "passage")
+            by = embedder.model
+            new = [text for text in dict.fromkeys(texts) if (by, text) not in known]
+            found = embed(embedder, new, "passage") if new else []
+            known.update(zip(((by, text) for text in new), found, strict=True))
         except EmbeddingFailed:
             return engine.lexical_likeness(asked, texts)
-        return [_cosine(target, vector) for vector in found]
+        return [_cosine(target, known[by, text]) for text in texts]
 
     return by_meaning
 
