@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, DateTime, Enum, MetaData, Text, literal_column
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Enum, MetaData, Text, TextClause, literal_column, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -75,6 +76,17 @@ def quoted_schema(bound: Session | Connection) -> str:
     return quote(schema_name(bound))
 
 
+@lru_cache(maxsize=256)
+def raw(statement: str, schema: str) -> TextClause:
+    """Raw SQL with ``{schema}`` filled in: parsed once, as reading a long statement takes longer than sending it.
+
+    Args:
+        schema: quoted, see :func:`quoted_schema`.
+    """
+    return text(statement.replace("{schema}", schema))
+
+
+@lru_cache(maxsize=256)
 def quote(identifier: str) -> str:
     """An identifier quoted for PostgreSQL."""
     from sqlalchemy.dialects.postgresql import dialect

@@ -104,7 +104,7 @@ def collapse(texts: Sequence[str]) -> dict[int, list[int]]:
     kept: dict[int, list[int]] = {}
     shingles = [_shingles(text) for text in texts]
     for place, words in enumerate(shingles):
-        twin = next((other for other in kept if _resemblance(shingles[other], words) >= NEARLY_THE_SAME), None)
+        twin = next((other for other in kept if _are_alike(shingles[other], words)), None)
         if twin is None:
             kept[place] = []
         else:
@@ -114,8 +114,11 @@ def collapse(texts: Sequence[str]) -> dict[int, list[int]]:
 
 def _shingles(text: str) -> frozenset[tuple[str, ...]]:
     words = _WORD.findall(text.lower())
-    return frozenset(tuple(words[at : at + SHINGLE]) for at in range(max(len(words) - SHINGLE + 1, 1)))
+    return frozenset(zip(*(words[at:] for at in range(SHINGLE)), strict=False)) or frozenset([tuple(words)])
 
 
-def _resemblance(left: frozenset[tuple[str, ...]], right: frozenset[tuple[str, ...]]) -> float:
-    return len(left & right) / len(left | right)
+def _are_alike(left: frozenset[tuple[str, ...]], right: frozenset[tuple[str, ...]]) -> bool:
+    if left.isdisjoint(right):  # most are, and it is told soonest
+        return False
+    common = len(left & right)
+    return common >= NEARLY_THE_SAME * (len(left) + len(right) - common)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.database.base import quoted_schema
+from flask_cairnloop.database.base import quoted_schema, raw
 from flask_cairnloop.retrieval.visibility import VISIBLE, Scope
 
 TERMS: Final = 32  # the question's most telling words that are weighed
@@ -88,7 +87,7 @@ WITH asked AS MATERIALIZED (
 SELECT id, article_id, score / (SELECT sum(worth) * 2.6 FROM picked) AS score,
        (SELECT coalesce(sum(worth) FILTER (WHERE seen > 0) / nullif(sum(worth), 0), 0) FROM counted) AS known
 FROM scored ORDER BY score DESC, id
-"""
+""".replace("{visible}", VISIBLE)
 
 
 def find(session: Session, question: str, language: str, scope: Scope) -> Sequence[Any]:
@@ -110,5 +109,4 @@ def find(session: Session, question: str, language: str, scope: Scope) -> Sequen
         "candidates": CANDIDATES,
         **scope.values(),
     }
-    statement = STATEMENT.replace("{visible}", VISIBLE).replace("{schema}", quoted_schema(session))
-    return session.execute(text(statement), values).all()
+    return session.execute(raw(STATEMENT, quoted_schema(session)), values).all()

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Acting, as_actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
-from flask_cairnloop.database.base import quoted_schema
+from flask_cairnloop.database.base import quoted_schema, raw
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.knowledge.models import Article
@@ -103,7 +103,7 @@ def recall(
         vector: of the question, by the live model.
         besides: a conversation whose own questions do not count.
     """
-    statement = _NEAR.replace("{vectors}", model.vectors).replace("{schema}", quoted_schema(session))
+    statement = raw(_NEAR.replace("{vectors}", model.vectors), quoted_schema(session))
     values = {
         "vector": str(list(vector)),
         "model": model.model,
@@ -111,7 +111,7 @@ def recall(
         "besides": besides,
         **scope.values(),
     }
-    return weigh(session.execute(text(statement), values).all(), now())
+    return weigh(session.execute(statement, values).all(), now())
 
 
 def weigh(rows: Sequence[Any], moment: datetime) -> Recall:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.context import current
-from flask_cairnloop.database.base import quoted_schema
+from flask_cairnloop.database.base import quoted_schema, raw
 from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.retrieval import fusion, keyword_lane, memory, vector_lane, vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
@@ -223,7 +222,7 @@ def passages(session: Session, found: Found, limit: int) -> tuple[Passage, ...]:
 
 
 def _texts(session: Session, chunks: Sequence[int | None]) -> dict[int | None, Any]:
-    statement = text(PASSAGES.replace("{schema}", quoted_schema(session)))
+    statement = raw(PASSAGES, quoted_schema(session))
     return {row.chunk_id: row for row in session.execute(statement, {"chunks": list(chunks)})}
 
 

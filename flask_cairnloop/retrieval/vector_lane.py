@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.database.base import quote, quoted_schema
+from flask_cairnloop.database.base import quote, quoted_schema, raw
 from flask_cairnloop.retrieval.visibility import PUBLISHED, VISIBLE, Scope
 
 EXACT_LIMIT: Final = 20_000  # vectors of a model up to which all are compared; docs/performance.md has both ways
@@ -30,14 +31,12 @@ class LiveModel:
         model: its fingerprint.
         vectors: quoted name of the schema that pgvector lives in.
         ann_index: name of its HNSW index, where there is a valid one.
-        centroid: mean direction of all public passages, kept with the index.
     """
 
     model: str
     dimensions: int
     vectors: str
     ann_index: str | None = None
-    centroid: Sequence[float] | None = None
 
 
 # Names of pgvector are found in `{vectors}` whatever the search path of this connection is.
@@ -81,7 +80,10 @@ WHERE place <= {nearest} OR id = ANY(:chunks)
 # product with the mean direction, which is kept where not all passages are compared.
 _MEAN = "(SELECT 1 - avg(distance) FROM probed WHERE audience = 'public')"
 _KEPT_MEAN = """-(
-    {vectors}.l2_normalize({asked}) OPERATOR({vectors}.<#>) CAST(CAST(:centroid AS real[]) AS {vectors}.vector)
+    {vectors}.l2_normalize({asked}) OPERATOR({vectors}.<#>) (
+        SELECT CAST(centroid AS {vectors}.vector) FROM {schema}.embedding_models
+        WHERE embedding_models.model = {model}
+    )
 )"""
 
 # Both until the end of the transaction, as `SET LOCAL` has it.
@@ -122,17 +124,21 @@ def nearest(
         "chunks": list(also_chunks),
     }
     if model.ann_index is not None:
-        values["centroid"] = list(model.centroid or ())
         session.execute(_WIDELY, {"wide": str(EF_SEARCH)})
-    return session.execute(text(statement(session, model)), values).all()
+    return session.execute(statement(session, model), values).all()
 
 
-def statement(session: Session, model: LiveModel) -> str:
+def statement(session: Session, model: LiveModel) -> TextClause:
     """What :func:`nearest` asks. The model is part of it, not a value: a partial index is chosen by its words."""
+    return raw(_written(model, PROBES), quoted_schema(session))
+
+
+@lru_cache(maxsize=64)
+def _written(model: LiveModel, probes: int) -> str:
     parts = {
         "{probed}": _ALL if model.ann_index is None else _PROBED,
         "{all}": _ALL,
-        "{probes}": str(PROBES),
+        "{probes}": str(probes),
         "{distance}": _DISTANCE,
         "{visible}": VISIBLE,
         "{published}": PUBLISHED.replace("{article}", "proposed.article_id"),
@@ -141,7 +147,6 @@ def statement(session: Session, model: LiveModel) -> str:
         "{asked}": "CAST(:vector AS {vectors}.vector({dimensions}))",
         "{dimensions}": str(model.dimensions),
         "{vectors}": model.vectors,
-        "{schema}": quoted_schema(session),
         "{model}": literal(model.model),
     }
     asked = _NEAREST

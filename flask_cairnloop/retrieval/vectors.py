@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.clock import now
-from flask_cairnloop.database.base import quoted_schema, schema_name
+from flask_cairnloop.database.base import quoted_schema, raw, schema_name
 from flask_cairnloop.database.migrations.v0001 import VECTORS
 from flask_cairnloop.database.migrations.v0003 import QUESTION_VECTORS
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
@@ -32,7 +32,7 @@ NO_MODEL: Final = "No embedding model is configured or installed."
 
 # An index that was dropped, or whose building broke off, is not there for search.
 _LIVE = """
-SELECT quote_ident(nspname) AS vectors, live.model, live.dimensions, live.centroid, built.relname AS ann_index
+SELECT quote_ident(nspname) AS vectors, live.model, live.dimensions, built.relname AS ann_index
 FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
 LEFT JOIN {schema}.embedding_models AS live ON live.state = 'live'
 LEFT JOIN pg_index ON pg_index.indexrelid = to_regclass(:schema || '.' || quote_ident(live.ann_index)) AND indisvalid
@@ -97,7 +97,7 @@ def live(session: Session, hooks: Hooks) -> tuple[Embedder, LiveModel] | str:
         Or, in a sentence, why nothing can be compared.
     """
     schema = quoted_schema(session)
-    row = session.execute(text(_LIVE.replace("{schema}", schema)), {"schema": schema}).one_or_none()
+    row = session.execute(raw(_LIVE, schema), {"schema": schema}).one_or_none()
     configured = _configured(hooks)
     if row is None:
         return NO_PGVECTOR
@@ -105,7 +105,7 @@ def live(session: Session, hooks: Hooks) -> tuple[Embedder, LiveModel] | str:
         return NO_MODEL
     if row.model in configured:
         hooks.last_live = row.model
-        return configured[row.model], LiveModel(row.model, row.dimensions, row.vectors, row.ann_index, row.centroid)
+        return configured[row.model], LiveModel(row.model, row.dimensions, row.vectors, row.ann_index)
     wanted = next(iter(configured.values()))
     done, of = coverage(session, wanted.model)
     if not of:  # nothing is to be found: comparing with nothing is all there is to do

@@ -610,7 +610,7 @@ def hanging_engine(grounding: Grounding) -> Proposal:
                 {"quote": "\x00"},
             )
         ),
-        *((declining(reason), DraftFailure.HOOK_INVALID) for reason in ("", " ", "no\x00thing", None)),
+        *((declining(reason), DraftFailure.HOOK_INVALID) for reason in ("", " ", "no\x00thing", 7)),
     ],
 )
 def test_an_engine_that_fails_or_makes_things_up_ends_in_a_failed_draft_that_can_be_made_again(

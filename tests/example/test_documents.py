@@ -677,6 +677,21 @@ def contents(app: Flask) -> dict[str, str]:
 # --- the others ---
 
 
+@about("articles.md")
+def test_articles_go_in_and_out_as_files(guide: Guide, shop: Shop) -> None:
+    (commands,) = guide.take("console")
+    (file,) = guide.take("markdown")
+    folder = shop.folder / "help-articles"
+    folder.mkdir()
+    (folder / "money.md").write_text(file)
+    assert "1 file: 1 created." in shop.type(commands)
+    copy = (shop.folder / "help-copy" / "refunds.md").read_text()
+    assert sorted(copy.split()) == sorted(file.replace("[refund, money]", "- refund - money").split())
+    assert {line.split("`")[1] for line in guide.section("Import").splitlines() if line.startswith("| `")} == {
+        line.split(":")[0] for line in file.split("---")[1].strip().splitlines()
+    }
+
+
 @about("evaluation.md")
 def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
     measured, fitted = (
