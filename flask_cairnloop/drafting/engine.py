@@ -5,8 +5,8 @@ when there is none. It invents nothing, so every statement has its source by con
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flask_cairnloop.drafting import asking, marks
@@ -53,6 +53,7 @@ class _Candidate:
     unit: Unit
     likeness: float
     parts: tuple[float, ...]  # to each part of the question
+    items: Mapping[str, float]  # likeness of each item of its long lists to the whole question
 
 
 def compose(grounding: Grounding, likeness: Likeness, limit: int) -> Proposal:
@@ -60,16 +61,14 @@ def compose(grounding: Grounding, likeness: Likeness, limit: int) -> Proposal:
 
     Args:
         grounding: what is known. Only public passages are quoted.
-        likeness: how alike texts are to the question; :func:`lexical_likeness` where there is no embedder.
+        likeness: how alike texts are to questions; :func:`lexical_likeness` where there is no embedder.
         limit: longest message in characters; what does not fit quotes less, or is left to a person.
     """
     quotable = [passage for passage in grounding.passages if passage.public]
     strength = grounding.assessment.strength
     ranked = _ranked(grounding, quotable, likeness) if strength is not Strength.NONE else []
     if strength is Strength.STRONG and ranked and ranked[0].likeness >= ANSWERS:
-        return _fitting_answer(grounding, _choose(grounding, ranked, likeness), limit) or _escalate(
-            grounding, TOO_LONG, limit
-        )
+        return _fitting_answer(grounding, _choose(ranked), limit) or _escalate(grounding, TOO_LONG, limit)
     askable = quotable or grounding.assessment.reason == TOO_LITTLE_SAID
     if strength is not Strength.NONE and askable and grounding.clarifications < MAX_CLARIFICATIONS:
         made = _clarify(grounding, ranked, quotable)
@@ -93,15 +92,18 @@ def _ranked(grounding: Grounding, passages: Sequence[Passage], likeness: Likenes
     parts = asking.parts(asked)
     wanted = asking.actions(grounding.subject or asked)
     texts = [_compared(unit) for unit in units]
-    whole, subject, *each = (_levelled(view, texts, likeness) for view in (asked, grounding.subject or asked, *parts))
-    by_words = lexical_likeness(asked, texts)
+    lines = [line for unit in units for block in unit.blocks if _is_long(block) for line in block.lines]
+    views = [asked, grounding.subject or asked, *parts]
+    (whole, subject, *each) = _levelled(likeness(views, [*texts, *lines, *UNRELATED]))
+    (by_words,) = lexical_likeness([asked], texts)
+    items = dict(zip(lines, whole[len(texts) :], strict=True))
     order = [passage.chunk_id for passage in passages]
     found = []
     for place, unit in enumerate(units):
         parted = tuple(scores[place] for scores in each)
         score = 0.5 * whole[place] + 0.3 * max(subject[place], *parted, 0.0) + 0.2 * by_words[place]
         score -= LATER * order.index(unit.passage.chunk_id) + _handicap(unit, wanted)
-        found.append(_Candidate(unit, score, parted))
+        found.append(_Candidate(unit, score, parted, items))
     return sorted(found, key=lambda item: (-item.likeness, order.index(item.unit.passage.chunk_id), item.unit.place))
 
 
@@ -120,11 +122,18 @@ def _compared(unit: Unit) -> str:
     return f"{unit.topic}\n{unit.text}"
 
 
-def _levelled(question: str, texts: Sequence[str], likeness: Likeness) -> list[float]:
-    """Likeness with what the embedder finds alike in anything taken off, so that thresholds hold for any of them."""
-    scores = [float(score) for score in likeness(question, [*texts, *UNRELATED])]
-    floor = max(sum(scores[len(texts) :]) / len(UNRELATED), 0.0)
-    return [max(score - floor, 0.0) / max(1 - floor, 0.01) for score in scores[: len(texts)]]
+def _levelled(table: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Likeness with what the embedder finds alike in anything taken off, so that thresholds hold for any of them.
+
+    Args:
+        table: for each question its likeness to texts, :data:`UNRELATED` the last of them.
+    """
+    rows = []
+    for scores in table:
+        *told, first, second, third = (float(score) for score in scores)
+        floor = max((first + second + third) / len(UNRELATED), 0.0)
+        rows.append([max(score - floor, 0.0) / max(1 - floor, 0.01) for score in told])
+    return rows
 
 
 def _may_apply(unit: Unit, named: set[str]) -> bool:
@@ -133,7 +142,7 @@ def _may_apply(unit: Unit, named: set[str]) -> bool:
     return not named or not headed or bool(headed & named)
 
 
-def _choose(grounding: Grounding, ranked: Sequence[_Candidate], likeness: Likeness) -> list[_Candidate]:
+def _choose(ranked: Sequence[_Candidate]) -> list[_Candidate]:
     """The units that answer, in reading order: the best one's passage first, the units of each as they stand."""
     best = ranked[0]
     chosen = [best]
@@ -145,7 +154,7 @@ def _choose(grounding: Grounding, ranked: Sequence[_Candidate], likeness: Likene
             chosen.append(item)
     order = [best.unit.passage.chunk_id, *(item.unit.passage.chunk_id for item in ranked)]
     chosen.sort(key=lambda item: (order.index(item.unit.passage.chunk_id), item.unit.place))
-    return [_only_what_answers(grounding, item, likeness) for item in chosen]
+    return [_only_what_answers(item) for item in chosen]
 
 
 def _adds(item: _Candidate, chosen: Sequence[_Candidate]) -> bool:
@@ -165,26 +174,31 @@ def _adds(item: _Candidate, chosen: Sequence[_Candidate]) -> bool:
     return item.unit.heading == best.unit.heading and item.likeness >= best.likeness - NEAR_BEST
 
 
-def _only_what_answers(grounding: Grounding, item: _Candidate, likeness: Likeness) -> _Candidate:
+def _only_what_answers(item: _Candidate) -> _Candidate:
     """The unit with only those items of a long list of options that answer; steps stay whole."""
-    unit = item.unit
-    blocks = tuple(_fewer(grounding.question, block, likeness) for block in unit.blocks)
-    return _Candidate(Unit(unit.passage, unit.place, unit.heading, blocks, unit.leans), item.likeness, item.parts)
+    blocks = tuple(_fewer(block, item.items) if _is_long(block) else block for block in item.unit.blocks)
+    return replace(item, unit=replace(item.unit, blocks=blocks))
 
 
-def _fewer(question: str, block: Block, likeness: Likeness) -> Block:
-    most = OPTIONS_WORDS if describes_options(block) else MANY_WORDS
-    whole = block.kind != "list" or block.numbered or block.holds_steps or len(block.lines) <= FEW_ITEMS
-    if whole or len(block.text.split()) <= most:
-        return block
-    scores = [float(score) for score in likeness(question, block.lines)]
-    scores = [score - DESCRIBING * (not instructs(line)) for score, line in zip(scores, block.lines, strict=True)]
+def _is_long(block: Block) -> bool:
+    """Whether it is a list of which only some items may be quoted."""
+    if block.kind != "list" or block.numbered or block.holds_steps or len(block.lines) <= FEW_ITEMS:
+        return False
+    return len(block.text.split()) > _most_words(block)
+
+
+def _most_words(block: Block) -> int:
+    return OPTIONS_WORDS if describes_options(block) else MANY_WORDS
+
+
+def _fewer(block: Block, likeness: Mapping[str, float]) -> Block:
+    scores = [likeness[line] - DESCRIBING * (not instructs(line)) for line in block.lines]
     kept: list[str] = []
     for place in sorted(range(len(scores)), key=lambda place: -scores[place]):
         near = scores[place] >= max(scores) - NEAR_ITEM
-        if not kept or (near and len(" ".join([*kept, block.lines[place]]).split()) <= most):
+        if not kept or (near and len(" ".join([*kept, block.lines[place]]).split()) <= _most_words(block)):
             kept.append(block.lines[place])
-    return Block("list", tuple(line for line in block.lines if line in kept), block.heading)
+    return replace(block, lines=tuple(line for line in block.lines if line in kept))
 
 
 # --- an answer ------------------------------------------------------------------------------------
@@ -416,10 +430,13 @@ def _fits(proposal: Proposal, limit: int) -> bool:
     return len(marks.sent(proposal)) <= limit
 
 
-def lexical_likeness(question: str, texts: Sequence[str]) -> list[float]:
-    """Share of the question's telling words found in each text, words that stand in every text counting least."""
-    wanted = asking.stems(question)
-    found = [asking.stems(text) & wanted for text in texts]
-    weights = {word: 1.0 / (1 + sum(word in words for words in found)) for word in wanted}
+def lexical_likeness(questions: Sequence[str], texts: Sequence[str]) -> list[list[float]]:
+    """Share of each question's telling words found in each text, words that stand in every text counting least."""
+    stems = [asking.stems(text) for text in texts]
+    return [_shares(asking.stems(question), stems) for question in questions]
+
+
+def _shares(wanted: set[str], texts: Sequence[set[str]]) -> list[float]:
+    weights = {word: 1.0 / (1 + sum(word in words for words in texts)) for word in wanted}
     total = sum(weights.values()) or 1.0
-    return [sum(weights[word] for word in words) / total for words in found]
+    return [sum(weights[word] for word in words & wanted) / total for words in texts]

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +17,7 @@ from flask_cairnloop.drafting.blocks import blocks_of, sentences
 from flask_cairnloop.drafting.jobs import EVIDENCE, likeness_by, quotable
 from flask_cairnloop.drafting.types import DraftKind, Grounding, Proposal
 from flask_cairnloop.retrieval.chunking import JOINT, plain_text
-from flask_cairnloop.retrieval.evaluation import Progress, load, read_corpus, read_lines
+from flask_cairnloop.retrieval.evaluation import BadData, Progress, load, read_corpus, read_lines
 from flask_cairnloop.retrieval.grounding import assess, calibration
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import Passage
@@ -32,19 +31,25 @@ class Written:
     proposal: Proposal
 
     @property
-    def sourceless(self) -> list[str]:
-        """Sentences and steps of the answer that do not stand in a passage it cites, word for word.
+    def statements(self) -> list[str]:
+        """Sentences and steps of the answer.
 
-        Not counted are the host's greeting and closing, the customer's own words where a part is left open, and a line
-        that names what follows as the article does.
+        None are the host's greeting and closing, the customer's own words where a part is left open, and a line that
+        names what follows as the article does.
         """
+        named = {engine.announced(name) for passage in self._cited for name in _names(passage)}
+        return [said for line in self._lines if line not in named for said in _statements(line)]
+
+    @property
+    def sourceless(self) -> list[str]:
+        """Statements that do not stand in a passage the answer cites, word for word."""
+        texts = [_words(plain_text(_PICTURE.sub(" ", passage.content))) for passage in self._cited]
+        return [said for said in self.statements if not _stands(said, texts)]
+
+    @property
+    def _cited(self) -> list[Passage]:
         cited = {citation.chunk_id for citation in self.proposal.citations}
-        passages = [passage for passage in self.grounding.passages if passage.chunk_id in cited]
-        named = {engine.announced(name) for passage in passages for name in _names(passage)}
-        texts = [_words(plain_text(_PICTURE.sub(" ", passage.content))) for passage in passages]
-        return [
-            said for line in self._lines if line not in named for said in _statements(line) if not _stands(said, texts)
-        ]
+        return [passage for passage in self.grounding.passages if passage.chunk_id in cited]
 
     @property
     def _lines(self) -> list[str]:
@@ -107,24 +112,40 @@ def evaluate_drafts(
         file: JSON lines with ``title`` and ``body``.
         folder: with ``corpus.jsonl``.
         report: the Markdown file to write; it holds customers' words.
-        most: so many questions at most, evenly drawn over the file.
+        most: so many questions at most, evenly drawn over the file, the same each time.
+
+    Returns:
+        ``n``, how many drafts are a ``reply``, a ``clarification`` or an ``escalation``; ``citations``, and those
+        ``citations_unfound`` whose words do not stand in their passage; ``statements``, and those ``without_source``.
 
     Raises:
-        BadData: a file is not in the format.
+        BadData: a file is not in the format, or the report cannot be written.
     """
     rows = list(read_lines(file, "title", "body"))
-    chosen = rows[:: max(len(rows) // most, 1)][:most]
-    load(session, read_corpus(folder), progress)
-    counts: Counter[str] = Counter()
-    with report.open("w", encoding="utf-8") as stream:
-        for number, row in enumerate(islice(chosen, most), 1):
+    documents = read_corpus(folder)
+    try:
+        stream = report.open("w", encoding="utf-8")  # before the long work, so that a mistake in its name shows at once
+    except OSError as fault:
+        raise BadData(f"{report} cannot be written: {fault}") from fault
+    counts: Counter[str] = Counter(dict.fromkeys(_COUNTED, 0))
+    with stream:
+        load(session, documents, progress)
+        for number, row in enumerate(chosen := _spread(rows, most), 1):
             written = _write(session, str(row["title"]), str(row["body"]))
             session.rollback()
             _report(stream, number, written)
             counts.update(_counted(written))
             progress(number, len(chosen))
-    names = ("reply", "clarification", "escalation", "citations", "citations_unfound", "statements_without_source")
-    return {"n": len(chosen), **{name: counts[name] for name in names}}
+    return {"n": len(chosen), **counts}
+
+
+_COUNTED = (*DraftKind, "citations", "citations_unfound", "statements", "statements_without_source")
+
+
+def _spread(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """So many rows, as far apart as they can be."""
+    taken = min(most, len(rows))
+    return [rows[place * len(rows) // taken] for place in range(taken)]
 
 
 def _write(session: Session, title: str, body: str) -> Written:
@@ -142,6 +163,7 @@ def _counted(written: Written) -> Iterator[str]:
     yield written.proposal.kind.value
     yield from ("citations" for _ in written.proposal.citations)
     yield from ("citations_unfound" for _ in written.unfound)
+    yield from ("statements" for _ in written.statements)
     yield from ("statements_without_source" for _ in written.sourceless)
 
 

@@ -234,25 +234,18 @@ def _storable(text: object) -> bool:
 
 
 def likeness_by(hooks: Hooks) -> question.Likeness:
-    """Likeness by meaning where there is an embedder that works, else by words.
+    """Likeness by meaning where there is an embedder that works, else by words."""
 
-    The same texts are compared with several questions; each is embedded once.
-    """
-    known: dict[tuple[str, str], Sequence[float]] = {}
-
-    def by_meaning(asked: str, texts: Sequence[str]) -> Sequence[float]:
+    def by_meaning(asked: Sequence[str], texts: Sequence[str]) -> Sequence[Sequence[float]]:
         embedder = vectors.likely(hooks)  # while a model is changed, the one that search goes by
         if embedder is None:
             return engine.lexical_likeness(asked, texts)
         try:
-            target = embed(embedder, [asked], "query")[0]
-            by = embedder.model
-            new = [text for text in dict.fromkeys(texts) if (by, text) not in known]
-            found = embed(embedder, new, "passage") if new else []
-            known.update(zip(((by, text) for text in new), found, strict=True))
+            targets = embed(embedder, list(asked), "query")
+            found = embed(embedder, list(texts), "passage")
         except EmbeddingFailed:
             return engine.lexical_likeness(asked, texts)
-        return [_cosine(target, known[by, text]) for text in texts]
+        return [[_cosine(target, vector) for vector in found] for target in targets]
 
     return by_meaning
 

@@ -94,8 +94,9 @@ def test_what_does_not_belong_is_left_out() -> None:
 def scored(**scores: float) -> Likeness:
     """Likeness by a word that stands in the text; everything else is alike to nothing."""
 
-    def likeness(_question: str, texts: Sequence[str]) -> list[float]:
-        return [next((score for word, score in scores.items() if word in text), 0.0) for text in texts]
+    def likeness(questions: Sequence[str], texts: Sequence[str]) -> list[list[float]]:
+        row = [next((score for word, score in scores.items() if word in text), 0.0) for text in texts]
+        return [row for _ in questions]
 
     return likeness
 

@@ -694,14 +694,21 @@ def test_articles_go_in_and_out_as_files(guide: Guide, shop: Shop) -> None:
 
 @about("evaluation.md")
 def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
-    measured, fitted = (
+    questions = shop.folder / "questions.jsonl"
+    questions.write_text('{"title": "Late fees", "body": "How do I pay a late fee?"}')
+    report = shop.folder / "report.md"
+    measured, fitted, drafted = (
         shop.type(
             commands.replace("retrieval DIR", f"retrieval {LIBRARY}")
             .replace("FILE", str(LIBRARY / "grounding.jsonl"))
             .replace("--kb DIR", f"--kb {LIBRARY}")
+            .replace("QUESTIONS", str(questions))
+            .replace("REPORT", str(report))
         )
         for commands in guide.take("console")
     )
+    assert "statements_without_source 0" in drafted
+    assert "> How do I pay a late fee?" in report.read_text()
     assert "ndcg@10" in measured
     assert "auroc" in measured
     assert "fit-1" in fitted
