@@ -27,7 +27,7 @@ _SHORT_HEADING: Final = 12  # words of a line in bold that stands alone, which i
 _LEFTOVER: Final = re.compile(
     r"^[ \t]*(?:[\w-]+:[\w-]*_[\w-]*|\{[{%/]?[^{}\n]*\}+|[/\\,;.>|]+(?:[ \t]+[/\\,;.>|]+)*)[ \t]*$"
 )
-_TEMPLATE: Final = re.compile(r"(?:(?:^|\s+)[A-Z]+:\w*_\w*)+[ \t]*$")
+_TEMPLATE: Final = re.compile(r"(?:(?:^|\s)[A-Z]+:\w*_\w*)+[ \t]*$")
 _ITEM: Final = re.compile(r"^(?P<indent> *)(?P<mark>[-*+]|\d{1,3}[.)])(?P<gap> +)\S")
 _FENCE: Final = re.compile(r"^ {0,3}(?:```|~~~)")
 

@@ -95,7 +95,7 @@ _VERBS: Final = (
     "|untick|update|upgrade|upload|use|verify|visit|wait|wash|wipe|write"
 )
 _INSTRUCTS: Final = re.compile(
-    rf"(?:^|\n|[.!?:;,] |[(])\W*(?:\d+[.)] )?(?:please |then |and |now |first,? |next,? |just |simply |also "
+    rf"(?:^|\n|[.!?:;,] |[(])[^\w\n]{{0,6}}(?:\d+[.)] )?(?:please |then |and |now |first,? |next,? |just |simply |also "
     rf"|instead,? |(?:and )?then |try to )?(?:{_VERBS})\b"
     r"|\byou (?:can|could|may|might|should|must|need to|have to|will need to|just)\b",
     re.IGNORECASE,
