@@ -12,6 +12,7 @@ from flask_cairnloop.conversations.service import (
 )
 from flask_cairnloop.drafting.anthropic import AnthropicDraftGenerator
 from flask_cairnloop.drafting.ledger import Price
+from flask_cairnloop.drafting.manner import Manner
 from flask_cairnloop.drafting.openai import OpenAIDraftGenerator
 from flask_cairnloop.drafting.types import Citation, Declined, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.extension import Cairnloop
@@ -45,6 +46,7 @@ __all__ = [
     "DraftInfo",
     "DraftKind",
     "Grounding",
+    "Manner",
     "OpenAIDraftGenerator",
     "Operator",
     "Permission",

@@ -11,6 +11,7 @@ from typing import Any
 from limits import parse_many
 from redis.connection import parse_url
 
+from flask_cairnloop.drafting import manner
 from flask_cairnloop.errors import ConfigurationError
 
 PREFIX = "CAIRNLOOP_"
@@ -251,6 +252,21 @@ KEYS: tuple[Key, ...] = (
         check=_between(0, 3600),
     ),
     Key(
+        "DRAFT_GREETING",
+        "str",
+        manner.GREETING,
+        "First line of every draft. `{name}` is the customer's first name, and is left out for one without; "
+        "`{name|there}` says what stands there then. Empty: no greeting.",
+        check=manner.wrong_with_greeting,
+    ),
+    Key(
+        "DRAFT_CLOSING",
+        "str",
+        manner.CLOSING,
+        "Last paragraph of a draft that answers. Empty: none.",
+        check=manner.wrong_with_closing,
+    ),
+    Key(
         "RETENTION_JOBS",
         "int",
         7 * 86_400,
@@ -301,6 +317,8 @@ class Settings:
     grounding_strong: float
     grounding_partial: float
     draft_delay: float
+    draft_greeting: str
+    draft_closing: str
     retention_jobs: int
     hook_timeout: float
 

@@ -54,7 +54,8 @@ class IllegalTransition(Conflict):
     """
 
     def __init__(self, subject: str, state: str, step: str) -> None:
-        super().__init__(f"A {subject} that is {state} cannot {step}.")
+        article = "An" if subject[0] in "aeiou" else "A"
+        super().__init__(f"{article} {subject} that is {state} cannot {step}.")
         self.subject = subject
         self.state = state
         self.step = step

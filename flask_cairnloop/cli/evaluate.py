@@ -1,4 +1,4 @@
-"""``flask cairnloop eval``: measures search and grounding on labelled data, in a scratch schema."""
+"""``flask cairnloop eval``: measures search, grounding and drafts on given data, in a scratch schema."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from flask.cli import with_appcontext
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.context import current
+from flask_cairnloop.drafting import evaluation as drafts
 from flask_cairnloop.errors import CairnloopError
 from flask_cairnloop.retrieval import evaluation, grounding
 from flask_cairnloop.retrieval.scratch import scratch_session
@@ -29,7 +30,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one
 
 @click.group("eval")
 def evaluate() -> None:
-    """Measure search and grounding. The app's own data is not touched."""
+    """Measure search, grounding and drafts. The app's own data is not touched."""
 
 
 @evaluate.command("retrieval")
@@ -70,6 +71,27 @@ def grounding_command(file: Path, folder: Path, history: Path | None, fit: bool,
         fitted, kept = _fit(grounded)
         scores = [fitted.probability(numbers) if numbers else 0.0 for numbers in grounded.numbers]
     _show({**evaluation.grounding_figures(scores, grounded.answerable), **taught, **kept}, as_json)
+
+
+@evaluate.command("drafts")
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option("--kb", "folder", required=True, metavar="DIR", type=FOLDER, help="Folder with corpus.jsonl.")
+@click.option(
+    "--report",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Markdown file for every draft in full.",
+)
+@click.option("--most", default=50, show_default=True, type=click.IntRange(1), help="Questions to draft for.")
+@as_json_option
+@with_appcontext
+def drafts_command(file: Path, folder: Path, report: Path, most: int, as_json: bool) -> None:
+    """Write the built-in engine's draft for each line {"title", "body"} over the documents of --kb.
+
+    Every draft goes into the report in full, to be read. The report holds the words of the questions.
+    """
+    _show(_run(lambda session: drafts.evaluate_drafts(session, file, folder, report, _progress, most)), as_json)
 
 
 def _fit(grounded: evaluation.Grounded) -> tuple[grounding.Calibration, dict[str, Any]]:

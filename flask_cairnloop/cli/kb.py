@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -12,10 +13,13 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.context import current
+from flask_cairnloop.knowledge import exporter
 from flask_cairnloop.knowledge.importer import ImportFailed, Outcome, SourceFile, find_files, import_file, parse
+from flask_cairnloop.knowledge.models import ArticleState
 
 ACTOR = Actor.system("kb import")
-SHOWN = 10  # words for an audience that are not ours
+SHOWN = 10  # of a list that may be long
+LEFT_OUT = (ArticleState.DRAFT, ArticleState.ARCHIVED)
 
 
 @click.group()
@@ -49,7 +53,7 @@ def import_command(paths: tuple[Path, ...]) -> None:
                 counts["failed"] += 1
                 click.echo(f"\n{file.path}: {fault}", err=True)
     summary = ", ".join(f"{counts[name]} {name}" for name in (*Outcome, "failed") if counts[name])
-    click.echo(f"{len(files)} files: {summary or 'nothing to import'}.")
+    click.echo(f"{_counted(len(files), 'file')}: {summary or 'nothing to import'}.")
     for word, count in audiences.most_common(SHOWN):
         click.echo(f'{count} of them name the audience "{word[:40]}": that is neither public nor internal, so public.')
     if counts[Outcome.CREATED] or counts[Outcome.UPDATED]:
@@ -66,3 +70,53 @@ def _import(session: Session, file: SourceFile, slugs: dict[str, Path], audience
     if first != file.path:
         raise ImportFailed(f'has the slug "{article.slug}", which {first} has already')
     return import_file(session, article, actor=ACTOR)
+
+
+@kb.command("export")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path, resolve_path=True), metavar="DIR")
+@with_appcontext
+def export_command(folder: Path) -> None:
+    """Write every published article, internal ones too, into DIR as Markdown that `kb import` reads.
+
+    A file that says the same already is left alone; it may be interrupted at any time and run again.
+    """
+    session = current().session()
+    counts: Counter[str] = Counter()
+    names = exporter.Names()
+    states = exporter.counts(session)
+    there = _markdown_in(folder)
+    path = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            closing(exporter.published(session)) as articles,
+            click.progressbar(
+                articles, length=states.get(ArticleState.PUBLISHED, 0), label="Exporting", file=sys.stderr
+            ) as progress,
+        ):
+            for article, revision in progress:
+                path = folder / names.of(article)
+                there.discard(path.name)
+                counts[exporter.write(path, exporter.document(article, revision))] += 1
+    except OSError as fault:
+        raise click.ClickException(f"{path} could not be written ({fault.strerror}).") from fault
+    summary = ", ".join(f"{counts[name]} {name}" for name in exporter.Outcome if counts[name])
+    click.echo(f"{_counted(counts.total(), 'article')}: {summary or 'nothing to export'}.")
+    left_out = [f"{states[state]} {state.value}" for state in LEFT_OUT if states.get(state)]
+    if left_out:
+        click.echo(f"Left out, as they are not published: {', '.join(left_out)}.")
+    if there:
+        click.echo(f"Left alone: {_counted(len(there), 'other Markdown file')}: {_some(sorted(there))}.")
+
+
+def _markdown_in(folder: Path) -> set[str]:
+    """The Markdown files that lie in a folder already."""
+    return {file.path.name for file in find_files([folder]) if file.path.parent == folder} if folder.is_dir() else set()
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")

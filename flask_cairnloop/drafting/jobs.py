@@ -13,7 +13,7 @@ from flask_cairnloop.clock import now
 from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus
-from flask_cairnloop.drafting import engine, lifecycle, marks, question
+from flask_cairnloop.drafting import engine, lifecycle, manner, marks, question
 from flask_cairnloop.drafting import learning as learning  # registers its jobs
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.service import send_automatically
@@ -136,7 +136,7 @@ def _make(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
 
 def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
     hooks = context.cairnloop.hooks
-    asked = question.on_topic(task.asked, _likeness(hooks))
+    asked = question.on_topic(task.asked, likeness_by(hooks))
     tags = hooks.article_scope(task.customer)
     results = search(context.session, asked.question, limit=EVIDENCE, tags=tags, besides=conversation_id)
     fitted = calibration(context.session)
@@ -147,11 +147,12 @@ def _made(context: JobContext, conversation_id: int, task: _Task) -> _Outcome:
         task.subject,
         asked.turns,
         results.passages,
-        assess(asked.question, _quotable(results), fitted),
+        assess(asked.question, quotable(results), fitted),
         asked.clarifications,
         task.customer.name,
         task.draft_id,
         names_of(**asdict(task.customer)),
+        manner.of(context.cairnloop.settings),
     )
     proposal, declined = _propose(hooks, grounding, context.cairnloop.settings.message_limit)
     decision, reason = hooks.automation_policy(
@@ -180,10 +181,10 @@ def _propose(hooks: Hooks, grounding: Grounding, limit: int) -> tuple[Proposal, 
     reason = answer.reason if answer else None
     if reason is not None and not (_storable(reason) and reason.strip()):
         raise refused("a reason is no text, or holds NUL")
-    return engine.compose(grounding, _likeness(hooks), limit), reason and reason[:REASON_LENGTH]
+    return engine.compose(grounding, likeness_by(hooks), limit), reason and reason[:REASON_LENGTH]
 
 
-def _quotable(results: SearchResults) -> SearchResults:
+def quotable(results: SearchResults) -> SearchResults:
     """What a customer may be told: only that can ground an answer, however well an internal article fits."""
     return replace(results, passages=tuple(passage for passage in results.passages if passage.public))
 
@@ -232,19 +233,19 @@ def _storable(text: object) -> bool:
     return isinstance(text, str) and "\x00" not in text and text.encode(errors="ignore").decode() == text
 
 
-def _likeness(hooks: Hooks) -> question.Likeness:
+def likeness_by(hooks: Hooks) -> question.Likeness:
     """Likeness by meaning where there is an embedder that works, else by words."""
 
-    def by_meaning(asked: str, texts: Sequence[str]) -> Sequence[float]:
+    def by_meaning(asked: Sequence[str], texts: Sequence[str]) -> Sequence[Sequence[float]]:
         embedder = vectors.likely(hooks)  # while a model is changed, the one that search goes by
         if embedder is None:
             return engine.lexical_likeness(asked, texts)
         try:
-            target = embed(embedder, [asked], "query")[0]
+            targets = embed(embedder, list(asked), "query")
             found = embed(embedder, list(texts), "passage")
         except EmbeddingFailed:
             return engine.lexical_likeness(asked, texts)
-        return [_cosine(target, vector) for vector in found]
+        return [[_cosine(target, vector) for vector in found] for target in targets]
 
     return by_meaning
 

@@ -248,16 +248,11 @@ def _reply(answer: Answer, written: Sequence[_Written], sent: Letter, grounding:
         if item.quote not in quotes[item.source]:
             quotes[item.source].append(item.quote)
     citations = tuple(_cite(number, sent.sources[source - 1][0], quotes[source]) for source, number in numbers.items())
-    titles = engine._listing([citation.title for citation in citations])
+    titles = engine.listing([citation.title for citation in citations])
     missing = own_words(answer.not_covered, sent.names)
     summary = f"Answers from {titles}." + (f" Not covered: {missing}" if missing else "")
-    body = in_full(grounding, _paragraphs(written, numbers))
+    body = engine.in_full(grounding, _paragraphs(written, numbers))
     return Proposal(DraftKind.REPLY, body, summary, citations, name)
-
-
-def in_full(grounding: Grounding, paragraphs: Sequence[str]) -> str:
-    """The text between a greeting and a closing: those of the built-in engine, so that both speak alike."""
-    return "\n\n".join([engine._greeting(grounding), *paragraphs, "Does that solve it? If not, just write back here."])
 
 
 def _paragraphs(written: Sequence[_Written], numbers: dict[int, int]) -> list[str]:

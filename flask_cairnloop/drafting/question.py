@@ -20,8 +20,8 @@ TURNS = 20
 SAME_TOPIC: Final = 0.2  # likeness from which words still belong to what was asked before
 _WORD: Final = re.compile(r"\w+")
 
-# How alike each text is to the question, 0 to 1, in order.
-Likeness = Callable[[str, Sequence[str]], Sequence[float]]
+# For each question, how alike each text is to it, 0 to 1, in order. Asked once, it may call an embedder twice.
+Likeness = Callable[[Sequence[str], Sequence[str]], Sequence[Sequence[float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,12 @@ def on_topic(asked: Asked, likeness: Likeness) -> Asked:
     however little they are like it.
 
     Args:
-        likeness: how alike texts are to a question, 0 to 1.
+        likeness: how alike texts are to questions, 0 to 1.
     """
     if not asked.clarifications or len(asked.words) < 2:
         return asked
     *before, newest = asked.words
-    if len(_WORD.findall(newest)) <= FEW_WORDS or likeness(newest, ["\n".join(before)])[0] >= SAME_TOPIC:
+    if len(_WORD.findall(newest)) <= FEW_WORDS or likeness([newest], ["\n".join(before)])[0][0] >= SAME_TOPIC:
         return asked
     return replace(asked, question=build("", (newest,)), clarifications=0)
 

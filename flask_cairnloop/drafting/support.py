@@ -180,20 +180,21 @@ def _figures(text: str) -> set[str]:
 # --- what is meant --------------------------------------------------------------------------------
 
 
-def _set(words: str) -> frozenset[str]:
+def words_of(words: str) -> frozenset[str]:
+    """The words of a line, as a set."""
     return frozenset(words.split())
 
 
-_NEGATIONS = _set(
+_NEGATIONS = words_of(
     "not no never cannot without none nor neither nobody nothing nicht kein keine keinen nie ohne pas jamais sans"
     " nunca jamás"
 )
-_DENY_BEFORE = _set("nothing none blocked forbidden impossible unsupported unavailable")
-_HANDED_ON = _set("allowed possible permitted")
-_LEANT_ON = _set("need needs needed have want try able let longer yet always still even")
+_DENY_BEFORE = words_of("nothing none blocked forbidden impossible unsupported unavailable")
+_HANDED_ON = words_of("allowed possible permitted")
+_LEANT_ON = words_of("need needs needed have want try able let longer yet always still even")
 _CLAUSE = re.compile(r"[.!?;:,()]|\b(?:but|except|unless|and|aber|sondern|und|mais|et|pero|y)\b", re.IGNORECASE)
 _OPPOSITES = tuple(
-    (_set(left), _set(right))
+    (words_of(left), words_of(right))
     for left, right in (
         ("on", "off"),
         ("enable enabled enables", "disable disabled disables"),
@@ -224,7 +225,7 @@ _OPPOSITES = tuple(
         ("keep keeps kept", "delete deletes deleted erase erased discard discarded"),
     )
 )
-_SMALL = _set(
+_SMALL = words_of(
     "the a an and or of to in on at by for with from as is are was were be been it its this that these those you your"
     " we our i my me he she they them their can will would should may might do does did have has had if when then than"
     " so there here what which who how why please also just into out up about over not no"
@@ -238,7 +239,7 @@ def plain(content: str) -> list[str]:
         if block.kind == "paragraph":
             found += sentences(block.text)
         else:
-            found += [re.sub(r"^(?:\d+\.|-) ", "", line) for line in block.lines if line.strip()]
+            found += [re.sub(r"^ *(?:\d+\.|-) ", "", line) for line in block.text.split("\n") if line.strip()]
     return found
 
 

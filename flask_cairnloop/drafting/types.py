@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
+
+from flask_cairnloop.drafting.manner import Manner
 
 if TYPE_CHECKING:
     from flask_cairnloop.retrieval.types import Assessment, Passage
@@ -67,6 +69,7 @@ class Grounding:
         clarifications: how many clarifying questions this conversation has already been asked in a row.
         customer_name: how the customer is called, if known.
         draft_id: the draft that is being written; ``None`` outside the job that writes it.
+        manner: how the host wants the customer to be spoken to.
         known_as: what names the customer, for :func:`flask_cairnloop.privacy.redactor.redact`.
     """
 
@@ -80,6 +83,7 @@ class Grounding:
     customer_name: str | None
     draft_id: int | None = None
     known_as: tuple[str, ...] = ()
+    manner: Manner = field(default_factory=Manner)
 
 
 @dataclass(frozen=True, slots=True)

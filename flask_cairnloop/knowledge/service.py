@@ -50,7 +50,10 @@ def save_article(
     Raises:
         InvalidInput: a value is empty, too long or not acceptable.
     """
-    title, body = title.strip(), body.strip()
+    title = re.sub(r"[^\S\n]+", " ", title.strip())
+    body = plain_lines(body).strip()
+    category, language, source_url = (_line(value or "") or None for value in (category, language, source_url))
+    tags = list(dict.fromkeys(word for tag in tags if (word := _line(tag))))
     _check(slug, title, body, category, tags, language, source_url)
     moment = now()
     session.execute(
@@ -71,7 +74,7 @@ def save_article(
     ).one()
     described = {
         "category": category,
-        "tags": list(tags),
+        "tags": tags,
         "audience": audience,
         "language": language,
         "source_url": source_url,
@@ -85,6 +88,15 @@ def save_article(
         record(session, actor, "article.save", "article", article.id, described=changed, revised=revised)
         publish_event(session, "console", "article", article_id=article.id)
     return article
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def plain_lines(text: str) -> str:
+    """Text whose lines end as those of our files do: a browser sends others."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def publish(session: Session, article_id: int, *, actor: Actor) -> Revision:

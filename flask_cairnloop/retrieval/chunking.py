@@ -29,12 +29,13 @@ _MARKS = re.compile(
     r"(?<!\w)[*_~`]{1,3}(?=\S)|(?<=\S)[*_~`]{1,3}(?!\w)|^\s{0,3}(?:>|#{1,6}|[-+*]|\d+[.)])\s+", re.MULTILINE
 )
 # Names of HTML, not every word between angle brackets: "<username>" is something a person reads.
-_HTML = re.compile(
+HTML: Final = re.compile(
     r"<!--.*?-->|</?(?:a|abbr|b|blockquote|br|center|code|col|colgroup|dd|details|div|dl|dt|em|figure|font|h[1-6]|hr|i|iframe"
     r"|img|kbd|li|mark|ol|p|pre|s|small|span|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|tr|u|ul|video)"
     r"(?:\s[^<>]*)?/?>",
     re.IGNORECASE | re.DOTALL,
 )
+_STEP = re.compile(r"(?P<indent>\s*)(?P<number>\d{1,9})(?=[.)])")
 _HEADING_LINE = re.compile(r"^ {0,3}#{1,6}(?:\s+|$)|\s+#+\s*$")
 _PARSER = MarkdownIt("commonmark").enable("table")
 
@@ -76,7 +77,7 @@ class _Block:
 
 def plain_text(markdown: str) -> str:
     """Markdown without link targets, marks and HTML tags: the words a person reads."""
-    return _MARKS.sub("", _LINK.sub(r"\1", _HTML.sub(" ", markdown))).strip()
+    return _MARKS.sub("", _LINK.sub(r"\1", HTML.sub(" ", markdown))).strip()
 
 
 def chunk(title: str, body: str) -> list[Piece]:
@@ -191,7 +192,8 @@ def _top_level(tokens: list[Token], count: int) -> Iterator[tuple[Token | None, 
 def _block(token: Token | None, text: str, lines: list[str], start: int) -> _Block:
     kind = token.type if token else "prose"
     if kind in ("bullet_list_open", "ordered_list_open"):
-        return _Block(text, kind, tuple(_items(text)))
+        items = tuple(_items(text))
+        return _Block(text, kind, items if kind == "bullet_list_open" else tuple(_numbered(items)))
     if kind == "table_open":
         rows = text.split("\n")
         return _Block(text, kind, tuple(rows[2:]), head="\n".join(rows[:2]))
@@ -218,6 +220,24 @@ def _items(text: str) -> Iterator[str]:
     )
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         yield "\n".join(lines[start:end]).rstrip("\n")
+
+
+def _numbered(items: Iterable[str]) -> Iterator[str]:
+    """Steps with their own numbers, so that a list that is cut goes on counting where it was cut.
+
+    Many authors write ``1.`` before each and let Markdown count.
+    """
+    first: int | None = None
+    for place, item in enumerate(items):
+        found = _STEP.match(item)
+        if found is None:
+            yield item
+            continue
+        first = int(found["number"]) - place if first is None else first
+        number = str(first + place)
+        wider = " " * max(len(number) - len(found["number"]), 0)  # what hangs below it still does
+        below = item[found.end("number") :].replace("\n ", f"\n{wider} ")
+        yield f"{found['indent']}{number}{below}"
 
 
 def _pack(blocks: list[_Block]) -> Iterator[str]:

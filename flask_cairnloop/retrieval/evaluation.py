@@ -61,7 +61,7 @@ def read_corpus(folder: Path) -> list[Document]:
     """
     return [
         Document(str(row["_id"]), str(row.get("title") or ""), str(row["text"]))
-        for row in _lines(folder / "corpus.jsonl", "_id", "text")
+        for row in read_lines(folder / "corpus.jsonl", "_id", "text")
     ]
 
 
@@ -71,7 +71,7 @@ def read_questions(folder: Path) -> list[Question]:
     Raises:
         BadData: a file is missing or broken.
     """
-    texts = {str(row["_id"]): str(row["text"]) for row in _lines(folder / "queries.jsonl", "_id", "text")}
+    texts = {str(row["_id"]): str(row["text"]) for row in read_lines(folder / "queries.jsonl", "_id", "text")}
     judged: dict[str, dict[str, float]] = {}
     path = folder / "qrels" / "test.tsv"
     try:
@@ -128,7 +128,7 @@ def teach(
     articles = {name: article_id for article_id, name in names.items()}
     past: dict[str, list[int]] = {}
     dropped: set[str] = set()
-    for row in _lines(file, "query", "corpus_id"):
+    for row in read_lines(file, "query", "corpus_id"):
         question = str(row["query"])
         if question in asked:
             dropped.add(question)
@@ -237,7 +237,7 @@ def ground(
     Raises:
         BadData: the file, the folder or the history is not in the format, or all questions are of one kind.
     """
-    rows = list(_lines(file, "query", "answerable"))
+    rows = list(read_lines(file, "query", "answerable"))
     names = load(session, read_corpus(folder), progress)
     taught = teach(session, history, names, {str(row["query"]) for row in rows}, progress) if history else {}
     held = calibration(current().session())  # the app's own; the scratch schema has none
@@ -381,7 +381,15 @@ def _publish(session: Session, number: int, document: Document) -> indexing.Sour
     return indexing.Source(article_id, revision_id, title, body)
 
 
-def _lines(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines.
+
+    Args:
+        needed: keys that each of them has.
+
+    Raises:
+        BadData: the file is missing, or a line is not in the format.
+    """
     try:
         with path.open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, 1):

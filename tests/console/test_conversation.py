@@ -157,9 +157,20 @@ FACES: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ),
     ({"policy": PolicyDecision.DRAFT_ONLY}, ["Copy into your reply", "Not sent as it stands"], ["Approve and send"]),
     (
-        {"kind": DraftKind.ESCALATION, "grounding": Strength.NONE, "citations": []},
+        {"kind": DraftKind.ESCALATION, "grounding": Strength.NONE, "citations": [], "body": ""},
         ["Needs a person", "Write the reply yourself", "Nothing is sent", "No grounding"],
-        ["Approve and send", "Choose Forgot password"],
+        ["Approve and send", "Copy into your reply"],
+    ),
+    (
+        {"kind": DraftKind.ESCALATION, "grounding": Strength.NONE, "citations": [], "body": "Somebody will look."},
+        [
+            "Needs a person",
+            "Somebody will look.",
+            "Copy into your reply",
+            "Write the reply yourself",
+            "Nothing is sent",
+        ],
+        ["Approve and send"],
     ),
     (
         {"state": DraftState.FAILED, "kind": None, "failure": "KeyError: {'body'}"},

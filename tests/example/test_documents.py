@@ -677,16 +677,38 @@ def contents(app: Flask) -> dict[str, str]:
 # --- the others ---
 
 
+@about("articles.md")
+def test_articles_go_in_and_out_as_files(guide: Guide, shop: Shop) -> None:
+    (commands,) = guide.take("console")
+    (file,) = guide.take("markdown")
+    folder = shop.folder / "help-articles"
+    folder.mkdir()
+    (folder / "money.md").write_text(file)
+    assert "1 file: 1 created." in shop.type(commands)
+    copy = (shop.folder / "help-copy" / "refunds.md").read_text()
+    assert sorted(copy.split()) == sorted(file.replace("[refund, money]", "- refund - money").split())
+    assert {line.split("`")[1] for line in guide.section("Import").splitlines() if line.startswith("| `")} == {
+        line.split(":")[0] for line in file.split("---")[1].strip().splitlines()
+    }
+
+
 @about("evaluation.md")
 def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
-    measured, fitted = (
+    questions = shop.folder / "questions.jsonl"
+    questions.write_text('{"title": "Late fees", "body": "How do I pay a late fee?"}')
+    report = shop.folder / "report.md"
+    measured, fitted, drafted = (
         shop.type(
             commands.replace("retrieval DIR", f"retrieval {LIBRARY}")
             .replace("FILE", str(LIBRARY / "grounding.jsonl"))
             .replace("--kb DIR", f"--kb {LIBRARY}")
+            .replace("QUESTIONS", str(questions))
+            .replace("REPORT", str(report))
         )
         for commands in guide.take("console")
     )
+    assert "statements_without_source 0" in drafted
+    assert "> How do I pay a late fee?" in report.read_text()
     assert "ndcg@10" in measured
     assert "auroc" in measured
     assert "fit-1" in fitted

@@ -1,0 +1,125 @@
+"""Whatever somebody writes, wherever it is shown: nothing of it runs, with our content security policy and without."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Dialog, Frame, Page, expect
+
+from flask_cairnloop import Customer, add_note, receive, reply
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.knowledge import service as knowledge
+from flask_cairnloop.testing import run_jobs
+from tests.browser.hostile import EVERYTHING, PLAIN
+from tests.support.host import OPERATORS
+from tests.support.processes import wait_until
+
+pytestmark = pytest.mark.browser
+
+# What only a text that was taken for markup would have put there.
+NOT_OURS = (
+    "script:not([src]), style, base, object, iframe:not([src*='/widget']), math, svg animate, meta[http-equiv=refresh],"
+    " [onerror], [onload], [onclick], [onfocus], [onmouseover], [ontoggle], [onbegin], [srcdoc], [hx-on\\:\\:load]"
+)
+ADDRESSES = "[...document.querySelectorAll('[href], [src], [action]')].map(e => e.href || e.src || e.action)"
+SCHEMES = ("http:", "https:", "mailto:")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A desk whose every text is hostile."""
+
+    url: str
+    ref: str
+    conversation_id: int
+    articles: tuple[int, ...]
+
+    @property
+    def pages(self) -> Iterator[str]:
+        yield from ("/", "/inbox", "/inbox?view=all", "/knowledge", "/knowledge?state=draft", "/settings")
+        for path in ("/conversations/{}", "/conversations/{}/context"):
+            yield path.format(self.conversation_id)
+        for article_id in self.articles:
+            yield f"/knowledge/{article_id}"
+
+
+@pytest.fixture
+def desk(app: Flask, serve: Callable[[Flask], str]) -> Desk:
+    articles, system = [], Actor.system("test")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        for number, start in enumerate(range(0, len(EVERYTHING), 12)):
+            batch = EVERYTHING[start : start + 12]
+            article = knowledge.save_article(
+                session,
+                slug=f"hostile-{uuid.uuid4().hex[:8]}",
+                title=f"Refund {number} {batch[0]}"[:300].replace("\n", " "),
+                body="\n\n".join(f"## Refund {text}\n\nThe refund {text} takes ten days.\n\n{text}" for text in batch),
+                category=batch[1][:200],
+                tags=[text[:100] for text in batch[2:6]],
+                source_url=f"https://a.example/{batch[3]}"[:2000],
+                actor=system,
+            )
+            articles.append(article.id)
+            knowledge.publish(session, article.id, actor=system)
+        session.commit()
+    run_jobs(app)
+    ref = f"h-{uuid.uuid4().hex[:8]}"
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        conversation_id = receive(
+            session, customer=Customer(ref, PLAIN[1], PLAIN[7], PLAIN[10]), body="\n".join(EVERYTHING), channel="widget"
+        ).conversation_id
+        receive(session, customer=Customer(ref, PLAIN[1]), body="How long does a refund take?", channel="widget")
+        add_note(session, conversation_id, body="\n".join(EVERYTHING), actor=OPERATORS["mina"])
+        session.commit()
+    run_jobs(app)
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        reply(session, conversation_id, body="\n".join(EVERYTHING), actor=OPERATORS["mina"])
+        for text in PLAIN:
+            who = Customer(f"{ref}-{text}"[:200], text, text, text)
+            receive(session, customer=who, body=text, subject=text, channel="widget")
+        session.commit()
+    return Desk(serve(app), ref, conversation_id, tuple(articles))
+
+
+def runs_nothing(page: Page | Frame) -> None:
+    """The page holds nothing that a text put there as markup, and no address that runs."""
+    assert page.locator(NOT_OURS).count() == 0, page.locator(NOT_OURS).first.evaluate("e => e.outerHTML")
+    addresses = [str(found) for found in page.evaluate(ADDRESSES) if found]
+    assert [address for address in addresses if not address.startswith(SCHEMES)] == []
+
+
+def walk(desk: Desk, page: Page) -> None:
+    """Look at every page of the desk, and at the customer's chat."""
+    page.goto(f"{desk.url}/host/sign-in/mina")
+    for path in desk.pages:
+        page.goto(f"{desk.url}/support{path}")
+        if path == f"/conversations/{desk.conversation_id}":  # parts of it come later
+            page.wait_for_load_state("networkidle")
+        runs_nothing(page)
+    page.goto(f"{desk.url}/host/chat/{desk.ref}")
+    wait_until(lambda: page.frame(url="**/support/widget"))
+    frame = page.frame(url="**/support/widget")
+    assert frame is not None
+    expect(frame.locator("body")).to_contain_text("<script>alert(1)</script>")
+    runs_nothing(frame)
+
+
+def test_no_text_of_anybody_runs_on_any_page(desk: Desk, new_page: Callable[..., Page]) -> None:
+    ran: list[str] = []
+
+    def dialog(opened: Dialog) -> None:
+        ran.append(opened.message)
+        opened.dismiss()
+
+    for without_policy in (False, True):
+        page = new_page(bypass_csp=without_policy, viewport={"width": 1440, "height": 900})
+        page.on("dialog", dialog)
+        walk(desk, page)
+    assert ran == []
