@@ -185,8 +185,8 @@
     if (!cited) return;
     const at = cited.getBoundingClientRect();
     const size = passage.getBoundingClientRect();
-    const around = $("#tl").getBoundingClientRect();
-    if (!at.width || at.bottom < around.top || at.top > around.bottom) return hidePassage();
+    const around = $("#tl")?.getBoundingClientRect(); // gone, like the number, once another page is here
+    if (!around || !at.width || at.bottom < around.top || at.top > around.bottom) return hidePassage();
     const below = at.bottom + 6;
     const fits = below + size.height <= innerHeight - 8;
     passage.style.left = `${Math.max(8, Math.min(at.left - 16, innerWidth - size.width - 8))}px`;
