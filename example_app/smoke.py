@@ -253,6 +253,9 @@ class Journey:
                 cursor=replies[0].sequence,
                 by=replies[0].author_id,
             )
+        named = [source["title"] for source in frame.get("sources", ())]
+        need(draft.citations[0]["title"] in named, f"The chat names {named} as what the reply rests on.")
+        say("customer reads what the reply rests on", sources=repr(", ".join(named)))
 
     def _learned(self, article_id: int) -> None:
         """The article's page has the question that it answered, and search goes by it for the next one who asks."""

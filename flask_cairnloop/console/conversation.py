@@ -151,11 +151,12 @@ def approve(conversation_id: int, draft_id: int) -> Response:
 
 @requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
 def discard(conversation_id: int, draft_id: int) -> Response:
-    """Throw a draft away, with a reason."""
+    """Throw a draft away, with a reason and, where there is more to say, a note."""
     session = current().session()
     queries.draft_of(session, conversation_id, draft_id)
     try:
-        drafting.discard(session, draft_id, actor=actor(), reason=request.form.get("reason", ""))
+        reason, note = request.form.get("reason", ""), request.form.get("note")
+        drafting.discard(session, draft_id, actor=actor(), reason=reason, note=note)
         session.commit()
     except IllegalTransition as conflict:
         session.rollback()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 from flask import Blueprint, redirect, request, url_for
 from markupsafe import Markup, escape
 from werkzeug.wrappers import Response
 
+from flask_cairnloop.clock import now
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import actor, may, reading, requires, visible
 from flask_cairnloop.console.rendering import is_fragment, page, toast, wanted
 from flask_cairnloop.context import current
+from flask_cairnloop.drafting import quality
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.knowledge import queries
 from flask_cairnloop.knowledge.models import ArticleState
@@ -23,6 +26,7 @@ from flask_cairnloop.retrieval import indexing, memory
 
 # What ``?state=`` may say, and how the page calls it. Anything else shows all.
 ARTICLE = "<int(max=9223372036854775807):article_id>"
+DRAFT_DAYS = 90  # how far back the drafts that cite an article are counted
 STATES = {"published": "Published", "draft": "Drafts", "archived": "Archived"}
 
 
@@ -93,6 +97,8 @@ def _article(article_id: int) -> Response:
             cited = queries.revision_of(session, article_id, cited_id)
         answers, answered = memory.views(session, article_id)
         standing = indexing.standings(session, [article_id])[article_id]
+        moment = now()
+        drafts = quality.of_article(session, article_id, since=moment - timedelta(days=DRAFT_DAYS), until=moment)
     seen = list(visible(answers, Permission.CONVERSATIONS_READ, "conversation", lambda view: view.conversation_id))
     return page(
         "_answers.html" if wanted() == "answers" else "article.html",
@@ -102,6 +108,7 @@ def _article(article_id: int) -> Response:
         revision=revision,
         cited=cited,
         standing=standing,
+        drafts=presenters.article_drafts(drafts, DRAFT_DAYS),
         body=anchored(render(revision.body)),
     )
 

@@ -28,7 +28,12 @@ from flask_cairnloop.conversations.models import (
 )
 from flask_cairnloop.conversations.queries import COUNT_LIMIT, InboxRow, Timeline, View
 from flask_cairnloop.drafting import marks
+from flask_cairnloop.drafting.differences import Change, changes
+from flask_cairnloop.drafting.engine import ENGINE
 from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
+from flask_cairnloop.drafting.quality import Quality
+from flask_cairnloop.drafting.service import NOTE_LENGTH as NOTE_LENGTH
+from flask_cairnloop.drafting.service import without_marks
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.hooks import Operator
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
@@ -301,6 +306,24 @@ class Entry:
     icon: str = ""
     sources: tuple[Source, ...] = ()
     automatic: bool = False  # no person sent it
+    past: PastDraft | None = None  # what a draft that is history said
+
+
+@dataclass(frozen=True, slots=True)
+class PastDraft:
+    """The words behind the line of a decided draft.
+
+    Args:
+        title: what there is to see.
+        note: what an operator said beside their reason.
+        said: the draft's text, where nothing was sent of it.
+        changes: the proposed and the sent text as one, where they differ.
+    """
+
+    title: str
+    note: str = ""
+    said: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,13 +348,14 @@ def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
     """
     messages = [_message(message, view, operator) for message in view.messages]
     since = view.messages[0].created_at if view.messages and view.earlier else None
-    told = (draft_history(draft, operator) for draft in view.drafts)
+    until = view.following.created_at if view.following else None
+    # A decision stands before what it sent, which may be the first message of the next page.
+    sent = {message.draft_id: message for message in (*view.messages, view.following) if message is not None}
+    told = (draft_history(draft, operator, sent.get(draft.id)) for draft in view.drafts)
     lines = [
         line
         for line in told
-        if line is not None
-        and (since is None or since <= line.moment)
-        and (view.until is None or line.moment < view.until)
+        if line is not None and (since is None or since <= line.moment) and (until is None or line.moment < until)
     ]
     items = merge(messages, sorted(lines, key=_moment), key=_moment)
     new = next(
@@ -548,16 +572,19 @@ def _written(draft: Draft, look: str, cited: int, times: Times) -> str:
     at = times.stamp(draft.ready_at or draft.created_at)
     if look == "failed":
         return f"Tried {at}"
+    # The built-in engine is the usual one: only another one is named.
+    by = f" by {_text(draft.engine)}" if draft.engine and draft.engine != ENGINE else ""
     if look == "escalation" or not cited:
-        return f"Written {at}"
-    return f"Written {at} from {'1 source' if cited == 1 else f'{cited} sources'}"
+        return f"Written {at}{by}"
+    return f"Written {at}{by} from {'1 source' if cited == 1 else f'{cited} sources'}"
 
 
 def _policy_line(draft: Draft, look: str) -> str:
+    """What the policy says may happen with a draft, with its reason where there is one."""
     if look == "copy":
         return draft.policy_reason or "Your policy keeps this one for you to rewrite. It cannot be sent as it stands."
-    if look == "ready" and draft.policy_reason:
-        return draft.policy_reason
+    if look == "ready" and draft.policy is PolicyDecision.REQUIRE_APPROVAL:
+        return draft.policy_reason or "It goes out only when one of your team approves it."
     return ""
 
 
@@ -677,44 +704,91 @@ def pieces(body: str, numbers: set[int]) -> tuple[tuple[Piece, ...], ...]:
     return tuple(paragraphs)
 
 
-def share(changed: float | None) -> str:
-    """A share of words, in words: never "0 %" of something that was changed."""
-    if changed is None:
-        return "some"
-    return "a little" if changed < 0.01 else f"{changed:.0%}"
+def draft_history(draft: Draft, operator: Operator, sent: Message | None = None) -> Entry | None:
+    """One quiet line for a draft that is decided; ``None`` while it is open, and where nobody ever saw it.
 
-
-def draft_history(draft: Draft, operator: Operator) -> Entry | None:
-    """One quiet line for a draft that is decided; ``None`` while it is open or where the reply itself tells it."""
-    who = "You" if draft.decided_by == operator.id else (draft.decided_by_name or "Somebody")
+    Args:
+        sent: the message that went out by it.
+    """
+    told = _told(draft, "You" if draft.decided_by == operator.id else (_text(draft.decided_by_name) or "Somebody"))
+    if told is None:
+        return None
     at = draft.decided_at or draft.ready_at or draft.created_at
+    icon = "lock" if draft.state is DraftState.WITHHELD else "draft"
+    return Entry("event", f"d{draft.id}", at, told, icon=icon, past=_past(draft, sent))
+
+
+SET_ASIDE: Mapping[str, str] = {
+    "customer": "because the customer wrote again",
+    "reply": "because somebody replied",
+    "resolve": "because the conversation was resolved",
+    "forget": "because the customer was forgotten",
+    "regenerate": "for a new one",
+}
+
+
+def _told(draft: Draft, who: str) -> str | None:
+    """What became of a draft, in a sentence without its full stop."""
+    after = _after(draft)
     match draft.state:
         case DraftState.APPROVED if (draft.decided_by or "").startswith("policy:"):
-            text, icon = "Sent without an operator, as your policy allows", "draft"
+            return "Sent without an operator, as your policy allows"
         case DraftState.APPROVED:
-            text, icon = f"{who} approved a draft", "draft"
+            return f"{who} sent a draft as it stood{after}"
         case DraftState.EDITED:
-            text, icon = f"{who} changed {share(draft.changed)} of a draft and sent it", "draft"
+            return f"{who} sent a draft with {_how_much(draft.changed)}{after}"
         case DraftState.DISCARDED:
             reason = DISCARD_REASONS.get(draft.decision_reason or "", ("", ""))[1]
-            text, icon = f"{who} discarded a draft" + (f": {reason}" if reason else ""), "draft"
-        case DraftState.SUPERSEDED if draft.ready_at is None:
-            return None  # nobody ever saw it
-        case DraftState.SUPERSEDED:
-            because = {
-                "customer": "A draft was set aside because the customer wrote again",
-                "reply": "A draft was set aside because somebody replied",
-                "resolve": "A draft was set aside because the conversation was resolved",
-                "forget": "A draft was set aside because the customer was forgotten",
-                "regenerate": "A draft was set aside for a new one",
-            }
-            text, icon = because.get(draft.superseded_by or "", "A draft was set aside"), "draft"
+            return f"{who} discarded a draft" + (f": {reason}" if reason else "") + after
+        case DraftState.SUPERSEDED if draft.failure:
+            why = FAILURES.get(draft.failure, "It could not be written.").rstrip(".")
+            return f"A draft was tried without success: {why[0].lower()}{why[1:]}"
+        case DraftState.SUPERSEDED if draft.ready_at is not None:
+            return " ".join(("A draft was set aside", SET_ASIDE.get(draft.superseded_by or "", ""))).rstrip()
         case DraftState.WITHHELD:
-            why = " ".join((draft.policy_reason or "").split())
-            text, icon = "A draft was withheld by your policy" + (f": {why}" if why else ""), "lock"
+            why = _text(draft.policy_reason).rstrip(".")
+            return "A draft was withheld by your policy" + (f": {why}" if why else "")
         case _:
             return None
-    return Entry("event", f"d{draft.id}", at, text, icon=icon)
+
+
+def _how_much(changed: float | None) -> str:
+    """How much of a draft was changed: never "0%" of something that was."""
+    if changed is None:
+        return "changes"
+    return "small changes" if changed < 0.01 else f"changes ({changed:.0%} of its words)"
+
+
+def _after(draft: Draft) -> str:
+    """How long a decision took, to end a sentence with."""
+    if draft.ready_at is None or draft.decided_at is None:
+        return ""
+    seconds = (draft.decided_at - draft.ready_at).total_seconds()
+    return f", after {duration(seconds)}" if seconds >= 1 else ", at once"
+
+
+def duration(seconds: float) -> str:
+    """A time that something took, in one unit: ``45 s``, ``12 min``, ``5 h``, ``3 days``."""
+    for size, unit in ((86_400, " days"), (3_600, " h"), (60, " min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _past(draft: Draft, sent: Message | None) -> PastDraft | None:
+    """What a decided draft said, where the conversation does not show it anyway."""
+    if draft.state is DraftState.EDITED:
+        words = tuple(changes(without_marks(draft), sent.body)) if sent is not None else ()
+        return PastDraft("What was changed", changes=words) if len(words) > 1 else None
+    if draft.state not in (DraftState.DISCARDED, DraftState.SUPERSEDED):
+        return None
+    note, said = (
+        (draft.decision_note or "").strip(),
+        marks.without(draft.body, {s.number for s in sources(draft.citations)}),
+    )
+    if not note and not said:
+        return None
+    return PastDraft("Note" if not said else "Note and draft" if note else "What it said", note=note, said=said)
 
 
 def _text(value: object) -> str:
@@ -810,6 +884,34 @@ def index_trouble(standing: Standing) -> str:
         return ""
     times = "once" if standing.failures <= 1 else f"{standing.failures} times"
     return f"{standing.reason} Tried {times}{'; it is tried again.' if standing.waits else '.'}"
+
+
+DISCARDED_AS: Mapping[str, str] = {
+    "wrong": "wrong",
+    "incomplete": "incomplete",
+    "tone": "of the wrong tone",
+    "not_needed": "not needed",
+    "other": "for another reason",
+}
+
+
+def article_drafts(quality: Quality, days: int) -> str:
+    """How the drafts did that cite an article, in a sentence; empty where there were none."""
+    if not quality.made:
+        return ""
+    changed = f" ({quality.changed:.0%} of the words)" if quality.changed is not None and quality.edited else ""
+    reasons = ", ".join(f"{number} {DISCARDED_AS[reason]}" for reason, number in quality.discarded.items())
+    parts = (
+        (quality.approved, "sent as written"),
+        (quality.automatic, "sent by your policy"),
+        (quality.edited, f"sent with changes{changed}"),
+        (quality.thrown_away, f"not used ({reasons})"),
+        (quality.superseded, "set aside"),
+        (quality.waiting, "to check"),
+    )
+    told = ", ".join(f"{number} {what}" for number, what in parts if number)
+    drafts = "1 draft" if quality.made == 1 else f"{quality.made} drafts"
+    return f"Cited by {drafts} in the last {days} days: {told}."
 
 
 def article_audience(article: Article) -> str:

@@ -105,7 +105,7 @@ class Timeline:
     Args:
         messages: oldest first.
         earlier: sequence before which there is more, if there is.
-        until: when the first message after these came; ``None`` where these are the newest.
+        following: the first message after these; ``None`` where these are the newest.
         drafts: every draft of the conversation, oldest first; the open one, if any, is the last.
         read: sequence up to which this operator had read it before.
     """
@@ -114,7 +114,7 @@ class Timeline:
     customer: CustomerRecord
     messages: tuple[Message, ...]
     earlier: int | None
-    until: datetime | None
+    following: Message | None
     drafts: tuple[Draft, ...]
     read: int
 
@@ -247,7 +247,7 @@ def timeline(
         customer=head[1],
         messages=tuple(messages),
         earlier=messages[0].sequence if len(newest_first) > limit else None,
-        until=following.created_at if following else None,
+        following=following,
         drafts=tuple(list(drafts)[::-1]),
         read=head[2] or 0,
     )

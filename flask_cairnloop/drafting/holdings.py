@@ -13,6 +13,7 @@ from flask_cairnloop.drafting.models import Draft
 
 def forget_drafts(session: Session, customer_id: int) -> int:
     """Erase the drafts for a customer's questions. State, numbers and times stay, and the reason, one of a few words.
+    What an operator wrote beside that reason goes.
 
     What was cited and weighed goes too: it says what was asked. Returns how many drafts.
     """
@@ -27,6 +28,7 @@ def forget_drafts(session: Session, customer_id: int) -> int:
             evidence=[],
             policy_reason=None,
             declined=None,
+            decision_note=None,
         )
         .execution_options(synchronize_session=False)
     )
@@ -50,6 +52,8 @@ def export_drafts(session: Session, customer_id: int) -> list[dict[str, Any]]:
             "numbers": draft.grounding_numbers,
             "policy": draft.policy.value if draft.policy else None,
             "declined": draft.declined,
+            "reason": draft.decision_reason,
+            "note": draft.decision_note,
         }
         for draft in drafts
     ]

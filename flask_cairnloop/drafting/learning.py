@@ -1,4 +1,5 @@
-"""What answers teach: the question behind a reply that cites an article, and how a resolved conversation was answered.
+"""What answers teach: the question behind a reply that cites an article, the one behind a draft that did not answer it,
+and how a resolved conversation was answered.
 
 All words are redacted before they are stored or embedded, by what is known of the customer.
 """
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, load_only
 
 from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.conversations.models import (
@@ -23,7 +24,7 @@ from flask_cairnloop.conversations.models import (
     MessageKind,
 )
 from flask_cairnloop.conversations.service import LEARN, LEARN_CASE
-from flask_cairnloop.drafting import question
+from flask_cairnloop.drafting import lifecycle, question
 from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.jobs import JobContext, job
@@ -62,6 +63,31 @@ def learn(context: JobContext, *, message_id: int) -> None:
     person = _still_known(session, conversation.customer_id)
     if person is not None:
         kept = memory.remember(session, conversation.id, person, answered, words, articles)
+        memory.withdraw_misses(session, conversation.id, answered)
+        _keep_vectors(session, kept, made, embedders)
+
+
+@job(lifecycle.LEARN_DISCARD, max_attempts=3, timeout=TIMEOUT)
+def learn_discard(context: JobContext, *, conversation_id: int, draft_id: int) -> None:
+    """Keep the question behind a discarded reply as one that no article answers, unless one has answered it since."""
+    session = context.session
+    row = session.execute(
+        select(Draft, Conversation)
+        .join(Conversation, Conversation.id == Draft.conversation_id)
+        .where(Draft.id == draft_id, Draft.conversation_id == conversation_id, Draft.question != "")
+        .options(joinedload(Conversation.customer), load_only(Draft.question, Draft.answers_sequence))
+    ).one_or_none()
+    if row is None:
+        return
+    found, conversation = row
+    asked = found.answers_sequence
+    words = _redacted(conversation.customer, found.question)
+    embedders = vectors.wanted(session, context.cairnloop.hooks)
+    context.release()
+    made = _embed(embedders, words)
+    person = _still_known(session, conversation.customer_id)
+    if person is not None and not memory.answered_from(session, conversation_id, asked):
+        kept = memory.remember(session, conversation_id, person, asked, words, ())
         _keep_vectors(session, kept, made, embedders)
 
 

@@ -21,6 +21,8 @@ from flask_cairnloop.jobs import enqueue, publish_conversation, send_signal
 from flask_cairnloop.jobs.outbox import request_of, request_terms, requested
 
 JOB = "drafting.draft"
+LEARN_DISCARD = "drafting.learn_discard"
+NOT_ANSWERED = ("wrong", "incomplete")  # reasons for which a discarded reply did not answer its question
 SYSTEM = Actor.system("drafting")
 
 # The one table of allowed steps: step -> states it may start from -> state it leads to.
@@ -85,12 +87,13 @@ def step(session: Session, draft: Draft, name: str, actor: Actor, **data: Any) -
         )
 
 
-def decide(draft: Draft, actor: Actor, reason: str | None = None) -> None:
-    """Write down who decided, and when."""
+def decide(draft: Draft, actor: Actor, reason: str | None = None, note: str | None = None) -> None:
+    """Write down who decided, when and why."""
     draft.decided_by = actor.id
     draft.decided_by_name = actor.name
     draft.decided_at = now()
     draft.decision_reason = reason
+    draft.decision_note = note
 
 
 def tell(session: Session, draft: Draft) -> None:

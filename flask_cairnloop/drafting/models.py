@@ -62,6 +62,13 @@ class Draft(Base):
             postgresql_where=text("state IN ('generating', 'ready', 'failed')"),
         ),
         Index("ix_drafts_conversation_id", "conversation_id", "id"),
+        # How drafts do, over a time and for an article.
+        Index("ix_drafts_created_at", "created_at"),
+        Index(
+            "ix_drafts_cited_articles",
+            text("jsonb_path_query_array(citations, '$[*].article_id')"),
+            postgresql_using="gin",
+        ),
         # What an operator can check and send: a hand-over to a person is no text.
         Index(
             "ix_drafts_to_check",
@@ -94,8 +101,9 @@ class Draft(Base):
     decided_by: Mapped[str | None] = mapped_column(String(200))
     decided_by_name: Mapped[str | None] = mapped_column(String(200))
     decided_at: Mapped[datetime | None]
-    decision_reason: Mapped[str | None] = mapped_column(String(500))
-    changed: Mapped[float | None]  # see `service.share_changed`; 0 when sent as it stood
+    decision_reason: Mapped[str | None] = mapped_column(String(500))  # one of a few words, so that it can be counted
+    decision_note: Mapped[str | None] = mapped_column(String(500))  # the operator's own words beside it
+    changed: Mapped[float | None]  # see `differences.share_changed`; 0 when sent as it stood
     created_at: Mapped[datetime] = mapped_column(default=now)
     ready_at: Mapped[datetime | None]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,12 +9,15 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message
 from flask_cairnloop.drafting import lifecycle, marks
+from flask_cairnloop.drafting.differences import share_changed
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, NotFound
+from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.retrieval.types import SimilarCase
 
 DISCARD_REASONS = ("wrong", "incomplete", "tone", "not_needed", "other")
+NOTE_LENGTH = 500  # characters
 
 
 def open_draft(session: Session, conversation_id: int) -> Draft | None:
@@ -89,32 +90,31 @@ def _send(session: Session, draft: Draft, conversation: Conversation, actor: Act
     )
 
 
-def share_changed(proposed: str, sent: str) -> float:
-    """How much of a text was changed: the share of both texts' words that the other has not. Moving words is no change.
-
-    Returns:
-        0 (the same words) to 1 (no word kept).
-    """
-    # Order would take time that grows with the square of the length and more, and the conversation is locked.
-    return 1 - SequenceMatcher(None, proposed.split(), sent.split(), autojunk=False).quick_ratio()
-
-
-def discard(session: Session, draft_id: int, *, actor: Actor, reason: str) -> Draft:
+def discard(session: Session, draft_id: int, *, actor: Actor, reason: str, note: str | None = None) -> Draft:
     """Throw a draft away. The conversation goes on waiting for a person.
+
+    Of a reply that was wrong or incomplete, search learns that no article answered its question, until a reply in the
+    conversation cites one after all.
 
     Args:
         reason: one of :data:`DISCARD_REASONS`.
+        note: what there is to say beside it, for the team; at most :data:`NOTE_LENGTH` characters.
 
     Raises:
-        InvalidInput: the reason is none of those.
+        InvalidInput: the reason is none of those, or the note is too long.
         IllegalTransition: the draft is not open.
     """
     if reason not in DISCARD_REASONS:
         raise InvalidInput("reason", "Choose why the draft is discarded.")
+    note = (note or "").replace("\r\n", "\n").replace("\x00", "").strip()
+    if len(note) > NOTE_LENGTH:
+        raise InvalidInput("note", f"A note has at most {NOTE_LENGTH} characters; this one has {len(note):,}.")
     draft, _ = _lock(session, draft_id)
     lifecycle.check(draft, "be discarded")
-    lifecycle.decide(draft, actor, reason)
+    lifecycle.decide(draft, actor, reason, note or None)
     lifecycle.step(session, draft, "be discarded", actor, reason=reason)
+    if draft.kind is DraftKind.REPLY and reason in lifecycle.NOT_ANSWERED:
+        enqueue(session, lifecycle.LEARN_DISCARD, {"conversation_id": draft.conversation_id, "draft_id": draft.id})
     return draft
 
 

@@ -1,12 +1,13 @@
 """Gauges in Prometheus' text format, read at the scrape: workers and restarts cost no figure.
 
-Labels come from our own enums, so their number is bounded; no figure holds a name, an id or a word of anybody.
+Labels come from our own fixed lists, so their number is bounded; no figure holds a name, an id or a word of anybody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from flask_cairnloop.clock import now
 from flask_cairnloop.conversations.queries import View, view_counts
-from flask_cairnloop.drafting import ledger
+from flask_cairnloop.drafting import ledger, quality
 from flask_cairnloop.drafting.models import OPEN_STATES, CallOutcome, Draft
+from flask_cairnloop.drafting.quality import Quality
 from flask_cairnloop.jobs.queries import queue_states, worker_states
 from flask_cairnloop.realtime.sockets import open_sockets
 from flask_cairnloop.retrieval import indexing
@@ -26,6 +29,7 @@ from flask_cairnloop.retrieval.indexing import IndexState
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
 
+RECENT = timedelta(days=1)  # which drafts the figures of their quality are about
 Sample = tuple[tuple[str, ...], float]
 
 
@@ -92,6 +96,33 @@ def _drafts(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
         yield (state.value,), float(found.get(state, 0))
 
 
+def _recent_drafts(session: Session) -> dict[str, Quality]:
+    moment = now()
+    return quality.by_engine(session, since=moment - RECENT, until=moment, families=True)
+
+
+def _draft_outcomes(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    recent = _recent_drafts(session)
+    for engine in (*quality.FAMILIES.values(), quality.OTHER_FAMILY):
+        found = recent.get(engine, Quality())
+        for name in ("approved", "edited", "automatic", "superseded", "withheld", "waiting"):
+            yield (engine, name), float(getattr(found, name))
+        yield (engine, "discarded"), float(found.thrown_away)
+
+
+def _draft_decisions(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    for engine, found in _recent_drafts(session).items():
+        for quantile, seconds in (("0.5", found.median), ("0.9", found.ninetieth)):
+            if seconds is not None:
+                yield (engine, quantile), seconds
+
+
+def _draft_changes(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    for engine, found in _recent_drafts(session).items():
+        if found.changed is not None:
+            yield (engine,), found.changed
+
+
 def _articles(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
     status = indexing.status(session, in_full=False)
     yield ("published",), float(status.articles)
@@ -137,6 +168,24 @@ METRICS = (
         "cairnloop_conversations", ("view",), "Conversations in each working view, counted up to 1000.", _conversations
     ),
     Metric("cairnloop_drafts", ("state",), "Open drafts.", _drafts),
+    Metric(
+        "cairnloop_draft_outcomes",
+        ("engine", "outcome"),
+        "Drafts of the last day: approved, edited, automatic, discarded, superseded, withheld or waiting.",
+        _draft_outcomes,
+    ),
+    Metric(
+        "cairnloop_draft_decision_seconds",
+        ("engine", "quantile"),
+        "Of the drafts of the last day: how long after it was ready an operator decided.",
+        _draft_decisions,
+    ),
+    Metric(
+        "cairnloop_draft_changed_share",
+        ("engine",),
+        "Of those edited: the median share of words that was changed, 0 to 1.",
+        _draft_changes,
+    ),
     Metric(
         "cairnloop_articles",
         ("state",),

@@ -1,7 +1,8 @@
 """What earlier questions teach: the third lane.
 
 Whoever asked before describes best what an article answers. Every reply that cites an article makes its question a view
-of that article; a conversation that was resolved without a citation makes its question one that no article answers.
+of that article; a conversation that was resolved without a citation, or a draft that an operator called wrong or
+incomplete, makes its question one that no article answers.
 Questions are redacted before they are stored or embedded, fade with age, weigh once a customer, and go when the
 customer is forgotten. They point at articles and never stand for one: only what is published is found through them.
 """
@@ -238,6 +239,24 @@ def withdraw_case(session: Session, conversation_id: int) -> None:
     answered = select(PastAnswer.id).where(PastAnswer.question_id == PastQuestion.id)
     session.execute(
         delete(PastQuestion).where(PastQuestion.conversation_id == conversation_id, ~answered.exists()),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def answered_from(session: Session, conversation_id: int, sequence: int) -> bool:
+    """Whether an article has answered a conversation at these words of the customer, or at later ones."""
+    asked = select(PastAnswer.id).join(PastQuestion, PastQuestion.id == PastAnswer.question_id)
+    of_it = (PastQuestion.conversation_id == conversation_id, PastQuestion.sequence >= sequence)
+    return session.scalar(asked.where(*of_it).limit(1)) is not None
+
+
+def withdraw_misses(session: Session, conversation_id: int, sequence: int) -> None:
+    """An article has answered a conversation after all: what was asked up to here and counts as unanswered goes."""
+    answered = select(PastAnswer.id).where(PastAnswer.question_id == PastQuestion.id)
+    kept = select(ResolvedCase.conversation_id).where(ResolvedCase.question_id == PastQuestion.id)
+    of_it = (PastQuestion.conversation_id == conversation_id, PastQuestion.sequence <= sequence)
+    session.execute(
+        delete(PastQuestion).where(*of_it, ~answered.exists(), ~kept.exists()),
         execution_options={"synchronize_session": False},
     )
 

@@ -9,10 +9,16 @@ from dataclasses import dataclass
 import pytest
 from flask import Flask
 from playwright.sync_api import Dialog, Frame, Page, expect
+from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, add_note, receive, reply
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.clock import now
+from flask_cairnloop.drafting import service as drafting
+from flask_cairnloop.drafting.models import DraftState
+from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.knowledge import service as knowledge
+from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
 from tests.browser.hostile import EVERYTHING, PLAIN
 from tests.support.host import OPERATORS
@@ -84,8 +90,34 @@ def desk(app: Flask, serve: Callable[[Flask], str]) -> Desk:
         for text in PLAIN:
             who = Customer(f"{ref}-{text}"[:200], text, text, text)
             receive(session, customer=who, body=text, subject=text, channel="widget")
+        drafts(session, conversation_id, articles[0])
         session.commit()
     return Desk(serve(app), ref, conversation_id, tuple(articles))
+
+
+def drafts(session: Session, conversation_id: int, article_id: int) -> None:
+    """One that was discarded with a note, one that was sent with changes, and one that waits."""
+    text, mina = "\n".join(EVERYTHING), OPERATORS["mina"]
+    revision = knowledge.published_revision(session, article_id)
+    assert revision is not None
+    about = {"article_id": article_id, "revision_id": revision.id, "chunk_id": 1, "title": PLAIN[0]}
+    made = [{"number": 1, "heading": PLAIN[1], "quote": text, **about}]
+    for decision in ("discard", "approve", "wait"):
+        draft = drafting.regenerate(session, conversation_id, actor=Actor.operator(mina))
+        draft.state, draft.kind, draft.body, draft.citations = (
+            DraftState.READY,
+            DraftKind.REPLY,
+            f"Ten. [1]\n{text}",
+            made,
+        )
+        draft.engine, draft.declined, draft.policy_reason = PLAIN[6], PLAIN[7], PLAIN[8]
+        draft.grounding, draft.policy, draft.ready_at = Strength.STRONG, PolicyDecision.REQUIRE_APPROVAL, now()
+        session.flush()
+        if decision == "discard":
+            note = "\n".join(PLAIN)[: drafting.NOTE_LENGTH]
+            drafting.discard(session, draft.id, actor=Actor.operator(mina), reason="wrong", note=note)
+        elif decision == "approve":
+            drafting.approve(session, draft.id, actor=Actor.operator(mina), seen=10_000, body=f"{text}\nTen. [1]")
 
 
 def runs_nothing(page: Page | Frame) -> None:
@@ -102,12 +134,15 @@ def walk(desk: Desk, page: Page) -> None:
         page.goto(f"{desk.url}/support{path}")
         if path == f"/conversations/{desk.conversation_id}":  # parts of it come later
             page.wait_for_load_state("networkidle")
+            page.locator(".draft .dtext .cite").first.hover()
+            expect(page.locator("#passage")).to_contain_text("<script>alert(1)</script>")
         runs_nothing(page)
     page.goto(f"{desk.url}/host/chat/{desk.ref}")
     wait_until(lambda: page.frame(url="**/support/widget"))
     frame = page.frame(url="**/support/widget")
     assert frame is not None
     expect(frame.locator("body")).to_contain_text("<script>alert(1)</script>")
+    expect(frame.locator(".rests .section").last).to_have_text(PLAIN[1])
     runs_nothing(frame)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
 
 from flask_cairnloop import Customer, receive
 from flask_cairnloop.clock import now
@@ -22,6 +21,7 @@ from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
+from tests.support.databases import idle_in_transaction
 
 CITATION = {
     "number": 1,
@@ -143,18 +143,7 @@ def steps() -> Callable[..., list[dict[str, Any]]]:
 @pytest.fixture
 def waiting_transactions(database_url: str) -> Callable[[], int]:
     """How many connections to this database hold a transaction open and do nothing in it, as while host code runs."""
-    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-    def count() -> int:
-        with psycopg.connect(url, autocommit=True) as connection:
-            row = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
-            ).fetchone()
-        assert row is not None
-        return int(row[0])
-
-    return count
+    return partial(idle_in_transaction, database_url)
 
 
 @pytest.fixture

@@ -415,7 +415,7 @@ def test_approving_sends_once_however_often_it_is_pressed(
     assert "sent already" in json.loads(second.headers["HX-Trigger"])["cairnloop:toast"]["text"]
     assert messages(app, conversation_id, MessageKind.REPLY) == ["Choose Forgot password."]
     assert desk.state(draft_id) is DraftState.APPROVED
-    assert "You approved a draft" in page_of(operator_client, conversation_id)
+    assert "You sent a draft as it stood, " in page_of(operator_client, conversation_id)
 
 
 def test_an_edited_draft_is_sent_as_edited(
@@ -429,7 +429,29 @@ def test_an_edited_draft_is_sent_as_edited(
     )
     assert messages(app, conversation_id, MessageKind.REPLY) == ["Choose Forgot password, Cleo."]
     assert desk.state(draft_id) is DraftState.EDITED
-    assert "You changed 43% of a draft and sent it" in page_of(operator_client, conversation_id)
+    page = page_of(operator_client, conversation_id)
+    assert "You sent a draft with changes (43% of its words), " in page
+    told = page.split('<details class="ev past"')[1].split("</details>")[0]
+    assert "What was changed" in told
+    assert "<del>" in told
+    assert "password.<" in told.partition("<del>")[2].partition("</del>")[0]
+    assert "password, Cleo.<" in told.partition("<ins>")[2].partition("</ins>")[0]
+
+
+def test_what_was_changed_is_only_ever_text(
+    app: Flask, desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id, body="Write <b>this</b> into it. [1]")
+    path = f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve"
+    body = "Write <script>that</script> into it."
+    fragment("POST", path, seen=shown(page_of(operator_client, conversation_id)), body=body)
+    page = page_of(operator_client, conversation_id)
+    told = page.split('<details class="ev past"')[1].split("</details>")[0]
+    assert "&lt;b&gt;this&lt;/b&gt;" in told
+    assert "&lt;script&gt;that&lt;/script&gt;" in told
+    assert "<b>this" not in page
+    assert "<script>that" not in page
 
 
 @pytest.mark.parametrize("typed", [None, "My own <b>careful</b> words."])
@@ -503,9 +525,11 @@ def test_what_may_not_be_sent_is_not_sent(app: Flask, desk: Desk, fragment: Call
     for changes in ({"policy": PolicyDecision.DRAFT_ONLY}, {"kind": DraftKind.ESCALATION, "citations": []}):
         conversation_id = desk.ask()
         draft_id = desk.draft(conversation_id, **changes)
-        answer = fragment("POST", f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve", seen="9")
-        assert answer.status_code == 409
+        for form in ({"seen": "9"}, {"seen": "9", "body": "Words of an operator's own."}):
+            path = f"/support/conversations/{conversation_id}/drafts/{draft_id}/approve"
+            assert fragment("POST", path, **form).status_code == 409
         assert messages(app, conversation_id, MessageKind.REPLY) == []
+        assert desk.state(draft_id) is DraftState.READY
 
 
 def test_discarding_needs_a_reason_and_leaves_one_quiet_line(
@@ -523,12 +547,76 @@ def test_discarding_needs_a_reason_and_leaves_one_quiet_line(
     assert "discarded already" in again.headers["HX-Trigger"]
 
 
+def test_a_note_beside_the_reason_stands_with_what_was_discarded(
+    desk: Desk, operator_client: FlaskClient, fragment: Callable[..., Any]
+) -> None:
+    conversation_id = desk.ask()
+    draft_id = desk.draft(conversation_id)
+    path = f"/support/conversations/{conversation_id}/drafts/{draft_id}/discard"
+    assert fragment("POST", path, reason="wrong", note="x" * 501).status_code == 422
+    assert desk.state(draft_id) is DraftState.READY
+    fragment("POST", path, reason="wrong", note="The link is <i>gone</i>.")
+    told = page_of(operator_client, conversation_id).split('<details class="ev past"')[1].split("</details>")[0]
+    assert "You discarded a draft: it was wrong" in told
+    assert "“The link is &lt;i&gt;gone&lt;/i&gt;.”" in told
+    assert '<div class="text">Choose Forgot password.</div>' in told
+    assert desk.get(Draft, draft_id).decision_note == "The link is <i>gone</i>."
+
+
 def test_try_again_makes_a_new_draft(desk: Desk, fragment: Callable[..., Any]) -> None:
     conversation_id = desk.ask()
     draft_id = desk.draft(conversation_id, state=DraftState.FAILED, kind=None, failure="The search was away.")
     answer = fragment("POST", f"/support/conversations/{conversation_id}/draft")
     assert "Looking for sources" in answer.get_data(as_text=True)
     assert desk.state(draft_id) is DraftState.SUPERSEDED
+    assert "A draft was tried without success: it could not be written" in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "It goes out only when one of your team approves it."),
+        ({"policy_reason": "Your app’s policy failed, so a person decides."}, "failed, so a person decides."),
+        ({"policy": PolicyDecision.DRAFT_ONLY}, "Your policy keeps this one for you to rewrite."),
+        (
+            {"engine": "deterministic-1", "declined": "The model did not answer in time."},
+            "Your app’s draft engine did not write this: The model did",
+        ),
+        ({"engine": "yours-1"}, "by yours-1 from 1 source"),
+    ],
+)
+def test_the_card_says_who_wrote_it_and_what_the_policy_says(
+    desk: Desk, operator_client: FlaskClient, changes: dict[str, Any], words: str
+) -> None:
+    conversation_id = desk.ask()
+    desk.draft(conversation_id, **changes)
+    assert words in page_of(operator_client, conversation_id)
+
+
+@pytest.mark.parametrize(
+    ("ready", "decided", "words"),
+    [
+        (0, 0, "as it stood, at once"),
+        (0, 45, "after 45 s"),
+        (0, 600, "after 10 min"),
+        (0, 7200, "after 2 h"),
+        (0, 260_000, "after 3 days"),
+        (10, 0, "at once"),
+    ],
+)
+def test_the_time_to_a_decision_is_told_in_one_unit(
+    desk: Desk, operator_client: FlaskClient, ready: int, decided: int, words: str
+) -> None:
+    conversation_id, start = desk.ask(), now()
+    desk.draft(
+        conversation_id,
+        state=DraftState.APPROVED,
+        decided_by="mina",
+        decided_by_name="Mina Keller",
+        ready_at=start + timedelta(seconds=ready),
+        decided_at=start + timedelta(seconds=decided),
+    )
+    assert words in page_of(operator_client, conversation_id)
 
 
 def test_a_withheld_draft_shows_why_and_no_text(desk: Desk, operator_client: FlaskClient) -> None:
@@ -537,7 +625,7 @@ def test_a_withheld_draft_shows_why_and_no_text(desk: Desk, operator_client: Fla
         conversation_id, state=DraftState.WITHHELD, body="Secret proposal", policy_reason="It mentions an injury."
     )
     page = page_of(operator_client, conversation_id)
-    assert "A draft was withheld by your policy: It mentions an injury." in page
+    assert "A draft was withheld by your policy: It mentions an injury" in page
     assert "Secret proposal" not in page
 
 

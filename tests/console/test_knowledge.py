@@ -13,11 +13,15 @@ from sqlalchemy import event, select
 from sqlalchemy.orm import QueryContext
 
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.clock import now
+from flask_cairnloop.drafting import service as drafting
+from flask_cairnloop.drafting.models import DraftState
 from flask_cairnloop.knowledge import queries as reading
 from flask_cairnloop.knowledge import service
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision
 from flask_cairnloop.testing import run_jobs
 from tests.conftest import Client
+from tests.console.conftest import CITATION, Desk
 from tests.support.embedders import Words
 
 WRITER = Actor.system("test")
@@ -184,3 +188,25 @@ def test_a_list_asks_no_more_about_many_articles_than_about_few(
             operator_client.get("/support/knowledge")
         counts.append(len(seen))
     assert counts[0] == counts[1] <= 8
+
+
+def test_an_article_says_how_the_drafts_did_that_cite_it(
+    app: Flask, desk: Desk, operator_client: FlaskClient, write: Write
+) -> None:
+    article_id, other_id = write("cited", "Words"), write("not-cited", "Words")
+    cited = [{**CITATION, "article_id": article_id}]
+    for reason in ("wrong", "wrong", "tone"):
+        draft_id = desk.draft(desk.ask(), citations=cited, engine="deterministic-1")
+        with app.app_context():
+            session = app.extensions["sqlalchemy"].session
+            drafting.discard(session, draft_id, actor=WRITER, reason=reason)
+            session.commit()
+    changed = {"state": DraftState.EDITED, "decided_by": "mina", "decided_at": now(), "changed": 0.25}
+    desk.draft(desk.ask(), citations=cited, engine="deterministic-1", **changed)
+    desk.draft(desk.ask(), citations=cited, engine="deterministic-1")
+    page = operator_client.get(f"/support/knowledge/{article_id}").get_data(as_text=True)
+    assert (
+        "Cited by 5 drafts in the last 90 days: 1 sent with changes (25% of the words), "
+        "3 not used (2 wrong, 1 of the wrong tone), 1 to check."
+    ) in page
+    assert "Cited by" not in operator_client.get(f"/support/knowledge/{other_id}").get_data(as_text=True)

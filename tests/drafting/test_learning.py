@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator, receive, reopen, reply, resolve, search
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.drafting import service
+from flask_cairnloop.drafting.lifecycle import LEARN_DISCARD
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind
+from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
 from flask_cairnloop.knowledge.service import archive, publish, save_article
 from flask_cairnloop.privacy.service import forget
 from flask_cairnloop.retrieval import memory
 from flask_cairnloop.retrieval.grounding import assess
-from flask_cairnloop.retrieval.models import PastQuestion, ResolvedCase
+from flask_cairnloop.retrieval.models import PastAnswer, PastQuestion, ResolvedCase
 from flask_cairnloop.retrieval.types import SearchResults
 from flask_cairnloop.testing import run_jobs
 
@@ -228,3 +230,87 @@ def test_a_question_of_ours_is_no_answer(app: Flask, session: Session, customer:
     session.commit()
     run_jobs(app)
     assert session.scalar(select(PastQuestion.id).where(PastQuestion.conversation_id == conversation_id)) is None
+
+
+@pytest.fixture
+def discarded(
+    app: Flask, session: Session, customer: Customer, write: Write
+) -> Iterator[Callable[[str], tuple[int, Article]]]:
+    """``discarded(reason)``: a grounded reply thrown away for a reason; its conversation, and the article it cited.
+
+    What that taught is forgotten again: the next test asks the same.
+    """
+    articles: list[Article] = []
+
+    def make(reason: str) -> tuple[int, Article]:
+        words = "To bleed the copper valve, open its screw for ten seconds."
+        article = write("Bleeding the copper valve", words, source_url=f"https://help.example/{uuid.uuid4()}")
+        articles.append(article)
+        conversation_id = asked(session, customer, "How do I bleed the copper valve?")
+        run_jobs(app)
+        draft = session.scalars(select(Draft).where(Draft.conversation_id == conversation_id)).one()
+        assert (draft.state, draft.kind) == (DraftState.READY, DraftKind.REPLY)
+        service.discard(session, draft.id, actor=MINA, reason=reason)
+        session.commit()
+        run_jobs(app)
+        return conversation_id, article
+
+    yield make
+    session.rollback()
+    forget(session, customer.ref, actor=MINA)
+    for article in articles:
+        archive(session, article.id, actor=MINA)
+    session.commit()
+
+
+def learned(session: Session, conversation_id: int) -> list[tuple[int, int]]:
+    """Of each question kept of a conversation: where it stands, and how many articles answered it."""
+    asked = (
+        select(PastQuestion.sequence, func.count(PastAnswer.id))
+        .outerjoin(PastAnswer, PastAnswer.question_id == PastQuestion.id)
+        .where(PastQuestion.conversation_id == conversation_id)
+        .group_by(PastQuestion.sequence)
+        .order_by(PastQuestion.sequence)
+    )
+    return [(row[0], row[1]) for row in session.execute(asked)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [("wrong", [(1, 0)]), ("incomplete", [(1, 0)]), ("tone", []), ("not_needed", []), ("other", [])],
+)
+def test_a_draft_that_did_not_answer_makes_its_question_one_that_no_article_answers(
+    session: Session, discarded: Callable[[str], tuple[int, Article]], reason: str, kept: list[tuple[int, int]]
+) -> None:
+    conversation_id, _ = discarded(reason)
+    assert learned(session, conversation_id) == kept
+    if kept:
+        (question,) = session.scalars(
+            select(PastQuestion.question).where(PastQuestion.conversation_id == conversation_id)
+        )
+        assert search(session, question).missed > 0
+
+
+@pytest.mark.parametrize("wrote_again", [False, True])
+def test_an_answer_that_cites_an_article_after_all_takes_that_back(
+    app: Flask,
+    session: Session,
+    customer: Customer,
+    discarded: Callable[[str], tuple[int, Article]],
+    wrote_again: bool,
+) -> None:
+    conversation_id, article = discarded("incomplete")
+    if wrote_again:
+        receive(session, customer=customer, body="And how long?", channel="widget", conversation_id=conversation_id)
+    reply(session, conversation_id, actor=MINA, body=f"Please see {article.source_url}.")
+    enqueue(session, LEARN_DISCARD, newest_discard(session, conversation_id))  # it may come late, and twice
+    session.commit()
+    run_jobs(app)
+    assert learned(session, conversation_id) == [(2 if wrote_again else 1, 1)]
+
+
+def newest_discard(session: Session, conversation_id: int) -> dict[str, int]:
+    draft_id = session.scalars(
+        select(Draft.id).where(Draft.conversation_id == conversation_id, Draft.state == DraftState.DISCARDED)
+    ).one()
+    return {"conversation_id": conversation_id, "draft_id": draft_id}

@@ -13,7 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import delete
 
 from flask_cairnloop import Customer, receive
-from flask_cairnloop.drafting.models import CallOutcome, ModelCall
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.drafting import service as drafting
+from flask_cairnloop.drafting.models import CallOutcome, DraftState, ModelCall
+from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.operations import metrics
 from tests.operations.conftest import run_sql
 from tests.support.processes import free_port
@@ -77,6 +80,13 @@ def test_a_scrape_tells_what_waits_and_never_who(healthy: Callable[..., Flask]) 
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         receive(session, customer=Customer("ref-x", "Very Private"), body="Private words", channel="widget")
+        decided = receive(session, customer=Customer("ref-y", "Private too"), body="Private words", channel="widget")
+        draft = drafting.open_draft(session, decided.conversation_id)
+        assert draft is not None
+        draft.state, draft.kind, draft.body, draft.engine = DraftState.READY, DraftKind.REPLY, "Some words", "private-1"
+        draft.ready_at = draft.created_at
+        session.flush()
+        drafting.approve(session, draft.id, actor=Actor.system("test"), body="Other words")
         session.commit()
     answer = get(app, "/metrics")
     assert answer.status_code == 200
@@ -85,9 +95,12 @@ def test_a_scrape_tells_what_waits_and_never_who(healthy: Callable[..., Flask]) 
     assert found["cairnloop_up", ()] == 1
     assert found["cairnloop_redis_up", ()] == 1
     assert found["cairnloop_workers", ("relay",)] == 1
-    assert found["cairnloop_jobs", ("interactive", "due")] == 1
+    assert found["cairnloop_jobs", ("interactive", "due")] == 2
     assert found["cairnloop_conversations", ("waiting",)] == 1
     assert found["cairnloop_drafts", ("generating",)] == 1
+    assert found["cairnloop_draft_outcomes", ("own", "edited")] == 1
+    assert found["cairnloop_draft_outcomes", ("built_in", "edited")] == 0
+    assert found["cairnloop_draft_changed_share", ("own",)] == 0.5
     assert found["cairnloop_articles", ("found_by_meaning",)] == 1
     assert {name for name, _ in found} == {metric.name for metric in metrics.METRICS}
     assert not re.search("private|ref-x", answer.text, re.IGNORECASE)

@@ -30,6 +30,7 @@ from flask_cairnloop import (
 )
 from flask_cairnloop.actors import Actor, ActorKind
 from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.clock import now
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus, CustomerRecord, Message
 from flask_cairnloop.drafting import service as drafting
@@ -445,3 +446,19 @@ def test_the_log_knows_customers_by_a_pseudonym_of_their_own(session: Session) -
         names.append(found[0])
     assert names[0] != names[1]
     assert all(name.startswith("pseudonym-") and len(name) == 42 for name in names)
+
+
+def test_what_was_noted_beside_a_discarded_draft_is_handed_out_and_goes(session: Session, customer: Customer) -> None:
+    conversation_id = receive(session, customer=customer, body="Where is it?", channel="widget").conversation_id
+    draft = drafting.open_draft(session, conversation_id)
+    assert draft is not None
+    draft.state, draft.kind, draft.body, draft.ready_at = DraftState.READY, DraftKind.REPLY, "Here.", now()
+    session.flush()
+    drafting.discard(session, draft.id, actor=MINA, reason="tone", note="She lost her father last week.")
+    session.commit()
+    (held,) = export(session, customer.ref)["drafts"]
+    assert (held["reason"], held["note"]) == ("tone", "She lost her father last week.")
+    forget(session, customer.ref, actor=MINA)
+    session.commit()
+    session.refresh(draft)
+    assert (draft.decision_reason, draft.decision_note) == ("tone", None)

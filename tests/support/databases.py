@@ -185,6 +185,18 @@ def blocked(url: str) -> bool:
         return connection.execute(waits).fetchone() != (0,)
 
 
+def idle_in_transaction(url: str) -> int:
+    """How many connections to a database hold a transaction open and do nothing in it, as while host code runs."""
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def _run_name(run_dir: Path) -> str:
     return run_dir.name.replace("-", "_").lower()
 

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import time
+import uuid
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -20,6 +21,7 @@ from flask_cairnloop import Customer, Operator, disconnect
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
+from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.realtime import publish_now
 from tests.support import sockets
 from tests.support.processes import Process, environment, wait_until, web_server
@@ -540,13 +542,22 @@ def test_accessible_in_every_state(
     expect(site.chat.get_by_text("Sent. Waiting")).to_be_visible()
     site.reply("Hello to you")
     number = site.conversation()
-    cited = [{"title": "Refund a booking"}]
 
-    def automatic(session: Any) -> None:
-        conversation = service.lock(session, number)
-        service.send(session, conversation, actor=Actor.policy("faq"), body="By card.", citations=cited)
+    def cite(session: Any) -> None:
+        article = save_article(session, slug=uuid.uuid4().hex, title="Refunds", body="By card.", actor=site.mina)
+        revision = publish(session, article.id, actor=site.mina)
+        cited = [{"article_id": article.id, "revision_id": revision.id, "heading": "In full"}]
+        for actor in (Actor.policy("faq"), site.mina):
+            service.send(session, service.lock(session, number), actor=actor, body="By card.", citations=cited)
 
-    site.desk(automatic)
+    site.desk(cite)
+    expect(site.chat.locator(".automatic .sources")).to_have_text("Refunds In full")
+    sources = site.chat.locator(".theirs .rests").filter(visible=True)
+    expect(sources).to_have_count(1)  # the typed reply before it has none
+    expect(sources.locator("li")).to_be_hidden()
+    sources.locator("summary").press("Enter")
+    expect(sources.locator("li")).to_have_text("Refunds In full")
+    fine(page)
     site.desk(lambda session: service.resolve(session, number, actor=site.mina))
     site.chat.get_by_role("radio", name="3").check(force=True)
     expect(site.chat.get_by_role("button", name="Send rating")).to_be_visible()

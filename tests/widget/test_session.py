@@ -6,6 +6,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from flask_cairnloop.channels.widget.protocol import WidgetSession
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
 from flask_cairnloop.hooks import AuditInfo
+from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.realtime import Event, Refetch
-from tests.support.databases import blocked
+from tests.support.databases import blocked, idle_in_transaction
 from tests.support.processes import wait_until
 
 Frame = dict[str, Any]
@@ -119,6 +121,57 @@ def test_a_refetch_brings_what_was_missed_once(line: WidgetSession, operator: Op
     assert list(line.hear(Refetch())) == []
     late = Event(f"conversation:{conversation}", "message", {"sequence": 3, "kind": "reply"})
     assert list(line.hear(late)) == []
+
+
+class Plans:
+    """A scope that the test can make change its mind, or fail. Notes what else was open when it was asked."""
+
+    def __init__(self) -> None:
+        self.tags: set[str] | None = {"pro"}
+        self.away = False
+        self.open_transactions: list[int] = []
+        self.count: Callable[[], int] | None = None
+
+    def __call__(self, _customer: Customer) -> set[str] | None:
+        if self.count is not None:
+            self.open_transactions.append(self.count())
+        if self.away:
+            raise ConnectionError
+        return self.tags
+
+
+def test_sources_are_named_only_to_those_who_may_have_them_now(
+    make_app: Callable[..., Flask], doorman: Doorman, operator: Operator, at_the_desk: Desk, database_url: str
+) -> None:
+    plans = Plans()
+    line = WidgetSession(
+        make_app(CUSTOMER_VERIFIER=doorman, ARTICLE_SCOPE=plans).extensions["cairnloop"], lambda topic: None
+    )
+    send(line, "join", token="t")
+    conversation = say(line, "How much is it?")["conversation"]
+
+    def answer(session: Session) -> None:
+        by = Actor.operator(operator)
+        article = save_article(session, slug="prices", title="Prices", body="Ten.", tags=["pro"], actor=by)
+        publish(session, article.id, actor=by)
+        cited = [{"article_id": article.id, "title": "Prices"}]
+        service.send(session, service.lock(session, conversation), actor=by, body="Ten.", citations=cited)
+
+    def named() -> object:
+        return send(line, "join", token="t", conversation=conversation)[0]["messages"][-1].get("sources")
+
+    at_the_desk(answer)
+    plans.count = partial(idle_in_transaction, database_url)
+    assert next(iter(line.hear(Refetch())))["sources"] == [{"title": "Prices", "section": ""}]
+    assert named() == [{"title": "Prices", "section": ""}]
+    for tags in ({"basic"}, set[str]()):
+        plans.tags = tags
+        assert named() is None
+    plans.tags = None
+    assert named()
+    plans.away = True
+    assert named() is None
+    assert set(plans.open_transactions) == {0}, "host code is not asked while we hold a transaction open"
 
 
 def test_events_of_other_topics_and_types_are_passed_over(line: WidgetSession) -> None:

@@ -19,10 +19,13 @@ from flask_cairnloop.channels.widget import socket
 from flask_cairnloop.channels.widget.protocol import PAGE
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.models import Conversation, Message
+from flask_cairnloop.knowledge import service as knowledge
+from flask_cairnloop.knowledge.models import Article, Audience, Revision
 from flask_cairnloop.realtime import publish_now
 from tests.support.processes import Process
 from tests.support.websocket import Chat
 
+EDITOR = Actor.system("test")
 Desk = Callable[[Callable[..., Any]], Any]
 Open = Callable[..., Chat]
 
@@ -294,18 +297,69 @@ def test_a_reply_arrives_and_nobody_waits_any_more(chat: Chat, operator: Operato
     assert chat.expect("status")["waiting"] is False
 
 
-def test_an_automatic_reply_says_so_and_names_its_sources(chat: Chat, at_the_desk: Desk) -> None:
+def article(session: Any, title: str, **about: Any) -> int:
+    written = knowledge.save_article(
+        session, slug=uuid.uuid4().hex, title=title, body="By card.", actor=EDITOR, **about
+    )
+    knowledge.publish(session, written.id, actor=EDITOR)
+    return int(written.id)
+
+
+def cite(session: Any, article_id: int, title: str, heading: str = "") -> dict[str, Any]:
+    revision = select(Revision.id).where(Revision.article_id == article_id).order_by(Revision.id.desc()).limit(1)
+    return {
+        "number": 1,
+        "article_id": article_id,
+        "revision_id": session.scalar(revision),
+        "chunk_id": 7,
+        "title": title,
+        "heading": heading,
+        "quote": "By card.",
+    }
+
+
+@pytest.mark.parametrize("automatic", [False, True])
+def test_a_reply_from_a_draft_names_the_public_articles_it_rests_on_each_section_once(
+    chat: Chat, open_chat: Open, token: str, operator: Operator, at_the_desk: Desk, automatic: bool
+) -> None:
     conversation = chat.say("How do I pay?")["conversation"]
-    cited = {"number": 1, "article_id": 5, "chunk_id": 7, "title": "Ways to pay", "quote": "By card."}
+    sender = Actor.policy("faq") if automatic else Actor.operator(operator)
 
-    def answer(session: Any) -> None:
+    def answer(session: Any) -> int:
+        pay, gone = article(session, "Ways to pay"), article(session, "Cheques")
+        secret = article(session, "Goodwill", audience=Audience.INTERNAL)
+        knowledge.archive(session, gone, actor=EDITOR)
+        cited = [cite(session, pay, "Ways to pay", heading) for heading in ("Cards", "", "Cards")]
+        cited += [cite(session, gone, "Cheques"), cite(session, secret, "Goodwill"), cite(session, 2**62, "Nowhere")]
+        cited.append({"title": "Odd"})
         row = service.lock(session, conversation)
-        service.send(session, row, actor=Actor.policy("faq"), body="By card.", citations=[cited, cited])
+        service.send(session, row, actor=sender, body="By card.", citations=cited)
+        return pay
 
-    at_the_desk(answer)
+    pay = at_the_desk(answer)
     frame = chat.expect("message")
-    assert (frame["automatic"], frame["sources"]) == (True, ["Ways to pay"])
-    assert "article_id" not in str(frame)
+    named = [{"title": "Ways to pay", "section": "Cards"}, {"title": "Ways to pay", "section": ""}]
+    assert (frame.get("automatic", False), frame["sources"]) == (automatic, named)
+    assert not {"article_id", "Goodwill", "Cheques"} & set(str(frame).replace("'", " ").split())
+
+    def shown() -> Any:
+        return open_chat().join(token)["messages"][-1].get("sources")
+
+    assert shown() == named
+    at_the_desk(lambda session: rewrite(session, pay, "How to pay"))
+    assert shown() == [{"title": "How to pay", "section": ""}], "as it is called now; its sections are others now"
+    at_the_desk(lambda session: setattr(session.get_one(Article, pay), "audience", Audience.INTERNAL))
+    assert shown() is None, "for the team only by now"
+    at_the_desk(lambda session: setattr(session.get_one(Article, pay), "audience", Audience.PUBLIC))
+    assert shown()
+    at_the_desk(lambda session: knowledge.archive(session, pay, actor=EDITOR))
+    assert shown() is None, "withdrawn"
+
+
+def rewrite(session: Any, article_id: int, title: str) -> None:
+    slug = session.get_one(Article, article_id).slug
+    knowledge.save_article(session, slug=slug, title=title, body="By card or cash.", actor=EDITOR)
+    knowledge.publish(session, article_id, actor=EDITOR)
 
 
 def test_a_note_never_leaves(chat: Chat, open_chat: Open, token: str, operator: Operator, at_the_desk: Desk) -> None:

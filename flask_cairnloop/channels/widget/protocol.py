@@ -14,7 +14,7 @@ import hmac
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,9 +28,11 @@ from flask_cairnloop.conversations.news import News, Said, news
 from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
+from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.rate_limits import Pace, rate
 from flask_cairnloop.realtime.events import DISCONNECT, Event, Refetch, conversation_topic, customer_topic
 from flask_cairnloop.realtime.publish import publish_now
+from flask_cairnloop.retrieval.visibility import Name, Scope, names
 from flask_cairnloop.telemetry import FRAME, span
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ class _TooMany(Exception):
 
 
 def message_frame(message: Message | Said) -> Frame:
-    """A message as the customer may see it: no ids but the cursor and the client's own."""
+    """A message as the customer may see it: no ids but the cursor and the client's own. It names no sources yet."""
     by_customer = message.author_kind is ActorKind.CUSTOMER
     frame: Frame = {
         "type": "message",
@@ -171,9 +173,26 @@ def message_frame(message: Message | Said) -> Frame:
     if by_customer and message.client_id is not None:
         frame["client_id"] = str(message.client_id)
     if message.automatic:
-        titles = [str(citation["title"]) for citation in message.data.get("citations", ())]
-        frame |= {"automatic": True, "sources": list(dict.fromkeys(titles))}
+        frame["automatic"] = True
     return frame
+
+
+Cited = Sequence[Mapping[str, Any]]
+
+
+def sources(citations: Cited, named: Mapping[int, Name]) -> list[dict[str, str]]:
+    """The articles and sections that a reply rests on, each once; a section while the cited text is the current one.
+
+    Args:
+        citations: as they are kept with the reply.
+        named: the articles that may be named.
+    """
+    found = (
+        (name.title, str(citation.get("heading") or "") if citation.get("revision_id") == name.revision_id else "")
+        for citation in citations
+        if (name := named.get(citation.get("article_id", 0))) is not None
+    )
+    return [{"title": title, "section": section} for title, section in dict.fromkeys(found)]
 
 
 def status_frame(conversation: Conversation | service.Received | News) -> Frame:
@@ -261,10 +280,12 @@ class WidgetSession:
 
     def _resume(self, customer: Customer, conversation_id: int | None, after: int) -> Iterator[Frame]:
         """Bind the session to a conversation, or to the latest one, and replay what came after the cursor."""
+        page: list[Frame] = []
+        cited: list[Cited] = []
         joined: Frame = {
             "type": "joined",
             "conversation": None,
-            "messages": [],
+            "messages": page,
             "title": self._cairnloop.settings.product_name,
             "limit": self._cairnloop.settings.message_limit,
             "person": self._person(customer),
@@ -278,12 +299,14 @@ class WidgetSession:
                 # Listening starts before reading: what is committed after the read is heard of.
                 self._listen(conversation_topic(conversation.id))
                 self._bind(conversation.id, min(after, conversation.last_sequence))
-                page = self._page(session, conversation)
+                messages = service.visible_messages(session, conversation, after=self._cursor, limit=PAGE)
+                page, cited = self._frames(messages)
                 self._status = status_frame(conversation)
                 joined |= {key: value for key, value in self._status.items() if key != "type"}
                 joined |= {"conversation": conversation.id, "seen": conversation.customer_seen, "messages": page}
+        self._name_sources(customer, page, cited)
         yield joined
-        if len(joined["messages"]) == PAGE:
+        if len(page) == PAGE:
             yield from self._missed()
 
     def _say(self, customer: Customer, frame: Say) -> Iterator[Frame]:
@@ -464,7 +487,9 @@ class WidgetSession:
         while True:
             with self._cairnloop.reading.connect() as connection:
                 found = news(connection, customer.ref, conversation_id, after=self._cursor, limit=PAGE)
-            page, status = self._frames(found.messages), status_frame(found)
+            page, cited = self._frames(found.messages)
+            self._name_sources(customer, page, cited)
+            status = status_frame(found)
             for frame in page:
                 if frame.get("client_id") in self._accepted:
                     self._accepted.discard(frame["client_id"])
@@ -474,14 +499,28 @@ class WidgetSession:
                 break
         yield from self._changed(status)
 
-    def _page(self, session: Session, conversation: Conversation) -> list[Frame]:
-        return self._frames(service.visible_messages(session, conversation, after=self._cursor, limit=PAGE))
-
-    def _frames(self, messages: Sequence[Message | Said]) -> list[Frame]:
-        """The frames of messages that follow our cursor, which moves to the last of them."""
+    def _frames(self, messages: Sequence[Message | Said]) -> tuple[list[Frame], list[Cited]]:
+        """The frames of messages that follow our cursor, which moves to the last of them, and what each one cites."""
         if messages:
             self._cursor = messages[-1].sequence
-        return [message_frame(message) for message in messages]
+        cited: list[Cited] = [message.data.get("citations", ()) for message in messages]
+        return [message_frame(message) for message in messages], cited
+
+    def _name_sources(self, customer: Customer, frames: Iterable[Frame], cited: Sequence[Cited]) -> None:
+        """Name what replies rest on, as far as this customer may know of it at this moment.
+
+        With sources it costs one more query, and asks the host whose articles these are: not within a transaction.
+        """
+        articles = {citation.get("article_id") for citations in cited for citation in citations}
+        known = {article for article in articles if isinstance(article, int)}
+        if not known:
+            return
+        scope = Scope(Audience.PUBLIC, self._cairnloop.hooks.article_scope(customer))
+        with self._cairnloop.reading.connect() as connection:
+            named = names(connection, known, scope)
+        for frame, citations in zip(frames, cited, strict=True):
+            if found := sources(citations, named):
+                frame["sources"] = found
 
     def _changed(self, status: Frame) -> Iterator[Frame]:
         if status != self._status:

@@ -1,4 +1,4 @@
-"""Version 5: why a host's engine did not write a draft, and what models cost, and how much an operator changed."""
+"""Version 5: why a host's engine did not write a draft, what models cost, what operators changed, and how drafts do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ UPGRADE = (
     """
     ALTER TABLE {schema}.drafts
         ADD COLUMN declined VARCHAR(500),
+        ADD COLUMN decision_note VARCHAR(500),
         ADD COLUMN changed DOUBLE PRECISION,
         ADD CONSTRAINT ck_drafts_changed_share CHECK (changed BETWEEN 0 AND 1)
     """,
@@ -34,11 +35,18 @@ UPGRADE = (
     """,
     "CREATE INDEX ix_model_calls_engine ON {schema}.model_calls (engine, started_at)",
     "CREATE INDEX ix_model_calls_draft_id ON {schema}.model_calls (draft_id)",
+    "CREATE INDEX ix_drafts_created_at ON {schema}.drafts (created_at)",
+    """
+    CREATE INDEX ix_drafts_cited_articles ON {schema}.drafts
+        USING gin (jsonb_path_query_array(citations, '$[*].article_id'))
+    """,
 )
 
 DOWNGRADE = (
+    "DROP INDEX {schema}.ix_drafts_cited_articles",
+    "DROP INDEX {schema}.ix_drafts_created_at",
     "DROP TABLE {schema}.model_calls",
-    "ALTER TABLE {schema}.drafts DROP COLUMN changed, DROP COLUMN declined",
+    "ALTER TABLE {schema}.drafts DROP COLUMN changed, DROP COLUMN decision_note, DROP COLUMN declined",
 )
 
 

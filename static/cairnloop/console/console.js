@@ -152,6 +152,83 @@
     return text.replace(new RegExp(`^${marks}[ \\t]*|(?<=\\S)[ \\t]+${marks}`, "gm"), "");
   }
 
+  /* ---------- the passage behind a citation number, while a pointer or the keyboard's focus rests on it ---------- */
+
+  const CLOSE_AFTER = 250; // time to move the pointer from the number into the card
+  let passage = null; // the card, in the page only while it is shown
+  let cited = null; // the number that it belongs to
+  let passageTimer = 0;
+
+  function showPassage(cite) {
+    clearTimeout(passageTimer);
+    const source = document.getElementById(cite.dataset.source);
+    if (cite === cited || !source || !HTMLElement.prototype.showPopover) return;
+    hidePassage();
+    if (!passage) {
+      passage = document.createElement("div");
+      Object.assign(passage, { id: "passage", className: "passage", popover: "manual" });
+      passage.setAttribute("aria-live", "off"); // the timeline around it is a log, which would read it out twice
+    }
+    const title = document.createElement("p");
+    title.className = "b";
+    title.textContent = $(".title", source).textContent;
+    passage.replaceChildren(title, $("blockquote", source).cloneNode(true));
+    cite.after(passage); // its link is the next stop of the Tab key
+    cite.setAttribute("aria-describedby", passage.id);
+    cited = cite;
+    passage.showPopover();
+    placePassage();
+  }
+
+  /* Under the number, or above it where there is more room; never past the edge of the window. */
+  function placePassage() {
+    if (!cited) return;
+    const at = cited.getBoundingClientRect();
+    const size = passage.getBoundingClientRect();
+    const around = $("#tl")?.getBoundingClientRect(); // gone, like the number, once another page is here
+    if (!around || !at.width || at.bottom < around.top || at.top > around.bottom) return hidePassage();
+    const below = at.bottom + 6;
+    const fits = below + size.height <= innerHeight - 8;
+    passage.style.left = `${Math.max(8, Math.min(at.left - 16, innerWidth - size.width - 8))}px`;
+    passage.style.top = `${fits ? below : Math.max(8, at.top - size.height - 6)}px`;
+  }
+
+  function hidePassage() {
+    clearTimeout(passageTimer);
+    if (!cited) return;
+    if (passage.contains(document.activeElement)) cited.focus();
+    cited.removeAttribute("aria-describedby");
+    cited = null;
+    passage.remove();
+  }
+
+  function leavePassage() {
+    const rests = cited && (cited === document.activeElement || passage.contains(document.activeElement) || passage.matches(":hover"));
+    if (!rests) hidePassage();
+  }
+
+  document.addEventListener("pointerover", (event) => {
+    if (event.pointerType === "touch") return; // a tap leads to the source below the text
+    const cite = event.target.closest?.(".dtext .cite");
+    clearTimeout(passageTimer);
+    if (cite && cite !== cited) passageTimer = setTimeout(showPassage, 120, cite);
+    else if (!cite && cited && !passage.contains(event.target)) passageTimer = setTimeout(leavePassage, CLOSE_AFTER);
+  });
+  document.addEventListener("focusin", (event) => {
+    if (event.target.matches(".dtext .cite:focus-visible")) showPassage(event.target);
+    else if (cited && !passage.contains(event.target)) hidePassage();
+  });
+  document.addEventListener("focusout", () => {
+    if (cited) passageTimer = setTimeout(leavePassage, CLOSE_AFTER);
+  });
+  document.addEventListener("scroll", placePassage, true);
+  addEventListener("resize", placePassage);
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !cited) return;
+    event.stopImmediatePropagation(); // this one closes the card and nothing else
+    hidePassage();
+  }, true);
+
   /* An edited draft that the next swap would take away: its text moves into the reply, never into nothing. Not where
      the swap answers the card's own buttons (it was sent, or thrown away), nor where the answer itself keeps the text. */
   function rescueEdits(incoming, source) {
@@ -391,6 +468,8 @@
 
   /* ---------- htmx: around requests and swaps ---------- */
 
+  let decided = false; // whether what is swapped in answers a button of the draft that has the focus
+
   document.addEventListener("htmx:config:request", (event) => {
     const ctx = event.detail.ctx;
     // Going back renews the page in place: list, scroll, socket and typed text stay where they are.
@@ -405,10 +484,16 @@
       if (ctx.response?.status === 409) setAside(ctx, left);
       return;
     }
+    if (into === "timeline") decided = Boolean(document.activeElement?.closest(".draft")?.contains(ctx.sourceElement));
     if (into === "timeline" || into === "held") rescueEdits(ctx.text || "", ctx.sourceElement);
     if (into === "list") { newcomers.clear(); }
   });
-  document.addEventListener("htmx:after:swap", settled);
+  document.addEventListener("htmx:after:swap", () => {
+    settled();
+    // The button that was pressed went with its card: the keyboard goes on from the conversation, not from the top.
+    if (decided && document.activeElement === document.body) $("#tl")?.focus();
+    decided = false;
+  });
   document.addEventListener("htmx:finally:swap", title); // htmx writes the page's title after the swap
   document.addEventListener("htmx:error", (event) => {
     if (event.detail.ctx?.request?.method === "GET") return; // a live refetch that fails is shown by the banner
@@ -478,6 +563,7 @@
       const source = document.getElementById(element.dataset.source);
       if (!source) return;
       event.preventDefault();
+      hidePassage();
       source.open = true;
       source.scrollIntoView({ block: "nearest" });
       source.setAttribute("data-flash", "");
@@ -543,7 +629,7 @@
     const field = event.target.closest?.("input, textarea, select, [contenteditable]");
     if ((event.metaKey || event.ctrlKey) && event.key === "Enter") {
       const form = field?.form || $("[data-approve]");
-      if (!form) return;
+      if (!form || form.matches(".reason")) return; // that one is sent by choosing a reason
       event.preventDefault();
       form.requestSubmit();
       return;
@@ -551,7 +637,11 @@
     if (event.key === "Escape") {
       if (field) field.blur();
       else $("#work")?.removeAttribute("data-panel");
-      for (const menu of $$("details[open]:is(.account, .vmenu, .why)")) menu.open = false;
+      for (const menu of $$("details[open]:is(.account, .vmenu, .why)")) {
+        const back = menu.contains(event.target);
+        menu.open = false;
+        if (back) $("summary", menu).focus();
+      }
       return;
     }
     if (field || event.metaKey || event.ctrlKey || event.altKey || $("dialog[open]")) return;

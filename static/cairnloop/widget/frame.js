@@ -129,15 +129,15 @@ function stamp(element, at) {
 function buildMessage(frame) {
   if (frame.kind === "event") return buildEvent(frame);
   if (frame.kind === "customer") return build("mine", frame);
-  if (!frame.automatic) return build("theirs", frame);
-  const element = build("automatic", frame);
+  const element = build(frame.automatic ? "automatic" : "theirs", frame);
   const sources = element.querySelector(".sources");
-  for (const title of frame.sources || []) {
+  for (const { title, section } of frame.sources || []) {
     const source = $("source-template").content.firstElementChild.cloneNode(true);
-    source.querySelector("span").textContent = title;
+    source.querySelector(".title").textContent = title;
+    source.querySelector(".section").textContent = section;
     sources.append(source);
   }
-  if (!sources.children.length) sources.remove();
+  if (!sources.children.length) (sources.closest("details") || sources).remove();
   return element;
 }
 
