@@ -11,6 +11,7 @@ from flask_cairnloop.conversations.service import (
     resolve,
 )
 from flask_cairnloop.drafting.anthropic import AnthropicDraftGenerator
+from flask_cairnloop.drafting.citing import Cite
 from flask_cairnloop.drafting.ledger import Price
 from flask_cairnloop.drafting.openai import OpenAIDraftGenerator
 from flask_cairnloop.drafting.types import Citation, Declined, DraftKind, Grounding, PolicyDecision, Proposal
@@ -39,6 +40,7 @@ __all__ = [
     "AuditInfo",
     "Cairnloop",
     "Citation",
+    "Cite",
     "ConversationInfo",
     "Customer",
     "Declined",
