@@ -286,7 +286,7 @@ def reply(
     Args:
         client_id: the client's own id of this message; a resend to this conversation returns the first one.
         seen: sequence of the newest message the author had before them.
-        cites: sources that it rests on: published revisions of public articles, which the customer sees by their title.
+        cites: sources that it rests on: published revisions of public articles. Search learns from them.
         tags: only articles with one of these may be cited, as ``CAIRNLOOP_ARTICLE_SCOPE`` says; all when left out.
 
     Raises:

@@ -131,7 +131,9 @@ def test_it_is_audited_without_words_and_everybody_else_stays(session: Session, 
     assert entry is not None
     assert (entry.actor_id, entry.subject_type, entry.subject_id) == ("omar", "customer", done.customer_id)
     assert (
-        entry.data == dict(done.counts) == {"drafts": 1, "messages": 2, "conversations": 1, "jobs": 1, "questions": 0}
+        entry.data
+        == dict(done.counts)
+        == {"drafts": 1, "messages": 2, "conversations": 1, "jobs": 1, "questions": 0, "gaps": 0}
     )
     assert gone(session, redis, words)
     assert traces.found(session, redis, others_words) == before

@@ -22,7 +22,9 @@
 
   let turn = 0; // of a question: an answer to an earlier one is not shown
   let pending = 0;
+  let answered = false; // whether what bears the name has come
   let waiting = 0; // parts that have not been answered
+  let eager = null; // Enter came before what it is meant for: whether elsewhere
   let active = null;
   let before = null; // where the focus was
   let missed = ""; // the question on the page that no article answers
@@ -46,7 +48,8 @@
 
   function close(focus = true) {
     settle();
-    clearTimeout(pending);
+    pending = clearTimeout(pending) || 0;
+    eager = null;
     turn += 1; // what is still on its way is for nobody
     palette.close();
     if (focus && before?.isConnected) before.focus();
@@ -58,10 +61,12 @@
   function look() {
     turn += 1;
     missed = "";
+    pending = clearTimeout(pending) || 0;
     clearTimeout(staying);
     form.elements.turn.value = turn;
     form.elements.conversation.value = openConversation();
     waiting = parts.length;
+    answered = false;
     palette.setAttribute("aria-busy", "true");
     for (const part of parts) htmx.trigger(part, "look");
   }
@@ -100,13 +105,20 @@
     for (const group of $$("[role=group]", part)) {
       if (part === parts[0] && !$(".pal-opt", group)) group.remove();
     }
+    if (part === parts[0]) answered = true;
     if (part === parts[0] || !active?.isConnected) show(options()[0] || null);
     const found = options().length;
-    const empty = !found && !waiting && !$(".pal-note", palette);
+    const empty = !found && !$(".pal-note", palette);
     none.hidden = !(empty || trouble);
-    none.textContent = trouble || "Nothing is called that. Names, subjects, titles and addresses are looked through.";
+    none.textContent = trouble || (waiting
+      ? "Looking through the articles…"
+      : "Nothing is called that. Names, subjects, titles and addresses are looked through.");
     if (!waiting) $("#palette-say").textContent = trouble || (found ? `${found} found` : "Nothing found");
     if (part === parts[1]) ask(part);
+    if (part !== parts[0] || eager === null) return;
+    const elsewhere = eager;
+    eager = null;
+    if (!active?.hasAttribute("data-answer")) choose(active, elsewhere); // answers are read before they are used
   }
 
   /* ---------- a question that no article answers is told once it is done with ---------- */
@@ -192,6 +204,13 @@
     else if (option.hasAttribute("href")) follow(option, elsewhere);
     else if (option.dataset.assign) assign(option.dataset.assign);
     else press(option.dataset.press);
+  }
+
+  /* What stands there may belong to fewer letters than were typed: then it is chosen from what comes. */
+  function enter(elsewhere) {
+    if (!pending && answered) { choose(active, elsewhere); return; }
+    eager = elsewhere;
+    if (pending) look();
   }
 
   /* Something was chosen: the question has its answer. */
@@ -326,8 +345,10 @@
 
   field.addEventListener("input", () => {
     missed = ""; // the question goes on
+    eager = null;
     clearTimeout(staying);
     clearTimeout(pending);
+    palette.setAttribute("aria-busy", "true");
     pending = setTimeout(look, field.value ? PAUSE : 0);
   });
 
@@ -351,14 +372,14 @@
       settle(); // taken back: that question is done with
       field.value = "";
       field.focus();
-      clearTimeout(pending);
+      eager = null;
       look();
       return;
     }
     if (event.target !== field) return;
     if (event.key === "Enter") {
       event.preventDefault();
-      choose(active, event.metaKey || event.ctrlKey);
+      enter(event.metaKey || event.ctrlKey);
     } else if (Object.hasOwn(keys, event.key) && !event.shiftKey && !event.altKey && !event.metaKey && !event.ctrlKey) {
       event.preventDefault();
       keys[event.key]();
