@@ -2,7 +2,8 @@
 
 Nothing is scanned. What happened last is looked at first, some hundred conversations from the index on activity: they
 are what a person usually means, and where a word is common they are enough. Only what is rare is left to the indexes on
-words, and of what those find a bounded part is read. Words of messages are not looked at.
+words: of what those find a bounded part is read, in a bounded time. A word that half of all old conversations bear, and
+none of the newest, is not waited for. Words of messages are not looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import TextClause, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.conversations.models import CUSTOMER_TERMS, SUBJECT_TERMS, Conversation, CustomerRecord
@@ -21,6 +23,8 @@ RECENT: Final = 400  # conversations that are looked at for the words
 READ: Final = 1_000  # of those that an index found by their subject
 PEOPLE: Final = 30  # of the customers that an index found
 OF_EACH: Final = 3  # newest conversations of a customer
+INDEX_TIME: Final = 250  # ms that an index on words may take, which for rare words is a few
+QUERY_CANCELED: Final = "57014"
 LONG_ENOUGH: Final = 2  # letters; the beginnings of all words would be half of an index
 
 _RECENT = """
@@ -77,7 +81,7 @@ def by_number(session: Session, number: int) -> list[Found]:
 def conversations(session: Session, typed: str, limit: int) -> list[Found]:
     """Conversations that hold every word that was typed, or begin with it, newest activity first.
 
-    Of the newest ones subject and customer are looked at together, of others each alone. Five queries at most.
+    Of the newest ones subject and customer are looked at together, of others each alone. Seven queries at most.
 
     Args:
         typed: words; the last one may be half of one.
@@ -88,9 +92,9 @@ def conversations(session: Session, typed: str, limit: int) -> list[Found]:
     found = _rows(session, _ids(session, _RECENT_CONVERSATIONS, recent=RECENT, wanted=wanted, limit=limit), limit)
     if len(found) < limit and _is_long_enough(typed):
         seen = {conversation.id for conversation, _ in found}
-        people = _ids(session, _CUSTOMERS, wanted=wanted, limit=PEOPLE)
+        people = _indexed(session, _CUSTOMERS, wanted, PEOPLE)
         ids = {
-            *_ids(session, _BY_SUBJECT, wanted=wanted, limit=READ),
+            *_indexed(session, _BY_SUBJECT, wanted, READ),
             *_ids(session, _OF_CUSTOMERS, people=people, each=OF_EACH),
         }
         found += _rows(session, ids - seen, limit)
@@ -108,7 +112,7 @@ def customers(session: Session, typed: str, limit: int) -> list[tuple[CustomerRe
         return []
     ids = _ids(session, _RECENT_CUSTOMERS, recent=RECENT, wanted=wanted, limit=limit)
     if len(ids) < limit and _is_long_enough(typed):
-        ids += _ids(session, _CUSTOMERS, wanted=wanted, limit=PEOPLE)
+        ids += _indexed(session, _CUSTOMERS, wanted, PEOPLE)
     ids = list(dict.fromkeys(ids))
     people = {person.id: person for person in session.scalars(select(CustomerRecord).where(CustomerRecord.id.in_(ids)))}
     theirs: dict[int, list[Conversation]] = {}
@@ -117,10 +121,33 @@ def customers(session: Session, typed: str, limit: int) -> list[tuple[CustomerRe
     return [(people[id_], theirs[id_]) for id_ in ids if id_ in people and id_ in theirs][:limit]
 
 
+def _indexed(session: Session, statement: str, wanted: str, limit: int) -> list[int]:
+    """What an index on words finds in time; nothing where that is not enough.
+
+    The savepoint is always given up: with it goes the limit that was set for this one statement.
+    """
+    connection = session.connection()
+    savepoint = connection.begin_nested()
+    try:
+        connection.execute(text("SELECT set_config('statement_timeout', :time, true)"), {"time": str(INDEX_TIME)})
+        found = connection.scalars(_statement(session, statement), {"wanted": wanted, "limit": limit})
+        return list(found)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != QUERY_CANCELED:
+            raise
+        return []
+    finally:
+        savepoint.rollback()
+
+
 def _ids(session: Session, statement: str, **values: object) -> list[int]:
+    return list(session.scalars(_statement(session, statement), values))
+
+
+def _statement(session: Session, statement: str) -> TextClause:
     for name, part in (("{recent}", _RECENT), ("{subject}", SUBJECT_TERMS), ("{customer}", CUSTOMER_TERMS)):
         statement = statement.replace(name, part)
-    return list(session.scalars(raw(statement, quoted_schema(session)), values))
+    return raw(statement, quoted_schema(session))
 
 
 def _rows(session: Session, ids: Collection[int], limit: int) -> list[Found]:

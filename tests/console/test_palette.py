@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from flask_cairnloop import Actor, Customer
 from flask_cairnloop.conversations import finding
@@ -95,6 +95,11 @@ def test_what_is_old_is_found_by_the_index_and_the_newest_need_none(
         by_subject = {found.id for found, _ in finding.conversations(session, "renamed", 5)}
         assert by_subject == {old}
         session.rollback()
+        monkeypatch.setattr(finding, "INDEX_TIME", 1)
+        monkeypatch.setattr(finding, "_BY_SUBJECT", "SELECT 1 FROM pg_sleep(5) WHERE :wanted <> '' LIMIT :limit")
+        assert [found.id for found, _ in finding.conversations(session, mark, 5)] in ([old], [])  # not waited for
+        assert session.scalar(text("SHOW statement_timeout")) == "0"  # and nobody else's limit
+        assert session.scalars(select(Conversation.id).where(Conversation.id == old)).all() == [old]
     assert beginnings(" ... ") is None
 
 
