@@ -40,11 +40,13 @@ from flask_cairnloop.database.base import quote
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.jobs.models import WorkerKind, WorkerProcess
 from flask_cairnloop.jobs.queries import worker_states
+from flask_cairnloop.upkeep.models import GapEvent
 
 SECONDS = 60.0
 COVERED = "How do I connect a new tracker to one of our bikes?"
 IN_OTHER_WORDS = "We bought a tracker, what do we have to do so that it works with our bike?"
 VAGUE = "Something is wrong with a payment."
+BY_HAND = "Who can help us with the new tracker?"
 UNCOVERED = "Can you recommend a good dentist in Lisbon?"
 T = TypeVar("T")
 
@@ -124,6 +126,12 @@ class Browser:
 
     def get(self, path: str) -> Page:
         return self._open(urllib.request.Request(urllib.parse.urljoin(self.url, path)))  # noqa: S310
+
+    def part(self, path: str, element: str, **query: object) -> Page:
+        """The part of a page for one of its elements, as the page's own script asks for it."""
+        headers = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": f"div#{element}"}
+        address = f"{urllib.parse.urljoin(self.url, path)}?{urllib.parse.urlencode(query)}"
+        return self._open(urllib.request.Request(address, headers=headers))  # noqa: S310
 
     def post(self, path: str, fields: dict[str, str]) -> Page:
         body = urllib.parse.urlencode(fields).encode()
@@ -210,6 +218,7 @@ class Journey:
         say("operator signs in and sees the desk", email="mina@demo.example")
         with self.desk.socket("/support/live") as live:
             self._answered(live)
+            self._from_the_palette()
             self._one_question_back(live)
             self._handed_over(live)
             self._survives(live)
@@ -269,6 +278,30 @@ class Journey:
             need(best.article_id == article_id, f"In other words {best.title!r} comes first.")
             need(best.answered, "Search does not go by the question that was answered.")
         say("search has learned from the answer", article=article_id, answered=best.answered)
+
+    def _from_the_palette(self) -> None:
+        """The operator finds a conversation, answers it from an article, cites that, and asks what nobody knows."""
+        with self._customer() as (customer, chat):
+            conversation_id = self._ask(customer, chat, BY_HAND)
+            found = self.desk.part("/support/search", "palette-found", q="help new trac")
+            need(f"/conversations/{conversation_id}" in found.html, "The palette does not find the conversation.")
+            say("palette finds the conversation by parts of words", conversation=conversation_id)
+            asked = {"q": COVERED, "conversation": conversation_id}
+            answers = self.desk.part("/support/search", "palette-answers", **asked)
+            words, cite, title = (answers.attribute(f"data-{name}") for name in ("insert", "cite", "title"))
+            action, fields = self.desk.get(f"/support/conversations/{conversation_id}").form("/reply")
+            self.desk.post(action, fields | {"body": words, "cite": cite})
+            chat.expect("The reply in the chat", lambda frame: frame.get("kind") == "reply")
+            page = self.desk.get(f"/support/conversations/{conversation_id}")
+            need("Rests on" in page.html, "The reply does not say what it rests on.")
+            say("operator's own reply cites the article it was taken from", source=repr(title))
+            question = {"q": f"{UNCOVERED} {uuid.uuid4().hex[:8]}", "conversation": str(conversation_id)}
+            for _ in range(2):
+                self.desk.post("/support/search/settled", question)
+            with self.app.app_context():
+                kept = db.session.scalars(select(GapEvent).filter_by(conversation_id=conversation_id)).all()
+                need(len(kept) == 1, f"There are {len(kept)} gaps, not one.")
+                say("question that no article answers is kept, once", gap=kept[0].id, reason=kept[0].reason.value)
 
     def _one_question_back(self, live: Socket) -> None:
         with self._customer() as (customer, chat):

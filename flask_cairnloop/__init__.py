@@ -11,6 +11,7 @@ from flask_cairnloop.conversations.service import (
     resolve,
 )
 from flask_cairnloop.drafting.anthropic import AnthropicDraftGenerator
+from flask_cairnloop.drafting.citing import Cite
 from flask_cairnloop.drafting.ledger import Price
 from flask_cairnloop.drafting.manner import Manner
 from flask_cairnloop.drafting.openai import OpenAIDraftGenerator
@@ -40,6 +41,7 @@ __all__ = [
     "AuditInfo",
     "Cairnloop",
     "Citation",
+    "Cite",
     "ConversationInfo",
     "Customer",
     "Declined",

@@ -40,7 +40,7 @@ class Permission(StrEnum):
     """What an operator may do."""
 
     CONVERSATIONS_READ = "conversations.read"
-    CONVERSATIONS_REPLY = "conversations.reply"  # replies, and decisions on drafts
+    CONVERSATIONS_REPLY = "conversations.reply"  # replies, decisions on drafts, who has a conversation
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
     KNOWLEDGE_READ = "knowledge.read"

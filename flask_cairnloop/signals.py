@@ -55,3 +55,6 @@ draft_decided = _declare(
 article_published = _declare(
     "article_published", ("article_id", "revision_id"), "An article, or a new revision, is found."
 )
+gap_recorded = _declare(
+    "gap_recorded", ("gap_event_id", "source", "reason"), "A question was kept that no published article answers."
+)

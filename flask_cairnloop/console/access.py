@@ -31,11 +31,14 @@ View = Callable[P, Answer]
 SECTIONS = (Permission.CONVERSATIONS_READ, Permission.KNOWLEDGE_READ, Permission.OPERATIONS_READ)
 
 
-def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]], View[P]]:
+def requires(
+    permission: Permission, *offers: Permission, instead: tuple[Permission, ...] = ()
+) -> Callable[[View[P]], View[P]]:
     """Let a view run only for an operator who has a permission.
 
     Args:
         offers: further permissions that decide what the page offers; templates ask :func:`may`.
+        instead: each of these does as well as the permission.
 
     No ``OPERATOR_LOADER``: 503 naming the key. Nobody signed in: the host's ``LOGIN_URL``, or 401. Not permitted: 403.
     Errors that services raise on purpose, and a database that is away or full, become calm pages here, so that no view
@@ -45,7 +48,7 @@ def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]],
     def decorate(view: View[P]) -> View[P]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Answer:
-            refusal = admit(permission, *offers)
+            refusal = admit(permission, *offers, instead=instead)
             if refusal is not None:
                 return refusal
             try:
@@ -64,12 +67,13 @@ def requires(permission: Permission, *offers: Permission) -> Callable[[View[P]],
                 return database_problem(error)
 
         guarded.cairnloop_permission = permission  # type: ignore[attr-defined]
+        guarded.cairnloop_instead = instead  # type: ignore[attr-defined]
         return guarded
 
     return decorate
 
 
-def admit(permission: Permission, *offers: Permission) -> Answer | None:
+def admit(permission: Permission, *offers: Permission, instead: tuple[Permission, ...] = ()) -> Answer | None:
     """Put the operator of this request, and what they may do, into ``g``, or say why not."""
     hooks = current().hooks
     if not hooks.configured("OPERATOR_LOADER"):
@@ -84,7 +88,7 @@ def admit(permission: Permission, *offers: Permission) -> Answer | None:
     if not is_fragment():
         for section in SECTIONS:
             _allowed(section, None)
-    if not may(permission):
+    if not any(map(may, (permission, *instead))):
         return problem(403)
     for offered in offers:
         may(offered)
@@ -107,9 +111,13 @@ def may(permission: Permission) -> bool:
     return _allowed(permission, _subject())
 
 
-def may_open(section: Permission) -> bool:
-    """Whether the operator of this request has a permission in general, for what the rail leads to."""
-    return _allowed(section, None)
+def may_open(section: Permission, subject: Subject | None = None) -> bool:
+    """Whether the operator of this request has a permission in general, for what the rail leads to.
+
+    Args:
+        subject: for this one thing instead, which the request is not about by its address.
+    """
+    return _allowed(section, subject)
 
 
 def _allowed(permission: Permission, subject: Subject | None) -> bool:

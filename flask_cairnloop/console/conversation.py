@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from flask import Blueprint, redirect, request, url_for
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import actor, operator, reading, requires, visible
+from flask_cairnloop.console.access import actor, may_open, operator, reading, requires, visible
 from flask_cairnloop.console.inbox import counts, listed
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
 from flask_cairnloop.context import current
@@ -18,6 +19,7 @@ from flask_cairnloop.conversations import queries, service
 from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting import service as drafting
+from flask_cairnloop.drafting.citing import MOST, NOT_CITABLE, Cite, citable
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 from flask_cairnloop.retrieval import memory
@@ -39,6 +41,7 @@ def register(blueprint: Blueprint) -> None:
     add("/read", "mark_read", mark_read)
     add("/reply", "reply", reply)
     add("/note", "note", note)
+    add("/assign", "assign", assign)
     add("/resolve", "resolve", resolve)
     add("/reopen", "reopen", reopen)
     add("/draft", "regenerate", regenerate)
@@ -107,10 +110,14 @@ def mark_read(conversation_id: int) -> Response:
 @requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
 def reply(conversation_id: int) -> Response:
     """Send a typed reply. Refused, with the text kept, where the customer wrote after what was shown."""
+    cites = _cites()
+    tags = _may_cite(conversation_id, cites) if cites else None
     session = current().session()
-    seen, body = _seen(), request.form.get("body", "")
+    seen, body, client_id = _seen(), request.form.get("body", ""), _client_id()
     try:
-        service.reply(session, conversation_id, actor=actor(), body=body, client_id=_client_id(), seen=seen)
+        service.reply(
+            session, conversation_id, actor=actor(), body=body, client_id=client_id, seen=seen, cites=cites, tags=tags
+        )
         session.commit()
     except StaleConversation:
         return _held(session, conversation_id, seen, body, from_composer=True)
@@ -171,6 +178,16 @@ def regenerate(conversation_id: int) -> Response:
     drafting.regenerate(session, conversation_id, actor=actor())
     session.commit()
     return _done(conversation_id, "Looking for sources again")
+
+
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
+def assign(conversation_id: int) -> Response:
+    """Take a conversation, or give it back so that nobody has it."""
+    session = current().session()
+    given_back = request.form.get("to") == "nobody"
+    service.assign(session, conversation_id, actor=actor(), assignee=None if given_back else operator())
+    session.commit()
+    return _done(conversation_id, "Nobody has it now" if given_back else "It is yours")
 
 
 @requires(Permission.CONVERSATIONS_RESOLVE, *DECISIONS)
@@ -301,6 +318,33 @@ def _number(text: str | None) -> int | None:
 def _seen() -> int:
     """The newest message that was on the page; nothing, where the form does not say."""
     return _number(request.form.get("seen")) or 0
+
+
+def _cites() -> list[Cite]:
+    """The sources that stand beside the text of a reply."""
+    found = []
+    for text in request.form.getlist("cite")[: MOST + 1]:
+        revision, _, passage = text.partition(":")
+        revision_id = _number(revision)
+        if revision_id is None:
+            raise InvalidInput("cites", "The form is incomplete. Reload the page and try again.")
+        found.append(Cite(revision_id, _number(passage)))
+    return found
+
+
+def _may_cite(conversation_id: int, cites: Sequence[Cite]) -> Collection[str] | None:
+    """Which articles may answer the customer, as the host says; asked with no transaction of ours open.
+
+    Raises:
+        InvalidInput: the operator may not see one of the articles.
+    """
+    with Session(current().engine) as session:
+        _, record = queries.conversation_with_customer(session, conversation_id)
+        found = list(citable(session, cites).values())
+    seen = visible(found, Permission.KNOWLEDGE_READ, "article", lambda citation: citation.article_id)
+    if not may_open(Permission.KNOWLEDGE_READ) or len(list(seen)) < len(found):
+        raise InvalidInput("cites", NOT_CITABLE)
+    return current().hooks.article_scope(Customer(record.ref, record.name, record.email, record.organization))
 
 
 def _client_id() -> uuid.UUID | None:

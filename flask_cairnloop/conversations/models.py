@@ -19,11 +19,13 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.clock import now
 from flask_cairnloop.database.base import Base, choice
+from flask_cairnloop.database.words import terms
 
 CHANNEL_LENGTH = 20
 PREVIEW_LENGTH = 160
@@ -32,6 +34,10 @@ SUBJECT_LENGTH = 200
 # What stands in a row in place of a forgotten customer and of the words of their conversations.
 ERASED = "[erased]"
 FORGOTTEN = "Forgotten customer"
+# By which words of its subject a conversation is found; a trigger keeps them, see `ConversationTerms`.
+SUBJECT_TERMS = terms("subject")
+# By what a customer is found. In the parentheses in which PostgreSQL tells it back.
+CUSTOMER_TERMS = terms("(((coalesce(name, '') || ' ') || coalesce(email, '')) || ' ') || coalesce(organization, '')")
 
 
 class ConversationStatus(StrEnum):
@@ -60,6 +66,7 @@ class CustomerRecord(Base):
     """What the host last told us about a customer."""
 
     __tablename__ = "customers"
+    __table_args__ = (Index("ix_customers_terms", text(CUSTOMER_TERMS), postgresql_using="gin"),)
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     ref: Mapped[str] = mapped_column(String(REF_LENGTH), unique=True)
@@ -134,6 +141,18 @@ class Conversation(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     customer: Mapped[CustomerRecord] = relationship(lazy="raise")
+
+
+class ConversationTerms(Base):
+    """By which words of its subject a conversation is found. A trigger keeps them: nobody writes here."""
+
+    __tablename__ = "conversation_terms"
+    __table_args__ = (Index("ix_conversation_terms_terms", "terms", postgresql_using="gin"),)
+
+    conversation_id: Mapped[int] = mapped_column(
+        ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"), primary_key=True
+    )
+    terms: Mapped[Any] = mapped_column(TSVECTOR)
 
 
 class Message(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +39,7 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
+from flask_cairnloop.drafting.citing import Cite, checked
 from flask_cairnloop.drafting.lifecycle import SYSTEM, carried_on_terms, carry_on, start, withdraw
 from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.hooks import Customer, Operator
@@ -276,15 +278,19 @@ def reply(
     body: str,
     client_id: uuid.UUID | None = None,
     seen: int | None = None,
+    cites: Sequence[Cite] = (),
+    tags: Collection[str] | None = None,
 ) -> Message:
     """Send a reply to the customer. A resolved conversation is reopened by it.
 
     Args:
         client_id: the client's own id of this message; a resend to this conversation returns the first one.
         seen: sequence of the newest message the author had before them.
+        cites: sources that it rests on: published revisions of public articles. Search learns from them.
+        tags: only articles with one of these may be cited, as ``CAIRNLOOP_ARTICLE_SCOPE`` says; all when left out.
 
     Raises:
-        InvalidInput: the body is empty or too long.
+        InvalidInput: the body is empty or too long, or a source is not published, or not for this customer.
         StaleConversation: the customer has written after ``seen``.
     """
     actor, body = as_actor(actor), clean_body(body)
@@ -293,7 +299,8 @@ def reply(
     if key is not None and (first := _sent_before(session, key)):
         return first
     check_seen(conversation, seen)
-    message = send(session, conversation, actor=actor, body=body, client_id=client_id, key=key)
+    citations = checked(session, cites, tags=tags)
+    message = send(session, conversation, actor=actor, body=body, client_id=client_id, key=key, citations=citations)
     withdraw(session, conversation, because="reply", actor=actor)
     return message
 

@@ -1,7 +1,13 @@
 """All tables, imported in one place, so that the metadata is complete."""
 
 from flask_cairnloop.audit.models import AuditEntry
-from flask_cairnloop.conversations.models import Conversation, ConversationRead, CustomerRecord, Message
+from flask_cairnloop.conversations.models import (
+    Conversation,
+    ConversationRead,
+    ConversationTerms,
+    CustomerRecord,
+    Message,
+)
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.jobs.models import Job, WorkerProcess
@@ -19,6 +25,7 @@ from flask_cairnloop.retrieval.models import (
     Term,
     TermChange,
 )
+from flask_cairnloop.upkeep.models import GapEvent
 
 metadata = Base.metadata
 
@@ -29,9 +36,11 @@ __all__ = [
     "ChunkEmbedding",
     "Conversation",
     "ConversationRead",
+    "ConversationTerms",
     "CustomerRecord",
     "Draft",
     "EmbeddingModel",
+    "GapEvent",
     "GroundingCalibration",
     "IndexEntry",
     "Job",

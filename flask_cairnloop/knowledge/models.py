@@ -11,6 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from flask_cairnloop.clock import now
 from flask_cairnloop.database.base import Base, choice
+from flask_cairnloop.database.words import terms
+
+# By which words of its title an article is found.
+TITLE_TERMS = terms("title")
 
 
 class ArticleState(StrEnum):
@@ -34,6 +38,7 @@ class Article(Base):
     __tablename__ = "articles"
     __table_args__ = (
         Index("ix_articles_state_updated_at", "state", text("updated_at DESC"), text("id DESC")),
+        Index("ix_articles_terms", text(TITLE_TERMS), postgresql_using="gin"),
         Index("ix_articles_updated_at", text("updated_at DESC"), text("id DESC")),
     )
 

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session, defer
 
+from flask_cairnloop.database.base import quoted_schema, raw
+from flask_cairnloop.database.words import beginnings
 from flask_cairnloop.errors import NotFound
-from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
+from flask_cairnloop.knowledge.models import TITLE_TERMS, Article, ArticleState, Revision, RevisionState
 from flask_cairnloop.paging import Cursor
 
 PAGE_SIZE = 50
+READ = 500  # of the articles that the index on titles found
+
+_BY_TITLE = "SELECT id FROM {schema}.articles WHERE {title} @@ to_tsquery('simple', :wanted) LIMIT :read".replace(
+    "{title}", TITLE_TERMS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,20 @@ def article_to_read(session: Session, article_id: int) -> tuple[Article, Revisio
     if found is None:
         raise NotFound("There is no such article.")
     return found[0], found[1]
+
+
+def articles_by_title(session: Session, typed: str, limit: int) -> list[Article]:
+    """Articles whose title holds every word that was typed, or begins with it: published ones first. Two queries.
+
+    Args:
+        typed: words; the last one may be half of one.
+    """
+    wanted = beginnings(typed)
+    if wanted is None:
+        return []
+    ids = session.scalars(raw(_BY_TITLE, quoted_schema(session)), {"wanted": wanted, "read": READ}).all()
+    published_first = (Article.state == ArticleState.PUBLISHED).desc(), Article.updated_at.desc(), Article.id.desc()
+    return list(session.scalars(select(Article).where(Article.id.in_(ids)).order_by(*published_first).limit(limit)))
 
 
 def revision_of(session: Session, article_id: int, revision_id: int) -> Revision | None:

@@ -25,6 +25,7 @@ from flask_cairnloop.jobs.holdings import forget_jobs
 from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
 from flask_cairnloop.retrieval.memory import export as export_questions
 from flask_cairnloop.retrieval.memory import forget as forget_questions
+from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
 
 # Who holds what, and how it goes: called in this order with the id of the customer's row, in one transaction, the row
 # and all their conversations locked. Each returns how many rows it erased. A room that begins to hold something about
@@ -35,11 +36,13 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("conversations", forget_conversations),
     ("jobs", forget_jobs),
     ("questions", forget_questions),
+    ("gaps", forget_gaps),
 )
 EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),
     ("drafts", export_drafts),
     ("questions", export_questions),
+    ("gaps", export_gaps),
     ("activity", export_entries),
 )
 

@@ -44,6 +44,15 @@ def test_the_console_has_no_violation(site: Site, conversation: dict[str, int], 
     page.get_by_role("link", name="Reset your password").first.click()
     page.wait_for_load_state("networkidle")
     found["article"] = complaints(page)
+    page.goto(f"{site.url}/support/search?q=password")
+    found["search"] = complaints(page)
+    page.goto(f"{site.url}/support/conversations/{conversation['id']}")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette-list [role=option]").first).to_be_visible()
+    found["palette"] = complaints(page)
+    page.locator("#palette-q").fill("password link")
+    expect(page.locator("#palette-side")).to_contain_text("Published article")
+    found["answers"] = complaints(page)
     assert {path: list_ for path, list_ in found.items() if list_} == {}
 
 

@@ -105,6 +105,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             "cairnloop.reject_answer": f"/support/knowledge/{article_id}",
             "cairnloop.restore_answer": f"/support/knowledge/{article_id}",
             "cairnloop.set_theme": "/support/inbox?view=open",
+            "cairnloop.settled": "/support/inbox?view=open",
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",
         }
@@ -222,6 +223,12 @@ def test_what_the_host_refuses_stands_in_no_list(make_app: Callable[..., Flask])
         assert f"/conversations/{secret}" not in shown, path
     assert "An everyday question" in page("/")
     assert f'data-row="{plain}"' in page("/inbox")
+    for typed in ("", "Cleo", "private", "matter", f"%23{secret}", "private-page"):
+        shown = page(f"/search?q={typed}")
+        assert "private matter" not in shown, typed
+        assert f"/conversations/{secret}" not in shown, typed
+        assert f"/knowledge/{private}" not in shown, typed
+    assert "An everyday question" in page("/search?q=cleo+every")
     listed = page("/knowledge")
     assert f"/support/knowledge/{public}" in listed
     assert "private-page" not in listed
@@ -304,6 +311,7 @@ def test_no_transaction_of_ours_waits_for_the_host_and_nothing_is_asked_twice(
         ("/knowledge", None, {}),
         (f"/knowledge/{article_id}", None, {}),
         ("/settings", None, {}),
+        ("/search?q=asked", None, {}),
         ("/conversations/999999", None, {}),
         (f"{one}/read", {"sequence": "1"}, {}),
         (f"{one}/reply", {"body": "Too early", "seen": "0", "client_id": str(uuid.uuid4())}, {}),

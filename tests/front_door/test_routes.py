@@ -172,12 +172,15 @@ def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
     app = make_app(OPERATOR_LOADER=loader)
     wrong = {}
     for rule, method in pages(app):
-        needed = app.view_functions[rule.endpoint].cairnloop_permission  # type: ignore[attr-defined]
-        for may, right in ((set(Permission) - {needed}, False), ({needed}, True)):
+        view: Any = app.view_functions[rule.endpoint]
+        needed = {view.cairnloop_permission, *view.cairnloop_instead}
+        for may, right in ((set(Permission) - needed, False), *(({one}, True) for one in needed)):
             client = browser(app, HTTP_X_MAY=" ".join(may))
             answer = client.open(something(rule), method=method, data=None if method in SAFE else form())
             if (answer.status_code < 400) != right or (not right and answer.status_code != 403):
-                wrong[f"{method} {rule.rule}, {'only' if right else 'all but'} {needed}"] = answer.status
+                wrong[f"{method} {rule.rule}, {'only' if right else 'without'} {may if right else needed}"] = (
+                    answer.status
+                )
     assert wrong == {}
 
 

@@ -1,0 +1,1 @@
+"""How the knowledge base gets better: what is asked that no article answers."""
