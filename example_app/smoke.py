@@ -45,6 +45,11 @@ SECONDS = 60.0
 COVERED = "How do I connect a new tracker to one of our bikes?"
 IN_OTHER_WORDS = "We bought a tracker, what do we have to do so that it works with our bike?"
 VAGUE = "Something is wrong with a payment."
+NEWS = "How do I wax the chain of a cargo bike?"
+NEW_WORDS = (
+    "To wax the chain of a cargo bike, clean the chain and warm the wax to 70 degrees.\n\n"
+    "Wax the chain of a cargo bike every 300 kilometres, and every 150 in winter."
+)
 UNCOVERED = "Can you recommend a good dentist in Lisbon?"
 T = TypeVar("T")
 
@@ -210,6 +215,7 @@ class Journey:
         say("operator signs in and sees the desk", email="mina@demo.example")
         with self.desk.socket("/support/live") as live:
             self._answered(live)
+            self._written(live)
             self._one_question_back(live)
             self._handed_over(live)
             self._survives(live)
@@ -266,6 +272,30 @@ class Journey:
             need(best.article_id == article_id, f"In other words {best.title!r} comes first.")
             need(best.answered, "Search does not go by the question that was answered.")
         say("search has learned from the answer", article=article_id, answered=best.answered)
+
+    def _written(self, live: Socket) -> None:
+        """An article is written and published; the next customer who asks about it is answered from it."""
+        action, fields = self.desk.get("/support/knowledge/new").form("/knowledge/new")
+        about = {"title": "Wax the chain", "category": "Workshop", "tags": "chain, wax", "audience": "public"}
+        action, fields = self.desk.post(action, fields | about | {"body": "Words to come."}).form("/edit")
+        article_id = int(action.split("/")[-2])
+        say("operator begins an article", article=article_id)
+        self.desk.post(action, fields | about | {"body": NEW_WORDS, "then": "publish"})
+        try:
+            self.desk.post(action, fields | about | {"body": "Older words, saved late."})
+        except urllib.error.HTTPError as refused:
+            need(refused.code == 409, f"A late save got {refused.code}.")
+            need("Older words, saved late." in refused.read().decode(), "The late words are not shown.")
+        else:
+            raise Failed("A save over newer words was taken.")
+        say("a save over newer words is refused, and shows both")
+        page = self.desk.get("/support/knowledge?" + urllib.parse.urlencode({"q": "wax", "state": "published"}))
+        need(f"/support/knowledge/{article_id}" in page.html, "The list does not find the article.")
+        with self._customer() as (customer, chat):
+            draft = self._draft(live, self._ask(customer, chat, NEWS))
+            cited = {int(citation["article_id"]) for citation in draft.citations}
+            need(article_id in cited, f"The draft cites {cited or 'nothing'}: {draft.summary}")
+            say("the next question is answered from it", draft=draft.id, grounding=draft.grounding)
 
     def _one_question_back(self, live: Socket) -> None:
         with self._customer() as (customer, chat):

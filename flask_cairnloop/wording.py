@@ -108,6 +108,9 @@ def _row(old: str | None, new: str | None, budget: _Budget) -> Row:
 
 def _paired(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
     """Paragraphs of a stretch that changed: each with the one that it became, where there is one near."""
+    if len(old) == len(new) == 1:
+        yield old[0], new[0]
+        return
     bags = [Counter(text.split()) for text in new]
     at = 0
     for text in old:

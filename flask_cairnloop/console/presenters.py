@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from heapq import merge
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote as urlquote
 
 from markupsafe import Markup, escape
@@ -39,6 +39,7 @@ from flask_cairnloop.retrieval.indexing import IndexState, Standing
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.wording import Row
 
+T = TypeVar("T")
 DASH = "–"
 # A customer who waits longer than this is shown in ember.
 LONG_WAIT = timedelta(hours=4)
@@ -880,21 +881,21 @@ RUN_SHOWN = 1  # paragraphs that stayed, shown on either side of one that change
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Generic[T]):
     """Paragraphs of a comparison that are shown, or a run of those that stayed, folded away."""
 
     folded: bool
-    rows: tuple[Row, ...]
+    rows: tuple[T, ...]
 
 
-def stretches(rows: Sequence[Row]) -> list[Stretch]:
+def stretches(rows: Sequence[T], changed: Callable[[T], bool]) -> list[Stretch[T]]:
     """A comparison with long runs of paragraphs that stayed folded away."""
     near = [False] * len(rows)
     for at, row in enumerate(rows):
-        if row.kind != "same":
+        if changed(row):
             for index in range(max(0, at - RUN_SHOWN), min(len(rows), at + RUN_SHOWN + 1)):
                 near[index] = True
-    found: list[Stretch] = []
+    found: list[Stretch[T]] = []
     for shown, run in groupby(zip(near, rows, strict=True), key=lambda pair: pair[0]):
         kept = tuple(row for _, row in run)
         found.append(Stretch(not shown and len(kept) > 1, kept))

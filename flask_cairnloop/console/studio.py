@@ -11,6 +11,7 @@ from flask import Blueprint, jsonify, redirect, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
+from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import actor, may, reading, requires
 from flask_cairnloop.console.knowledge import ARTICLE, anchored, show_article
 from flask_cairnloop.console.rendering import page, times
@@ -207,6 +208,7 @@ def article_history(article_id: int) -> Response:
         old=old,
         new=new,
         compared=compared,
+        parts=presenters.stretches(compared, lambda row: row.kind != "same"),
         titles=changes(old.title, new.title) if old and new and old.title != new.title else (),
     )
 
@@ -294,6 +296,7 @@ def _collided(session: Session, article_id: int, mine: Words) -> Response:
 
 def _merge_page(article: Article, newest: Revision, mine: Words) -> Response:
     theirs = _words_of(article, newest)
+    found = list(enumerate(merging.pieces(_text("base"), theirs.body, mine.body)))
     return page(
         "merge.html",
         409,
@@ -301,7 +304,7 @@ def _merge_page(article: Article, newest: Revision, mine: Words) -> Response:
         newest=newest,
         mine=mine,
         base=_text("base"),
-        pieces=merging.pieces(_text("base"), theirs.body, mine.body),
+        parts=presenters.stretches(found, lambda pair: pair[1].row.kind != "same"),
         differences=merging.differences(theirs, mine),
         Side=merging.Side,
     )
