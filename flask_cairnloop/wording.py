@@ -61,7 +61,9 @@ class Row:
 
 
 @dataclass(slots=True)
-class _Budget:
+class Budget:
+    """How many steps comparisons that belong together may still take."""
+
     left: int = STEPS
 
 
@@ -70,7 +72,7 @@ _Step = tuple[Kind, int, int, int, int]
 
 def changes(before: str, after: str) -> list[Change]:
     """Both texts as one, in reading order: what was taken out stands before what was put in its place."""
-    return list(_words(before, after, _Budget()))
+    return list(_words(before, after, Budget()))
 
 
 def rows(before: str, after: str) -> list[Row]:
@@ -79,16 +81,16 @@ def rows(before: str, after: str) -> list[Row]:
     The ``before`` of all rows is the first text again, and their ``after`` the second.
     """
     old, new = paragraphs(before), paragraphs(after)
-    budget = _Budget()
+    budget = Budget()
     if len(old) + len(new) > MOST_ROWS:
-        return [_row(before, after, budget)]
+        return [row(before, after, budget)]
     found: list[Row] = []
     for kind, first, last, start, end in _grouped(_steps([x.strip() for x in old], [x.strip() for x in new], budget)):
         if kind == "same":
             pairs: Iterable[tuple[str | None, str | None]] = zip(old[first:last], new[start:end], strict=True)
         else:
             pairs = _paired(old[first:last], new[start:end])
-        found += (_row(one, other, budget) for one, other in pairs)
+        found += (row(one, other, budget) for one, other in pairs)
     return found
 
 
@@ -97,7 +99,8 @@ def paragraphs(text: str) -> list[str]:
     return _PARAGRAPHS.findall(text)
 
 
-def _row(old: str | None, new: str | None, budget: _Budget) -> Row:
+def row(old: str | None, new: str | None, budget: Budget) -> Row:
+    """A paragraph beside what it became; ``None`` where it was not there."""
     if old is None or new is None:
         kind: Literal["removed", "added"] = "removed" if new is None else "added"
         return Row(kind, old or "", new or "", (Change(kind, (old or new or "").rstrip()),))
@@ -133,7 +136,7 @@ def _likeness(one: Counter[str], other: Counter[str]) -> float:
     return 2 * (one & other).total() / total if total else 1.0
 
 
-def _words(before: str, after: str, budget: _Budget) -> Iterator[Change]:
+def _words(before: str, after: str, budget: Budget) -> Iterator[Change]:
     old, new = _WORDS.findall(before), _WORDS.findall(after)
     steps = _steps([word.strip() for word in old], [word.strip() for word in new], budget)
     for kind, first, last, start, end in _grouped(_without_crumbs(list(_grouped(steps)), new)):
@@ -171,7 +174,7 @@ def _grouped(steps: Iterable[_Step]) -> Iterator[_Step]:
         yield held
 
 
-def _steps(old: Sequence[str], new: Sequence[str], budget: _Budget) -> Iterator[_Step]:
+def _steps(old: Sequence[str], new: Sequence[str], budget: Budget) -> Iterator[_Step]:
     """How to get from one list to the other."""
     shorter = min(len(old), len(new))
     head = next((n for n in range(shorter) if old[n] != new[n]), shorter)
@@ -185,7 +188,7 @@ def _steps(old: Sequence[str], new: Sequence[str], budget: _Budget) -> Iterator[
 
 
 def _shortest(
-    old: Sequence[str], new: Sequence[str], first: int, last: int, start: int, end: int, budget: _Budget
+    old: Sequence[str], new: Sequence[str], first: int, last: int, start: int, end: int, budget: Budget
 ) -> Iterator[_Step]:
     path = _path(old[first:last], new[start:end], budget) if last > first and end > start else None
     if path is None:
@@ -208,7 +211,7 @@ def _shortest(
         x, y = to_x, to_y
 
 
-def _path(old: Sequence[str], new: Sequence[str], budget: _Budget) -> list[tuple[int, int]] | None:
+def _path(old: Sequence[str], new: Sequence[str], budget: Budget) -> list[tuple[int, int]] | None:
     """The ends of the steps of a shortest way, each one word out or in and then what stays; ``None`` out of budget."""
     furthest: dict[int, int] = {1: 0}
     trace: list[dict[int, int]] = []

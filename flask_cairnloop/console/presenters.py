@@ -104,6 +104,11 @@ class Times:
         day = self.stamp(moment)
         return day if day == f"{here:%H:%M}" else f"{day}, {here:%H:%M}"
 
+    def when(self, moment: datetime | None) -> str:
+        """The same inside a sentence: ``at 16:42``, ``on 19 Nov, 16:42``."""
+        words = self.at(moment)
+        return f"{'on' if ',' in words else 'at'} {words}"
+
     def full(self, moment: datetime | None) -> str:
         """For a tooltip: the whole date and time with its zone."""
         if moment is None:
@@ -858,13 +863,13 @@ def schedule_line(article: Article, draft: Revision | None, times: Times) -> tup
         return f"It was not published at the time that was set. {article.publish_problem}", "danger"
     if article.publish_at is None:
         return "", ""
-    when = f"{times.at(article.publish_at)}, set by {article.publish_by or 'somebody'}"
+    when = f"{times.when(article.publish_at)}, set by {article.publish_by or 'somebody'}"
     if draft is None or draft.digest != article.publish_digest:
         return (
-            f"To be published at {when}. The draft has changed since, so it will not be: set the time again.",
+            f"To be published {when}. The draft has changed since, so it will not be: set the time again.",
             "ember",
         )
-    return f"To be published at {when}.", ""
+    return f"To be published {when}.", ""
 
 
 def verified_line(article: Article, revision: Revision, times: Times) -> str:

@@ -290,7 +290,7 @@ def _collided(session: Session, article_id: int, mine: Words) -> Response:
     with reading() as read:
         article, newest, _ = queries.article_to_edit(read, article_id)
     if _alone():
-        return _told(409, who=newest.author_name, at=times().at(article.updated_at))
+        return _told(409, who=newest.author_name, at=times().when(article.updated_at))
     return _merge_page(article, newest, mine)
 
 

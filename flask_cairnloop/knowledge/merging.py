@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from flask_cairnloop.knowledge.service import Words
-from flask_cairnloop.wording import Row, paragraphs, rows
+from flask_cairnloop.wording import Budget, Row, row, rows
 
 
 class Side(StrEnum):
@@ -44,8 +44,44 @@ def pieces(base: str, theirs: str, mine: str) -> list[Piece]:
     Args:
         base: the text that I began with; empty where it is not known: then nothing is taken out by itself.
     """
-    began = {paragraph.strip() for paragraph in paragraphs(base)}
-    return [Piece(row, _choice(row, began)) for row in rows(theirs, mine)]
+    they, me = _sides(base, theirs), _sides(base, mine)
+    if not base.strip() or len(they) != len(me):  # too long for one of the comparisons
+        return [Piece(each, _of_two(each)) for each in rows(theirs, mine)]
+    budget = Budget()
+    found: list[Piece] = []
+    for (began, their_text, their_new), (_, my_text, my_new) in zip(they, me, strict=True):
+        found += _brought(their_new, my_new, budget)
+        if their_text is not None or my_text is not None:
+            beside = row(their_text, my_text, budget)
+            found.append(Piece(beside, _choice(beside, began)))
+    return found
+
+
+# A paragraph that both began with, what it became (``None``: taken out), and what was written before it.
+_Slot = tuple[str, str | None, list[str]]
+
+
+def _sides(base: str, text: str) -> list[_Slot]:
+    """What one side did: a slot for each paragraph of the base, and one for the end."""
+    slots: list[_Slot] = []
+    new: list[str] = []
+    for each in rows(base, text):
+        if each.kind == "added":
+            new.append(each.after)
+            continue
+        slots.append((each.before.strip(), None if each.kind == "removed" else each.after, new))
+        new = []
+    return [*slots, ("", None, new)]
+
+
+def _brought(theirs: Sequence[str], mine: Sequence[str], budget: Budget) -> list[Piece]:
+    """What both sides wrote in one place: all of it stays, and what is the same stays once."""
+    if [text.strip() for text in theirs] == [text.strip() for text in mine]:
+        return [Piece(row(text, text, budget), Side.MINE) for text in mine]
+    return [
+        *(Piece(row(text, None, budget), Side.THEIRS) for text in theirs),
+        *(Piece(row(None, text, budget), Side.MINE) for text in mine),
+    ]
 
 
 def differences(theirs: Words, mine: Words) -> list[Difference]:
@@ -74,7 +110,7 @@ def merged(found: Sequence[Piece], theirs: Words, mine: Words, chosen: Mapping[s
         for each in differences(theirs, mine)
     }
     kept = {name: getattr(mine, name) for name in ("slug", "title", "category", "tags", "audience", "language")}
-    return Words(body=body, **kept | values)
+    return Words(body=body.strip(), **kept | values)
 
 
 def _texts(row: Row, side: Side) -> tuple[str, ...]:
@@ -83,20 +119,21 @@ def _texts(row: Row, side: Side) -> tuple[str, ...]:
     return {Side.THEIRS: (row.before,), Side.MINE: (row.after,), Side.BOTH: (row.before, row.after)}[side]
 
 
-def _choice(row: Row, began: set[str]) -> Side | None:
+def _of_two(beside: Row) -> Side | None:
+    """What is taken of two texts whose beginning is not known."""
+    return {"same": Side.MINE, "removed": Side.THEIRS, "added": Side.MINE, "changed": None}[beside.kind]
+
+
+def _choice(beside: Row, began: str) -> Side | None:
     """Whose paragraph it is, if only one side touched it. ``before`` is theirs, ``after`` is mine."""
-    theirs_new, mine_new = row.before.strip() not in began, row.after.strip() not in began
-    match row.kind:
-        case "same":
-            return Side.MINE
-        case "removed":  # theirs has it: they added it, or I took it out
-            return Side.THEIRS if theirs_new else Side.MINE
-        case "added":
-            return Side.MINE if mine_new else Side.THEIRS
-        case "changed":
-            if theirs_new and mine_new:
-                return None
-            return Side.THEIRS if theirs_new else Side.MINE
+    their_text, my_text = beside.before.strip(), beside.after.strip()
+    if their_text == began or beside.kind == "same":
+        return Side.MINE
+    if my_text == began:
+        return Side.THEIRS
+    if beside.kind == "changed":
+        return None
+    return Side.THEIRS if their_text else Side.MINE  # one took out what the other wrote on in: that stays
 
 
 def _side(value: str | None) -> Side | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import uuid
 from collections.abc import Callable
@@ -359,3 +360,42 @@ def test_without_a_base_nothing_of_either_is_left_out() -> None:
     merged = merging.merged(merging.pieces("", theirs.body, mine.body), theirs, mine, {"f-slug": "theirs"})
     assert merged.body == "One.\n\nOnly theirs.\n\nThree.\n\nOnly mine."
     assert merged.slug == theirs.slug
+
+
+def test_neighbouring_paragraphs_of_two_people_are_not_taken_for_one() -> None:
+    base = "One.\n\nTwo.\n\nThree.\n\nFour."
+    theirs = words("One.\n\nTwo.\n\nThree by Omar.\n\nAdded by Omar.")
+    mine = words("One by Mina.\n\nTwo by Mina.\n\nAdded by Mina.\n\nThree.\n\nFour.")
+    found = merging.pieces(base, theirs.body, mine.body)
+    merged = merging.merged(found, theirs, mine, {})
+    assert merged.body.split("\n\n") == [
+        *("One by Mina.", "Two by Mina.", "Added by Mina.", "Three by Omar.", "Added by Omar."),
+    ]
+    assert None not in [piece.choice for piece in found]
+
+
+def test_whatever_two_people_did_all_of_either_can_be_had_and_nothing_new_is_lost() -> None:
+    chance = random.Random(3)  # noqa: S311 - texts for a test
+
+    def edited(text: list[str]) -> list[str]:
+        text = list(text)
+        for step in chance.choices(("write on", "add", "take out"), k=chance.randint(0, 3)):
+            at = chance.randrange(len(text) + 1)
+            if step == "add":
+                text.insert(at, f"new {chance.random()}.")
+            elif at < len(text):
+                text[at : at + 1] = [f"{text[at]} new {chance.random()}"] if step == "write on" else []
+        return text
+
+    for _ in range(300):
+        base = chance.choices(("a b c.", "d e f.", "g h.", "one two three.", "x"), k=chance.randint(1, 6))
+        theirs, mine = edited(base), edited(base)
+        found = merging.pieces(*("\n\n".join(text) for text in (base, theirs, mine)))
+
+        def merged(side: str, found: list[merging.Piece] = found) -> str:
+            chosen = {f"p{number}": side for number in range(len(found))} if side else {}
+            return merging.merged(found, words(), words(), chosen).body
+
+        assert merged("theirs") == "\n\n".join(theirs)
+        assert merged("mine") == "\n\n".join(mine)
+        assert [text for text in theirs + mine if "new" in text and text not in merged("")] == []

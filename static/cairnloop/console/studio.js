@@ -84,7 +84,7 @@
     } else if (answer.status === 409 && told) {
       stopped = true;
       say("Not saved", true);
-      collision.querySelector("span").textContent = `${told.who} saved a newer draft at ${told.at}. Your words are here, and nothing of either is lost.`;
+      collision.querySelector("span").textContent = `${told.who} saved a newer draft ${told.at}. Your words are here, and nothing of either is lost.`;
       collision.hidden = false;
     } else if (answer.status === 422 && told) {
       say(`Not saved. ${told.message}`, true);
