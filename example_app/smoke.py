@@ -47,6 +47,11 @@ COVERED = "How do I connect a new tracker to one of our bikes?"
 IN_OTHER_WORDS = "We bought a tracker, what do we have to do so that it works with our bike?"
 VAGUE = "Something is wrong with a payment."
 BY_HAND = "Who can help us with the new tracker?"
+NEWS = "How do I wax the chain of a cargo bike?"
+NEW_WORDS = (
+    "To wax the chain of a cargo bike, clean the chain and warm the wax to 70 degrees.\n\n"
+    "Wax the chain of a cargo bike every 300 kilometres, and every 150 in winter."
+)
 UNCOVERED = "Can you recommend a good dentist in Lisbon?"
 T = TypeVar("T")
 
@@ -219,6 +224,7 @@ class Journey:
         with self.desk.socket("/support/live") as live:
             self._answered(live)
             self._from_the_palette()
+            self._written(live)
             self._one_question_back(live)
             self._handed_over(live)
             self._survives(live)
@@ -302,6 +308,30 @@ class Journey:
                 kept = db.session.scalars(select(GapEvent).filter_by(conversation_id=conversation_id)).all()
                 need(len(kept) == 1, f"There are {len(kept)} gaps, not one.")
                 say("question that no article answers is kept, once", gap=kept[0].id, reason=kept[0].reason.value)
+
+    def _written(self, live: Socket) -> None:
+        """An article is written and published; the next customer who asks about it is answered from it."""
+        action, fields = self.desk.get("/support/knowledge/new").form("/knowledge/new")
+        about = {"title": "Wax the chain", "category": "Workshop", "tags": "chain, wax", "audience": "public"}
+        action, fields = self.desk.post(action, fields | about | {"body": "Words to come."}).form("/edit")
+        article_id = int(action.split("/")[-2])
+        say("operator begins an article", article=article_id)
+        self.desk.post(action, fields | about | {"body": NEW_WORDS, "then": "publish"})
+        try:
+            self.desk.post(action, fields | about | {"body": "Older words, saved late."})
+        except urllib.error.HTTPError as refused:
+            need(refused.code == 409, f"A late save got {refused.code}.")
+            need("Older words, saved late." in refused.read().decode(), "The late words are not shown.")
+        else:
+            raise Failed("A save over newer words was taken.")
+        say("a save over newer words is refused, and shows both")
+        page = self.desk.get("/support/knowledge?" + urllib.parse.urlencode({"q": "wax", "state": "published"}))
+        need(f"/support/knowledge/{article_id}" in page.html, "The list does not find the article.")
+        with self._customer() as (customer, chat):
+            draft = self._draft(live, self._ask(customer, chat, NEWS))
+            cited = {int(citation["article_id"]) for citation in draft.citations}
+            need(article_id in cited, f"The draft cites {cited or 'nothing'}: {draft.summary}")
+            say("the next question is answered from it", draft=draft.id, grounding=draft.grounding)
 
     def _one_question_back(self, live: Socket) -> None:
         with self._customer() as (customer, chat):

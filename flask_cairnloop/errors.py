@@ -75,6 +75,20 @@ class StaleConversation(Conflict):
         self.newest = newest
 
 
+class StaleArticle(Conflict):
+    """Somebody saved the article after the caller last looked.
+
+    Args:
+        seen: the article's ``edits`` as the caller had seen them.
+        newest: what they are now.
+    """
+
+    def __init__(self, seen: int, newest: int) -> None:
+        super().__init__("Somebody has saved a newer draft since you last looked.")
+        self.seen = seen
+        self.newest = newest
+
+
 class HookFailed(CairnloopError):
     """A host hook raised, ran out of time or answered something it may not.
 

@@ -44,7 +44,8 @@ class Permission(StrEnum):
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
     KNOWLEDGE_READ = "knowledge.read"
-    KNOWLEDGE_EDIT = "knowledge.edit"  # say that an article did not answer a question
+    KNOWLEDGE_EDIT = "knowledge.edit"  # write articles, and say that one did not answer a question
+    KNOWLEDGE_PUBLISH = "knowledge.publish"  # also archive, bring back, and set a time for it
     OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
     OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
 

@@ -7,10 +7,20 @@ from flask import Blueprint
 
 def register(blueprint: Blueprint) -> None:
     """Mount every page of the console on the extension's blueprint."""
-    from flask_cairnloop.console import conversation, home, inbox, knowledge, palette, preferences, rendering, settings
+    from flask_cairnloop.console import (
+        conversation,
+        home,
+        inbox,
+        knowledge,
+        palette,
+        preferences,
+        rendering,
+        settings,
+        studio,
+    )
 
     rendering.register(blueprint)
-    for screen in (home, inbox, conversation, knowledge, settings, preferences, palette):
+    for screen in (home, inbox, conversation, knowledge, studio, settings, preferences, palette):
         screen.register(blueprint)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from flask import Blueprint, redirect, request, url_for
 from markupsafe import Markup, escape
@@ -13,13 +14,13 @@ from werkzeug.wrappers import Response
 from flask_cairnloop.clock import now
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import actor, may, reading, requires, visible
-from flask_cairnloop.console.rendering import is_fragment, page, toast, wanted
+from flask_cairnloop.console.rendering import console_path, is_fragment, page, toast, wanted
 from flask_cairnloop.context import current
 from flask_cairnloop.drafting import quality
 from flask_cairnloop.hooks import Permission
-from flask_cairnloop.knowledge import queries
-from flask_cairnloop.knowledge.models import ArticleState
-from flask_cairnloop.knowledge.rendering import render
+from flask_cairnloop.knowledge import links, queries
+from flask_cairnloop.knowledge.models import ArticleState, Audience, RevisionState
+from flask_cairnloop.knowledge.rendering import heading_slug, render
 from flask_cairnloop.knowledge.service import reindex
 from flask_cairnloop.paging import Cursor
 from flask_cairnloop.retrieval import indexing, memory
@@ -39,32 +40,74 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(f"{path}/restore", "restore_answer", restore_answer, methods=["POST"])
 
 
-@requires(Permission.KNOWLEDGE_READ)
+@requires(Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT)
 def knowledge() -> Response:
-    """The articles, newest change first."""
-    chosen = request.args.get("state", "")
-    state = ArticleState(chosen) if chosen in STATES else None
+    """The articles that were asked for, newest change first."""
+    asked = wanted_articles()
     after = Cursor.parse(request.args.get("after"))
+    part = wanted() == "articles"
     with reading() as session:
-        found = queries.article_page(session, state, after=after)
+        found = queries.article_page(session, asked, after=after)
+        numbers = queries.counts(session, asked)
+        choices = None if part else queries.choices(session)
         standings = indexing.standings(session, [article.id for article in found.articles])
     articles = list(visible(found.articles, Permission.KNOWLEDGE_READ, "article", lambda article: article.id))
-    return page(
-        "knowledge.html",
+    answer = page(
+        "_articles.html" if part else "knowledge.html",
         articles=articles,
+        found=found,
         standings=standings,
         left_out=len(articles) < len(found.articles),
-        more=found.after,
-        state=state.value if state else "",
+        asked=asked,
+        address=address_of,
+        numbers=numbers,
+        choices=choices,
         states=STATES,
         paged=after is not None,
     )
+    if part:
+        answer.headers["HX-Replace-Url"] = address_of(asked)
+    return answer
 
 
-@requires(Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT, Permission.OPERATIONS_MANAGE)
+def wanted_articles() -> queries.Wanted:
+    """What the address asks for. A value that is none of ours narrows nothing."""
+    state, audience = request.args.get("state", ""), request.args.get("audience", "")
+    return queries.Wanted(
+        state=ArticleState(state) if state in STATES else None,
+        words=_plain("q"),
+        audience=Audience(audience) if audience in set(Audience) else None,
+        category=_plain("category") or None,
+        tag=_plain("tag") or None,
+        language=_plain("language") or None,
+    )
+
+
+def address_of(asked: queries.Wanted, **changes: str | None) -> str:
+    """The address of a list, without what narrows nothing."""
+    values: dict[str, Any] = {
+        "state": asked.state.value if asked.state else None,
+        "q": asked.words or None,
+        "audience": asked.audience.value if asked.audience else None,
+        "category": asked.category,
+        "tag": asked.tag,
+        "language": asked.language,
+    }
+    return url_for("cairnloop.knowledge", **values | changes)
+
+
+def _plain(name: str) -> str:
+    """A value of the address as a person may have typed it, as long as a category may be."""
+    value = request.args.get(name, "")
+    return "" if "\x00" in value else value.strip()[: queries.QUERY_LENGTH]
+
+
+@requires(
+    Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT, Permission.KNOWLEDGE_PUBLISH, Permission.OPERATIONS_MANAGE
+)
 def article(article_id: int) -> Response:
     """One article as it is now: its published words, or its draft where nothing was ever published."""
-    return _article(article_id)
+    return show_article(article_id)
 
 
 @requires(Permission.KNOWLEDGE_EDIT)
@@ -84,13 +127,20 @@ def _judged(judge: Callable[..., None], article_id: int, answer_id: int, words: 
     judge(session, article_id, answer_id, actor=actor())
     session.commit()
     if is_fragment():
-        return toast(_article(article_id), words)
+        return toast(show_article(article_id), words)
     return redirect(url_for("cairnloop.article", article_id=article_id, _anchor="answers"), code=303)
 
 
-def _article(article_id: int) -> Response:
+def show_article(article_id: int, *, status: int = 200, trouble: str = "") -> Response:
+    """The page of an article.
+
+    Args:
+        trouble: why what was asked for was not done, in sentences.
+    """
     with reading() as session:
         found, revision = queries.article_to_read(session, article_id)
+        is_draft = revision.state is RevisionState.DRAFT
+        draft = revision if is_draft else queries.draft_to_read(session, article_id)
         cited_id = _number(request.args.get("revision"))
         cited = None
         if cited_id is not None and cited_id != revision.id:
@@ -99,17 +149,30 @@ def _article(article_id: int) -> Response:
         standing = indexing.standings(session, [article_id])[article_id]
         moment = now()
         drafts = quality.of_article(session, article_id, since=moment - timedelta(days=DRAFT_DAYS), until=moment)
+        body = anchored(render(revision.body))
+        references = links.references(body, console_path())
+        names = {name for reference in references for name in reference.names}
+        known = queries.standing(
+            session,
+            (name for name in names if isinstance(name, int)),
+            (name for name in names if isinstance(name, str)),
+        )
     seen = list(visible(answers, Permission.CONVERSATIONS_READ, "conversation", lambda view: view.conversation_id))
     return page(
         "_answers.html" if wanted() == "answers" else "article.html",
+        status,
         answers=seen if may(Permission.CONVERSATIONS_READ) else [],
         answered=answered,
         article=found,
         revision=revision,
+        draft=draft,
         cited=cited,
         standing=standing,
         drafts=presenters.article_drafts(drafts, DRAFT_DAYS),
-        body=anchored(render(revision.body)),
+        body=links.resolved(body, references, known, lambda id_: url_for("cairnloop.article", article_id=id_)),
+        broken=list(links.broken(body, references, known)),
+        said=presenters.DONE.get(request.args.get("done", ""), ""),
+        trouble=trouble,
     )
 
 
@@ -135,7 +198,7 @@ def anchored(html: Markup) -> Markup:
     taken: set[str] = set()
 
     def with_id(match: re.Match[str]) -> str:
-        slug = presenters.heading_slug(Markup(match[2]).striptags())  # noqa: S704 - already sanitised
+        slug = heading_slug(Markup(match[2]).striptags())  # noqa: S704 - already sanitised
         if not slug or slug in taken:
             return match[0]
         taken.add(slug)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from heapq import merge
-from typing import Any, Literal
+from itertools import groupby
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote as urlquote
 
 from markupsafe import Markup, escape
@@ -36,10 +38,13 @@ from flask_cairnloop.drafting.service import NOTE_LENGTH as NOTE_LENGTH
 from flask_cairnloop.drafting.service import without_marks
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.hooks import Operator
-from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
+from flask_cairnloop.knowledge.models import Article, ArticleState, Audience, Revision, RevisionState
+from flask_cairnloop.knowledge.rendering import heading_slug
 from flask_cairnloop.retrieval.indexing import IndexState, Standing
 from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.wording import Row
 
+T = TypeVar("T")
 DASH = "–"
 # A customer who waits longer than this is shown in ember.
 LONG_WAIT = timedelta(hours=4)
@@ -95,6 +100,19 @@ class Times:
         if here.date() == today.date():
             return f"{here:%H:%M}"
         return f"{here.day} {here:%b}" + ("" if here.year == today.year else f" {here.year}")
+
+    def at(self, moment: datetime | None) -> str:
+        """A time to come, or one that matters to the minute: ``16:42`` today, else ``19 Nov, 16:42``."""
+        if moment is None:
+            return DASH
+        here = moment.astimezone(self.zone)
+        day = self.stamp(moment)
+        return day if day == f"{here:%H:%M}" else f"{day}, {here:%H:%M}"
+
+    def when(self, moment: datetime | None) -> str:
+        """The same inside a sentence: ``at 16:42``, ``on 19 Nov, 16:42``."""
+        words = self.at(moment)
+        return f"{'on' if ',' in words else 'at'} {words}"
 
     def full(self, moment: datetime | None) -> str:
         """For a tooltip: the whole date and time with its zone."""
@@ -680,12 +698,6 @@ def passage_fragment(heading: str, quote: str) -> str:
     return f"#{section}{text}" if section or text else ""
 
 
-def heading_slug(text: str) -> str:
-    """The id of a heading in a rendered article."""
-    words = re.findall(r"[^\W_]+", text.lower())
-    return "section-" + "-".join(words)[:80] if words else ""
-
-
 def pieces(body: str, numbers: set[int]) -> tuple[tuple[Piece, ...], ...]:
     """Text in paragraphs, each cut at its citation marks; a mark without a source stays text."""
     paragraphs = []
@@ -914,9 +926,113 @@ def article_drafts(quality: Quality, days: int) -> str:
     return f"Cited by {drafts} in the last {days} days: {told}."
 
 
+AUDIENCES: Mapping[Audience, str] = {Audience.PUBLIC: "Customers and team", Audience.INTERNAL: "Team only"}
+
+
+def article_line(article: Article, used: int) -> str:
+    """What a list says below a title."""
+    parts = [article.category or "No category", article_audience(article), article.language or "", used_in(used)]
+    return " · ".join(part for part in parts if part)
+
+
+def used_in(answers: int) -> str:
+    """In how many answers an article was cited; empty for none."""
+    return f"Used in {count(answers)} answer{'' if answers == 1 else 's'}" if answers else ""
+
+
 def article_audience(article: Article) -> str:
     """Said only where it is not the usual."""
     return "Team only" if article.audience is Audience.INTERNAL else ""
+
+
+# What was done to an article, as its page says once.
+DONE: Mapping[str, str] = {
+    "published": "Published. It is found from now on.",
+    "scheduled": "The time is set.",
+    "unscheduled": "The time is taken back. The draft waits.",
+    "archived": "Archived. No draft is answered from it any more.",
+    "unarchived": "It is back, and found again.",
+    "verified": "Noted: its words are still right.",
+    "discarded": "The draft is gone. What is published has not changed.",
+    "restored": "The older words are a draft now. What is published has not changed.",
+    "already": "That was done already.",
+}
+
+
+def schedule_line(article: Article, draft: Revision | None, times: Times) -> tuple[str, str]:
+    """When a draft is to be published, or why it was not, as a sentence and its tone; empty for neither."""
+    if article.publish_problem:
+        return f"It was not published at the time that was set. {article.publish_problem}", "danger"
+    if article.publish_at is None:
+        return "", ""
+    when = f"{times.when(article.publish_at)}, set by {article.publish_by or 'somebody'}"
+    if draft is None or draft.digest != article.publish_digest:
+        return (
+            f"To be published {when}. The draft has changed since, so it will not be: set the time again.",
+            "ember",
+        )
+    return f"To be published {when}.", ""
+
+
+def verified_line(article: Article, revision: Revision, times: Times) -> str:
+    """When somebody last said that the words are still right."""
+    if article.verified_at is None:
+        return "Not verified yet"
+    line = f"Verified {times.stamp(article.verified_at)} by {article.verified_by or 'somebody'}"
+    if revision.published_at is not None and revision.published_at > article.verified_at:
+        return f"{line}, before this version"
+    return line
+
+
+RUN_SHOWN = 1  # paragraphs that stayed, shown on either side of one that changed
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch(Generic[T]):
+    """Paragraphs of a comparison that are shown, or a run of those that stayed, folded away."""
+
+    folded: bool
+    rows: tuple[T, ...]
+
+
+def stretches(rows: Sequence[T], changed: Callable[[T], bool]) -> list[Stretch[T]]:
+    """A comparison with long runs of paragraphs that stayed folded away."""
+    near = [False] * len(rows)
+    for at, row in enumerate(rows):
+        if changed(row):
+            for index in range(max(0, at - RUN_SHOWN), min(len(rows), at + RUN_SHOWN + 1)):
+                near[index] = True
+    found: list[Stretch[T]] = []
+    for shown, run in groupby(zip(near, rows, strict=True), key=lambda pair: pair[0]):
+        kept = tuple(row for _, row in run)
+        found.append(Stretch(not shown and len(kept) > 1, kept))
+    return found
+
+
+def change_line(rows: Sequence[Row]) -> str:
+    """How much differs, in words."""
+    numbers: Counter[str] = Counter(row.kind for row in rows)
+    parts = [
+        f"{numbers[kind]} {'paragraph' if numbers[kind] == 1 else 'paragraphs'} {word}"
+        for kind, word in (("changed", "changed"), ("added", "added"), ("removed", "taken out"))
+        if numbers[kind]
+    ]
+    if not parts:
+        return "The text is the same."
+    rest = (re.sub(r" paragraphs?", "", part) for part in parts[1:])
+    return ", ".join([parts[0], *rest]) + "."
+
+
+REVISION_STATES: Mapping[RevisionState, tuple[str, str, str]] = {
+    RevisionState.DRAFT: ("Draft", "edit", "ember"),
+    RevisionState.PUBLISHED: ("Published", "check", "moss"),
+    RevisionState.SUPERSEDED: ("Earlier", "clock", ""),
+}
+
+
+def revision_state(revision: Revision) -> tuple[str, str, str]:
+    """A revision's state as word, icon and tone."""
+    return REVISION_STATES.get(revision.state, ("Unknown", "file", ""))
 
 
 def humanized(value: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +18,7 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.errors import CairnloopError, InvalidInput
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
-from flask_cairnloop.knowledge.service import draft_of, publish, save_article
+from flask_cairnloop.knowledge.service import draft_of, publish, save_article, slugify
 from flask_cairnloop.retrieval.chunking import first_heading, without_title
 
 FILE_LIMIT: Final = 1_000_000  # bytes
@@ -132,13 +131,6 @@ def import_file(session: Session, article: ParsedArticle, *, actor: Actor) -> Ou
     if before is None:
         return Outcome.CREATED
     return Outcome.UPDATED if saved.updated_at != before else Outcome.UNCHANGED
-
-
-def slugify(name: str) -> str:
-    """A slug of letters and digits; names in other scripts keep their place by number."""
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:200].strip("-")
-    return slug or "article-" + name.encode().hex()[:40]
 
 
 def _text(about: dict[str, Any], key: str) -> str | None:

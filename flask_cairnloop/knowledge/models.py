@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Identity, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -40,6 +40,11 @@ class Article(Base):
         Index("ix_articles_state_updated_at", "state", text("updated_at DESC"), text("id DESC")),
         Index("ix_articles_terms", text(TITLE_TERMS), postgresql_using="gin"),
         Index("ix_articles_updated_at", text("updated_at DESC"), text("id DESC")),
+        CheckConstraint(
+            "(publish_at IS NULL) = (publish_digest IS NULL) AND (publish_at IS NULL) = (publish_by IS NULL)",
+            name="schedule",
+        ),
+        CheckConstraint("(verified_at IS NULL) = (verified_by IS NULL)", name="verified"),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -53,6 +58,17 @@ class Article(Base):
     source_url: Mapped[str | None] = mapped_column(String(2000))
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now)
+    # How often what an editor works on was changed, draft or description. A save over a newer one is refused.
+    edits: Mapped[int] = mapped_column(default=0)
+    # When its draft is to be published, the digest of that draft, and the name of who decided it.
+    publish_at: Mapped[datetime | None]
+    publish_digest: Mapped[str | None] = mapped_column(String(64))
+    publish_by: Mapped[str | None] = mapped_column(String(200))
+    # Why what was to be published at a time was not, in a sentence, until somebody publishes or sets another time.
+    publish_problem: Mapped[str | None] = mapped_column(String(500))
+    # When somebody last said that the published words are still right, and who.
+    verified_at: Mapped[datetime | None]
+    verified_by: Mapped[str | None] = mapped_column(String(200))
 
 
 class Revision(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -46,3 +47,9 @@ def render(markdown: str) -> Markup:
         link_rel="noopener noreferrer nofollow",
     )
     return Markup(html)  # noqa: S704 - sanitised by nh3 on the line above
+
+
+def heading_slug(text: str) -> str:
+    """The id of a heading in a rendered article."""
+    words = re.findall(r"[^\W_]+", text.lower())
+    return "section-" + "-".join(words)[:80] if words else ""

@@ -11,7 +11,10 @@ from tests.browser.test_journeys import QUESTION, ready_draft
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/", "/inbox", "/inbox?view=resolved", "/conversations/{id}", "/conversations/{id}/context", "/knowledge")
+PAGES = (
+    *("/", "/inbox", "/inbox?view=resolved", "/conversations/{id}", "/conversations/{id}/context", "/knowledge"),
+    *("/knowledge/new", "/knowledge/1/edit", "/knowledge/1/history"),
+)
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 

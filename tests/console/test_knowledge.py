@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, select
+from sqlalchemy import event, inspect, select
 from sqlalchemy.orm import QueryContext
 
 from flask_cairnloop.actors import Actor
@@ -67,7 +67,7 @@ def test_an_article_shows_its_published_words_and_loads_no_others(
         event.remove(Revision, "load", note)
     assert "Third words" in page
     assert "Version 3" in page
-    assert [revision.number for revision in loaded] == [3]
+    assert [revision.number for revision in loaded if "body" not in inspect(revision).unloaded] == [3]
 
 
 def test_what_was_never_published_shows_its_draft(operator_client: FlaskClient, write: Write) -> None:

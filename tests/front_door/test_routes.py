@@ -24,7 +24,10 @@ from tests.support.websocket import UPGRADE, handshake
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 # Whatever a form of the console asks for.
-FORM = {"body": "Words", "seen": "99", "sequence": "1", "reason": "other", "theme": "dark", "next": "/support/inbox"}
+FORM = {
+    **{"body": "Words", "seen": "99", "sequence": "1", "reason": "other", "theme": "dark", "next": "/support/inbox"},
+    **{"title": "Hours", "edits": "1", "at": "2100-01-01T09:00"},
+}
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},
     "says it is elsewhere": {"Sec-Fetch-Site": "cross-site"},
@@ -64,6 +67,8 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = desk.draft(values.setdefault("conversation_id", desk.ask()))
                 case "article_id":
                     values[argument] = article(app)
+                case "number":
+                    values[argument] = 1
                 case "answer_id":
                     values[argument] = desk.answered(values["article_id"], desk.ask())
                 case "job_id":
