@@ -26,19 +26,21 @@ VALUES = (
 )
 # Each form with all its fields as they should be.
 FORMS: dict[str, dict[str, str]] = {
-    "reply": {"body": "Words", "seen": "1", "client_id": "", "view": "open", "kept": "1"},
+    "reply": {"body": "Words", "seen": "1", "client_id": "", "view": "open", "kept": "1", "cite": "1:1"},
     "note": {"body": "Words", "client_id": "", "view": "open"},
     "approve": {"body": "Words", "seen": "1", "view": "open"},
     "discard": {"reason": "tone", "view": "open"},
     "regenerate": {"view": "open"},
     "resolve": {"seen": "1", "view": "open"},
     "reopen": {"view": "open"},
+    "assign": {"to": "me", "view": "open"},
     "mark_read": {"sequence": "1"},
     "reject_answer": {},
     "restore_answer": {},
     "index_article": {},
     "retry_job": {},
     "discard_job": {},
+    "settled": {"q": "may my ferret drive the bus", "conversation": "1"},
     "set_theme": {"theme": "dark", "next": "/support/inbox"},
 }
 
