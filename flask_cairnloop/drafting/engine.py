@@ -14,6 +14,7 @@ from flask_cairnloop.drafting.blocks import Block, sentences
 from flask_cairnloop.drafting.question import Likeness
 from flask_cairnloop.drafting.types import Citation, DraftKind, Grounding, Proposal
 from flask_cairnloop.drafting.units import MAX_WORDS, Unit, describes_options, instructs, units_of
+from flask_cairnloop.retrieval.chunking import JOINT
 from flask_cairnloop.retrieval.grounding import TOO_LITTLE_SAID
 from flask_cairnloop.retrieval.types import Passage, Strength
 
@@ -25,6 +26,7 @@ NEAR_BEST: Final = 0.1  # a unit this much less alike than the best one still be
 NEAR_BEST_ELSEWHERE: Final = 0.03  # the same for another article, which mostly answers another question
 ANSWERS: Final = 0.36  # likeness from which a unit answers a question
 COVERS: Final = 0.3  # likeness from which it answers a part of one
+NEAR_ABOVE: Final = 0.15  # the same for what stands below a heading of the best one and says how it is done
 LATER: Final = 0.03  # what a passage found later has to be more alike to be preferred
 LEANING: Final = 0.06  # what speaks of something that is not quoted has to be more alike
 DESCRIBING: Final = 0.05  # what says only how things are has to be more alike than what can be done
@@ -171,7 +173,17 @@ def _adds(item: _Candidate, chosen: Sequence[_Candidate]) -> bool:
         return True
     if elsewhere:
         return item.likeness >= best.likeness - NEAR_BEST_ELSEWHERE
+    if _unfolds(item.unit, best.unit):
+        return item.likeness >= max(best.likeness - NEAR_ABOVE, ANSWERS)
     return item.unit.heading == best.unit.heading and item.likeness >= best.likeness - NEAR_BEST
+
+
+def _unfolds(unit: Unit, above: Unit) -> bool:
+    """Whether it says how to do what an introduction above it, in the same passage, only says can be done."""
+    below = unit.heading != above.heading and unit.heading.startswith(
+        f"{above.heading}{JOINT}" if above.heading else ""
+    )
+    return below and unit.passage.chunk_id == above.passage.chunk_id and unit.instructs and not unit.leans
 
 
 def _only_what_answers(item: _Candidate) -> _Candidate:

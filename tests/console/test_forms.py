@@ -24,6 +24,20 @@ VALUES = (
     "9" * 5000,
     "x" * 20_000,
 )
+# What an editor sends of an article.
+WRITTEN = {
+    "slug": "may-my-ferret",
+    "title": "May my ferret drive?",
+    "body": "It%20may.",
+    "category": "Ferrets",
+    "tags": "bus, ferret",
+    "audience": "public",
+    "language": "en",
+    "edits": "1",
+    "base": "1",
+    "auto": "1",
+    "then": "publish",
+}
 # Each form with all its fields as they should be.
 FORMS: dict[str, dict[str, str]] = {
     "reply": {"body": "Words", "seen": "1", "client_id": "", "view": "open", "kept": "1", "cite": "1:1"},
@@ -41,6 +55,10 @@ FORMS: dict[str, dict[str, str]] = {
     "retry_job": {},
     "discard_job": {},
     "settled": {"q": "may my ferret drive the bus", "conversation": "1"},
+    **dict.fromkeys(("new_article", "edit_article", "preview_article", "merge_article"), WRITTEN),
+    **{name: {"edits": "1"} for name in ("publish_article", "discard_article", "restore_article")},
+    **{name: {} for name in ("verify_article", "unschedule_article", "archive_article", "unarchive_article")},
+    "schedule_article": {"edits": "1", "at": "2030-01-01T09:00"},
     "set_theme": {"theme": "dark", "next": "/support/inbox"},
 }
 

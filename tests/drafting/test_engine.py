@@ -91,6 +91,17 @@ def test_what_does_not_belong_is_left_out() -> None:
     assert [citation.chunk_id for citation in proposal.citations] == [1]
 
 
+def test_what_an_introduction_says_can_be_done_is_followed_by_how() -> None:
+    article = (
+        "You can descale the boiler yourself.\n\n## With vinegar\n\nFill the boiler with vinegar to descale it."
+        "\n\n## Where boilers come from\n\nThe boiler was made in Turin."
+    )
+    likeness = scored(yourself=0.9, vinegar=0.85, Turin=0.85)
+    proposal = compose(grounding(Strength.STRONG, passage(1, article)), likeness, LIMIT)
+    assert "You can descale the boiler yourself. [1]\n\nFill the boiler with vinegar" in proposal.body
+    assert "Turin" not in proposal.body
+
+
 def scored(**scores: float) -> Likeness:
     """Likeness by a word that stands in the text; everything else is alike to nothing."""
 
