@@ -175,10 +175,10 @@ def _sign_in() -> Answer:
 
 
 def _page() -> str:
-    """The page that this request was made on, to come back to. The address of a form's own request answers no GET."""
+    """The page that this request was made on, to come back to: the address of most forms answers no GET."""
     if is_fragment():
         return _path_of(request.headers.get("HX-Current-URL") or "/")
-    if request.method in ("GET", "HEAD"):
+    if request.url_rule is not None and "GET" in (request.url_rule.methods or ()):
         return _path_of(request.script_root + request.full_path.rstrip("?"))
     arguments = request.view_args or {}
     if "conversation_id" in arguments:
