@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from example_app.servers import Servers
-from tests.support import databases
+from tests.support import databases, projects
 
 APP = """
 import os
@@ -61,30 +60,20 @@ class Host:
         (folder / "app.py").write_text(APP, encoding="utf-8")
 
     def flask(self, *arguments: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "app", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "HOST_DATABASE_URL": self.url, **self.env},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        status, said = self._type("flask", "--app", "app", *arguments)
+        assert (status != 0) == fails, said
+        return said
 
     def python(self, code: str) -> str:
         """Run a script of the host beside its app, and return what it prints."""
         (self.folder / "script.py").write_text(code, encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "script.py"],
-            cwd=self.folder,
-            env={**os.environ, "HOST_DATABASE_URL": self.url, **self.env},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        status, said = self._type(sys.executable, "script.py")
+        assert status == 0, said
+        return said
+
+    def _type(self, *words: str) -> tuple[int, str]:
+        env = projects.environment({"HOST_DATABASE_URL": self.url, **self.env})
+        return projects.shell(list(words), self.folder, env)
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         plain = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)

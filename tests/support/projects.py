@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes import ROOT
+from tests.support import warm
+from tests.support.processes import ROOT, RUN_DIR
 
 COMMAND_SECONDS = 120
 
@@ -39,10 +40,19 @@ def shell(words: str | list[str], folder: Path, env: dict[str, str]) -> tuple[in
 
 
 def environment(env: dict[str, str] | None = None) -> dict[str, str]:
-    """A shell in which this checkout is installed: its package can be imported, its commands are found."""
+    """A shell in which this checkout is installed: its package can be imported, its commands are found.
+
+    ``flask`` is the one that starts at once.
+    """
     return {
         **os.environ,
         **(env or {}),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PATH": os.pathsep.join(
+            [
+                str(warm.commands(Path(os.environ[RUN_DIR]))),
+                str(Path(sys.executable).parent),
+                os.environ.get("PATH", ""),
+            ]
+        ),
         "PYTHONPATH": str(ROOT),
     }
