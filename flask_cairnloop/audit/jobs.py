@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @chore("audit.seal", every=1)
-def seal(cairnloop: Cairnloop, session: Session) -> bool:
+def seal(_: Cairnloop, session: Session) -> bool:
     """Put what was committed behind the last link."""
     return sealing.seal(session) == sealing.BATCH
 

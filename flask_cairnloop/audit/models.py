@@ -26,6 +26,11 @@ class AuditEntry(Base):
         Index("ix_audit_entries_resolved", "occurred_at", postgresql_where=text("action = 'conversation.resolve'")),
         Index("ix_audit_entries_actor", "actor_kind", "actor_id", "occurred_at", "id"),
         Index("ix_audit_entries_action", "action", "occurred_at", "id"),
+        Index(
+            "ix_audit_entries_conversation",
+            text("(data ->> 'conversation_id')"),
+            postgresql_where=text("data ? 'conversation_id'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

@@ -9,6 +9,10 @@ ENTRIES = (
     "CREATE INDEX ix_audit_entries_actor ON {schema}.audit_entries (actor_kind, actor_id, occurred_at, id)",
     "CREATE INDEX ix_audit_entries_action ON {schema}.audit_entries (action, occurred_at, id)",
     """
+    CREATE INDEX ix_audit_entries_conversation ON {schema}.audit_entries ((data ->> 'conversation_id'))
+    WHERE data ? 'conversation_id'
+    """,
+    """
     CREATE TABLE {schema}.audit_texts (
         entry_id BIGINT NOT NULL,
         customer_id BIGINT,
@@ -140,6 +144,7 @@ DOWNGRADE = (
     "DROP FUNCTION {schema}.keep_uncut()",
     "DROP FUNCTION {schema}.check_checkpoint()",
     "DROP TABLE {schema}.audit_texts",
+    "DROP INDEX {schema}.ix_audit_entries_conversation",
     "DROP INDEX {schema}.ix_audit_entries_action",
     "DROP INDEX {schema}.ix_audit_entries_actor",
     "ALTER TABLE {schema}.audit_entries DROP COLUMN text_digest, DROP COLUMN actor_name",
