@@ -274,6 +274,14 @@ KEYS: tuple[Key, ...] = (
         check=_between(0, TEN_YEARS),
     ),
     Key(
+        "RETENTION_AUDIT",
+        "int",
+        0,
+        "Seconds that entries of the audit log are kept. The oldest go up to a checkpoint, and what is left still "
+        "verifies. 0: for ever.",
+        check=_between(0, 10 * TEN_YEARS),
+    ),
+    Key(
         "HOOK_TIMEOUT",
         "float",
         5.0,
@@ -320,6 +328,7 @@ class Settings:
     draft_greeting: str
     draft_closing: str
     retention_jobs: int
+    retention_audit: int
     hook_timeout: float
 
     @classmethod

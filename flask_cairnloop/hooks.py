@@ -48,6 +48,7 @@ class Permission(StrEnum):
     KNOWLEDGE_PUBLISH = "knowledge.publish"  # also archive, bring back, and set a time for it
     OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
     OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
+    AUDIT_READ = "audit.read"  # who did what, in all conversations and articles
 
 
 DEFAULT_PERMISSIONS = frozenset(Permission)

@@ -1,14 +1,14 @@
-"""What the audit log says a customer did, while their pseudonym is still known to be theirs."""
+"""What the audit log holds about a customer: what they did, while their pseudonym is known to be theirs, and words."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import ActorKind
-from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.audit.models import AuditEntry, AuditText
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord
 
 
@@ -30,3 +30,12 @@ def export_entries(session: Session, customer_id: int) -> list[dict[str, Any]]:
         {"at": entry.occurred_at.isoformat(), "action": entry.action, "conversation": entry.subject_id}
         for entry in entries
     ]
+
+
+def forget_texts(session: Session, customer_id: int) -> int:
+    """Erase the words in which decisions about a customer were given reasons. Returns how many.
+
+    Their entries keep salted digests, and the salts go with the words, so the chain stays as it was and tells nothing.
+    """
+    gone = delete(AuditText).where(AuditText.customer_id == customer_id).returning(AuditText.entry_id)
+    return len(session.execute(gone, execution_options={"synchronize_session": False}).all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Any
 
@@ -11,20 +12,39 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor, ActorKind
-from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.audit.chain import text_digest
+from flask_cairnloop.audit.models import AuditEntry, AuditText
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import CustomerRecord
 
 
-def record(session: Session, actor: Actor, action: str, subject_type: str, subject_id: int, **data: Any) -> None:
+def record(
+    session: Session,
+    actor: Actor,
+    action: str,
+    subject_type: str,
+    subject_id: int,
+    *,
+    words: str | None = None,
+    customer_id: int | None = None,
+    **data: Any,
+) -> None:
     """Add one entry to the caller's transaction, and let the host's ``AUDITOR`` add its own.
 
     Args:
         action: what was done, e.g. ``"conversation.resolve"``.
+        words: why, in the actor's own words. They stand beside the entry and can be erased.
+        customer_id: whose matter it is: the words go when they are forgotten.
         data: identifiers and bounded values; never text that a person wrote.
     """
     entry = _entry(session, actor, action, subject_type, subject_id, data)
     session.add(entry)
+    words = (words or "").replace("\x00", "").strip()
+    if words:
+        salt = secrets.token_bytes(16)
+        entry.text_digest = text_digest(salt, words)
+        session.flush()
+        session.add(AuditText(entry_id=entry.id, customer_id=customer_id, salt=salt, words=words))
     current().hooks.audit(session, entry)
 
 
@@ -34,6 +54,7 @@ def _entry(
     return AuditEntry(
         actor_kind=actor.kind,
         actor_id=_recorded_id(session, actor),
+        actor_name=None if actor.kind is ActorKind.CUSTOMER else actor.name,
         action=action,
         subject_type=subject_type,
         subject_id=subject_id,

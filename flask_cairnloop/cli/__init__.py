@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask.cli import AppGroup
 
+from flask_cairnloop.cli.audit import audit
 from flask_cairnloop.cli.customers import customers
 from flask_cairnloop.cli.doctor import doctor
 from flask_cairnloop.cli.evaluate import evaluate
@@ -14,5 +15,5 @@ from flask_cairnloop.cli.kb import kb
 from flask_cairnloop.cli.worker import worker
 
 group = AppGroup("cairnloop", help="The support desk inside this app.")
-for command in (install, doctor, worker, jobs, kb, index, evaluate, customers):
+for command in (install, doctor, worker, jobs, kb, index, evaluate, customers, audit):
     group.add_command(command)

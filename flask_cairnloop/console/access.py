@@ -28,7 +28,12 @@ T = TypeVar("T")
 Answer = Response | str | tuple[str, int]
 View = Callable[P, Answer]
 # What the rail of every whole page leads to.
-SECTIONS = (Permission.CONVERSATIONS_READ, Permission.KNOWLEDGE_READ, Permission.OPERATIONS_READ)
+SECTIONS = (
+    Permission.CONVERSATIONS_READ,
+    Permission.KNOWLEDGE_READ,
+    Permission.AUDIT_READ,
+    Permission.OPERATIONS_READ,
+)
 
 
 def requires(

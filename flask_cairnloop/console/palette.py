@@ -290,6 +290,7 @@ def _pages() -> list[Option]:
         ("Home", "home", "home", Permission.CONVERSATIONS_READ),
         ("Inbox", "inbox", "inbox", Permission.CONVERSATIONS_READ),
         ("Knowledge", "book", "knowledge", Permission.KNOWLEDGE_READ),
+        ("Audit log", "list", "audit", Permission.AUDIT_READ),
         ("Settings", "gear", "settings", Permission.OPERATIONS_READ),
     )
     return [

@@ -101,6 +101,11 @@ class Times:
             return f"{here:%H:%M}"
         return f"{here.day} {here:%b}" + ("" if here.year == today.year else f" {here.year}")
 
+    def date(self, moment: datetime) -> str:
+        """``19 November 2024``."""
+        here = moment.astimezone(self.zone)
+        return f"{here.day} {here:%B %Y}"
+
     def at(self, moment: datetime | None) -> str:
         """A time to come, or one that matters to the minute: ``16:42`` today, else ``19 Nov, 16:42``."""
         if moment is None:

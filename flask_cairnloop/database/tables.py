@@ -1,6 +1,6 @@
 """All tables, imported in one place, so that the metadata is complete."""
 
-from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.audit.models import AuditCheckpoint, AuditEntry, AuditLink, AuditText, AuditUnsealed
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationRead,
@@ -31,7 +31,11 @@ metadata = Base.metadata
 
 __all__ = [
     "Article",
+    "AuditCheckpoint",
     "AuditEntry",
+    "AuditLink",
+    "AuditText",
+    "AuditUnsealed",
     "Chunk",
     "ChunkEmbedding",
     "Conversation",

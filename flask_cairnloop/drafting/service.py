@@ -109,10 +109,11 @@ def discard(session: Session, draft_id: int, *, actor: Actor, reason: str, note:
     note = (note or "").replace("\r\n", "\n").replace("\x00", "").strip()
     if len(note) > NOTE_LENGTH:
         raise InvalidInput("note", f"A note has at most {NOTE_LENGTH} characters; this one has {len(note):,}.")
-    draft, _ = _lock(session, draft_id)
+    draft, conversation = _lock(session, draft_id)
     lifecycle.check(draft, "be discarded")
     lifecycle.decide(draft, actor, reason, note or None)
-    lifecycle.step(session, draft, "be discarded", actor, reason=reason)
+    about = {"words": note, "customer_id": conversation.customer_id}
+    lifecycle.step(session, draft, "be discarded", actor, reason=reason, **about)
     if draft.kind is DraftKind.REPLY and reason in lifecycle.NOT_ANSWERED:
         enqueue(session, lifecycle.LEARN_DISCARD, {"conversation_id": draft.conversation_id, "draft_id": draft.id})
     return draft

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
 
 # Rooms whose `jobs` module registers functions. Imported on first need, so that models never pull in the whole house.
-ROOMS = ("conversations", "drafting", "knowledge", "retrieval")
+ROOMS = ("audit", "conversations", "drafting", "knowledge", "retrieval")
 
 
 class GiveUp(CairnloopError):
@@ -64,7 +64,17 @@ class JobDefinition:
     at_start: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something small that a relay does again and again. ``seconds`` between two times."""
+
+    name: str
+    function: Callable[[Cairnloop, Session], bool]
+    seconds: float
+
+
 _definitions: dict[str, JobDefinition] = {}
+_chores: dict[str, Chore] = {}
 
 
 def job(
@@ -93,6 +103,32 @@ def job(
         return function
 
     return register
+
+
+def chore(
+    name: str, *, every: float
+) -> Callable[[Callable[[Cairnloop, Session], bool]], Callable[[Cairnloop, Session], bool]]:
+    """Register ``function(cairnloop, session)``, which every relay calls and commits.
+
+    Several relays may call it at the same moment. It returns whether there is more to do at once.
+
+    Args:
+        every: seconds between two times.
+    """
+
+    def register(function: Callable[[Cairnloop, Session], bool]) -> Callable[[Cairnloop, Session], bool]:
+        if name in _chores:
+            raise ValueError(f"A chore named {name} is registered already.")
+        _chores[name] = Chore(name, function, every)
+        return function
+
+    return register
+
+
+def chores() -> list[Chore]:
+    """All that relays do again and again."""
+    _register_rooms()
+    return list(_chores.values())
 
 
 def definition(name: str) -> JobDefinition:

@@ -21,7 +21,7 @@ from flask_cairnloop.clock import database_now
 from flask_cairnloop.jobs.heartbeat import FORGET
 from flask_cairnloop.jobs.models import Job, JobState, QueueName, WorkerProcess
 from flask_cairnloop.jobs.outbox import PUSH_LEASE, Push, enqueue, push, rq_id
-from flask_cairnloop.jobs.registry import GiveUp, at_start, definition
+from flask_cairnloop.jobs.registry import GiveUp, at_start, chore, chores, definition
 from flask_cairnloop.jobs.runner import Claim, fail
 
 if TYPE_CHECKING:
@@ -32,21 +32,18 @@ log = logging.getLogger(__name__)
 BATCH = 500
 IDLE_SECONDS = 0.25
 LEASE_AGAIN = timedelta(seconds=60)
-PRUNE_SECONDS = 60.0
 PRUNE_BATCH = 5_000
 
 
 def run_relay(cairnloop: Cairnloop, stop: threading.Event) -> None:
     """Sweep until told to stop. A lost database or Redis is waited out."""
     wait = IDLE_SECONDS
-    prune_at = 0.0
+    due: dict[str, float] = {}
     begun = False
     while not stop.wait(wait):
         try:
             with cairnloop.app.app_context():
-                if time.monotonic() >= prune_at:
-                    more = prune(cairnloop) == PRUNE_BATCH
-                    prune_at = time.monotonic() + (0.0 if more else PRUNE_SECONDS)
+                do_chores(cairnloop, due)
                 if not begun:
                     _ask_for_first_jobs(cairnloop)
                     begun = True
@@ -55,6 +52,26 @@ def run_relay(cairnloop: Cairnloop, stop: threading.Event) -> None:
         except Exception as error:
             log.warning("The relay waits: %s", type(error).__name__, exc_info=not isinstance(error, RedisError))
             wait = 2.0
+
+
+def do_chores(cairnloop: Cairnloop, due: dict[str, float]) -> None:
+    """Do what is due, each in a transaction of its own. One that fails is told of, and hinders no other.
+
+    Args:
+        due: when each is due next, by the monotonic clock. It is kept up to date.
+    """
+    for known in chores():
+        if time.monotonic() < due.get(known.name, 0.0):
+            continue
+        session: Session = cairnloop.session()
+        more = False
+        try:
+            more = known.function(cairnloop, session)
+            session.commit()
+        except Exception:
+            session.rollback()
+            log.exception("The relay could not do %s.", known.name)
+        due[known.name] = time.monotonic() + (0.0 if more else known.seconds)
 
 
 def _ask_for_first_jobs(cairnloop: Cairnloop) -> None:
@@ -84,15 +101,12 @@ def sweep(cairnloop: Cairnloop) -> int:
     return lost + len(pushes)
 
 
-def prune(cairnloop: Cairnloop) -> int:
+@chore("jobs.prune", every=60)
+def prune(cairnloop: Cairnloop, session: Session) -> bool:
     """Delete a batch of jobs that ended well, or were discarded, longer than ``RETENTION_JOBS`` ago.
 
     Dead jobs stay until somebody decides on them. Rows of workers long gone go too.
-
-    Returns:
-        How many jobs went; ``PRUNE_BATCH`` when there may be more.
     """
-    session: Session = cairnloop.session()
     old = (
         select(Job.id)
         .where(
@@ -106,8 +120,7 @@ def prune(cairnloop: Cairnloop) -> int:
     gone = session.execute(delete(Job).where(Job.id.in_(old.scalar_subquery())).execution_options(**plain))
     long_gone = WorkerProcess.beat_at < func.clock_timestamp() - FORGET
     session.execute(delete(WorkerProcess).where(long_gone).execution_options(**plain))
-    session.commit()
-    return int(gone.rowcount)  # type: ignore[attr-defined]
+    return bool(gone.rowcount == PRUNE_BATCH)  # type: ignore[attr-defined]
 
 
 def _due(session: Session) -> list[Push]:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Acting, as_actor
-from flask_cairnloop.audit.holdings import export_entries
+from flask_cairnloop.audit.holdings import export_entries, forget_texts
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.conversations.holdings import export_conversations, forget_conversations, forget_messages
@@ -37,6 +37,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("jobs", forget_jobs),
     ("questions", forget_questions),
     ("gaps", forget_gaps),
+    ("reasons", forget_texts),
 )
 EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),
@@ -79,7 +80,7 @@ def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
     number = person.id
     close_all(session, number, actor=actor)
     session.flush()
-    counts = {name: erase(session, number) for name, erase in FORGET}
+    counts: dict[str, Any] = {name: erase(session, number) for name, erase in FORGET}
     record(session, actor, "customer.forget", "customer", number, **counts)
     session.flush()  # the entry above may be the customer's own, found by what goes now
     person.ref = f"forgotten-{secrets.token_hex(16)}"

@@ -59,6 +59,7 @@ FORMS: dict[str, dict[str, str]] = {
     **{name: {"edits": "1"} for name in ("publish_article", "discard_article", "restore_article")},
     **{name: {} for name in ("verify_article", "unschedule_article", "archive_article", "unarchive_article")},
     "schedule_article": {"edits": "1", "at": "2030-01-01T09:00"},
+    "export_audit": {"format": "csv", "q": "mina", "actor": "operator:mina", "thread": "conversation:1"},
     "set_theme": {"theme": "dark", "next": "/support/inbox"},
 }
 

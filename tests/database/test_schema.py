@@ -58,7 +58,7 @@ def test_the_audit_log_refuses_update_delete_and_truncate(session: Session, cust
             session.execute(statement)
         session.rollback()
     with pytest.raises(IntegrityError, match="append-only"):
-        session.execute(text("TRUNCATE cairnloop.audit_entries"))
+        session.execute(text("TRUNCATE cairnloop.audit_entries CASCADE"))
     session.rollback()
 
 

@@ -506,6 +506,18 @@ def test_the_privacy_guide_hands_out_forgets_and_redacts(
     assert set(re.findall(r"\w+", " ".join(tokens))) == {*KINDS, "redacted"}
 
 
+@about("audit.md")
+def test_the_log_verifies_as_its_guide_says(guide: Guide, shop: Shop) -> None:
+    plain, expecting = guide.take("console")
+    assert "The log is what it was." in shop.type(plain)
+    said = json.loads(shop.type(f"{plain.strip()} --json"))
+    assert said.keys() == set(re.findall(r"^\| `(\w+)` \|", guide.section("The chain"), re.MULTILINE))
+    shop.env["HEAD"] = said["head"]
+    shop.type(expecting)
+    shop.env["HEAD"] = f"{10**6}:{'00' * 32}"
+    assert "head you gave" in shop.type(expecting, ends_with=(1,))
+
+
 @about("scaling.md")
 def test_the_commands_for_more_of_everything(guide: Guide, shop: Shop) -> None:
     web = [*guide.take("console", "More web processes"), *guide.take("console", "Sockets, threads and gevent")]

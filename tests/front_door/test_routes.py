@@ -27,6 +27,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 FORM = {
     **{"body": "Words", "seen": "99", "sequence": "1", "reason": "other", "theme": "dark", "next": "/support/inbox"},
     **{"title": "Hours", "edits": "1", "at": "2100-01-01T09:00"},
+    "format": "csv",
 }
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},

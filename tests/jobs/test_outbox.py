@@ -34,7 +34,7 @@ from flask_cairnloop.jobs import (
     service,
 )
 from flask_cairnloop.jobs.outbox import queue_key
-from flask_cairnloop.jobs.relay import prune, sweep
+from flask_cairnloop.jobs.relay import do_chores, sweep
 from flask_cairnloop.jobs.runner import run_row
 from flask_cairnloop.realtime import Event, Refetch
 from flask_cairnloop.testing import frozen, run_jobs
@@ -497,10 +497,10 @@ def test_jobs_that_ended_well_are_deleted_after_a_while_and_dead_ones_stay(app: 
         session.rollback()
         return set(session.scalars(select(Job.id).where(Job.id.in_((kept, dead)))))
 
-    prune(app.extensions["cairnloop"])
+    do_chores(app.extensions["cairnloop"], {})
     assert left() == {kept, dead}
     with frozen(clock.now() + timedelta(days=8)):
-        prune(app.extensions["cairnloop"])
+        do_chores(app.extensions["cairnloop"], {})
     assert left() == {dead}
 
 

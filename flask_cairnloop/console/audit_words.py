@@ -1,0 +1,176 @@
+"""Entries of the audit log in words. Total: an action, a kind of thing or a value nobody knows is still readable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from flask import url_for
+from werkzeug.routing import BuildError
+
+from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.console.presenters import Person, humanized, person
+
+# What was done, as it goes on after whoever did it.
+ACTIONS: Final[Mapping[str, str]] = {
+    "article.archive": "archived the article",
+    "article.discard": "discarded the draft of the article",
+    "article.index": "had the article indexed again",
+    "article.not_published": "could not publish the article at its time",
+    "article.publish": "published the article",
+    "article.restore": "brought back an earlier version of the article",
+    "article.save": "changed the article",
+    "article.schedule": "set a time to publish the article",
+    "article.unarchive": "brought the article back",
+    "article.unschedule": "took back the time to publish the article",
+    "article.verify": "checked that the article is still right",
+    "audit.cut": "removed entries that were older than their retention",
+    "audit.export": "exported the audit log",
+    "conversation.assign": "assigned the conversation",
+    "conversation.close": "closed the conversation",
+    "conversation.open": "opened the conversation",
+    "conversation.rate": "rated the conversation",
+    "conversation.reopen": "reopened the conversation",
+    "conversation.resolve": "resolved the conversation",
+    "customer.forget": "had everything about the customer forgotten",
+    "draft.approved": "approved a draft",
+    "draft.discarded": "discarded a draft",
+    "draft.edited": "edited a draft and sent it",
+    "draft.failed": "could not write a draft",
+    "draft.generating": "began a draft",
+    "draft.ready": "wrote a draft",
+    "draft.superseded": "set a draft aside",
+    "draft.withheld": "withheld a draft",
+    "job.discard": "discarded a failed job",
+    "job.retry": "had a failed job tried again",
+    "memory.reject": "said that the article did not answer a question",
+    "memory.restore": "said that the article did answer a question",
+    "message.note": "wrote a note",
+    "message.receive": "wrote a message",
+    "message.reply": "replied",
+}
+SUBJECTS: Final[Mapping[str, str]] = {"audit": "Audit log"}
+# Where a thing is shown, and how its page calls its number. Of the rest, there is no page.
+PAGES: Final[Mapping[str, tuple[str, str]]] = {
+    "conversation": ("cairnloop.conversation", "conversation_id"),
+    "article": ("cairnloop.article", "article_id"),
+}
+DETAILS: Final[Mapping[str, str]] = {"sequence": "Message", "because": "Because of", "assignee_id": "Assigned to"}
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One entry.
+
+    Args:
+        thread: what it is about: a kind of thing and its number.
+        href: where that is shown, if anywhere.
+        done: what was done, as it goes on after ``who``.
+        words: why, as whoever decided wrote it; ``None`` without.
+        erased: why, but erased since.
+    """
+
+    id: int
+    moment: datetime
+    who: Person
+    machine: bool
+    done: str
+    thread: tuple[str, int]
+    about: str
+    href: str | None
+    details: list[tuple[str, str]]
+    words: str | None
+    erased: bool
+
+
+def entry_view(entry: AuditEntry, words: str | None) -> EntryView:
+    """An entry as a page shows it."""
+    thread = _thread(entry)
+    return EntryView(
+        entry.id,
+        entry.occurred_at,
+        _who(entry),
+        entry.actor_kind in (ActorKind.SYSTEM, ActorKind.POLICY),
+        action_phrase(entry.action),
+        thread,
+        subject_title(*thread),
+        _page_of(*thread),
+        list(_details(entry, thread)),
+        words,
+        entry.text_digest is not None and words is None,
+    )
+
+
+def action_phrase(action: str) -> str:
+    """What was done, after whoever did it."""
+    return ACTIONS.get(action) or f"did “{humanized(action.replace('.', ' '))}”"
+
+
+def action_title(action: str) -> str:
+    """The same standing alone."""
+    phrase = ACTIONS.get(action) or humanized(action.replace(".", " "))
+    return phrase[:1].upper() + phrase[1:]
+
+
+def known_actions(actions: Iterable[str]) -> list[tuple[str, str]]:
+    """Actions to choose from, by their words."""
+    return sorted(((action, action_title(action)) for action in actions), key=lambda pair: pair[1])
+
+
+def subject_title(kind: str, number: int) -> str:
+    """What an entry is about: ``Conversation 12``."""
+    name = SUBJECTS.get(kind) or humanized(kind)
+    return f"{name} {number}" if number else name
+
+
+def _thread(entry: AuditEntry) -> tuple[str, int]:
+    """A draft belongs to its conversation, and so does anything else that says in which one it was."""
+    inside = entry.data.get("conversation_id")
+    if isinstance(inside, int) and not isinstance(inside, bool):
+        return "conversation", inside
+    return entry.subject_type, entry.subject_id
+
+
+def _who(entry: AuditEntry) -> Person:
+    match entry.actor_kind:
+        case ActorKind.CUSTOMER:
+            return person("The customer")
+        case ActorKind.SYSTEM:
+            part = entry.actor_id.removeprefix("system:")
+            return person(f"Cairnloop ({humanized(part).lower()})", team=True)
+        case _:
+            return person(entry.actor_name or entry.actor_id, team=True)
+
+
+def _page_of(kind: str, number: int) -> str | None:
+    endpoint, name = PAGES.get(kind, ("", ""))
+    values: dict[str, Any] = {name: number}
+    try:
+        return url_for(endpoint, **values) if endpoint else None
+    except BuildError:  # a number that no page takes
+        return None
+
+
+def _details(entry: AuditEntry, thread: tuple[str, int]) -> Iterable[tuple[str, str]]:
+    if thread != (entry.subject_type, entry.subject_id):
+        yield humanized(entry.subject_type), str(entry.subject_id)
+    for name, value in sorted(entry.data.items()):
+        if name != "conversation_id":
+            yield DETAILS.get(name) or humanized(name.removesuffix("_id")), _value(value)
+
+
+def _value(value: Any) -> str:
+    match value:
+        case None | "":
+            return "Nobody" if value is None else "Empty"
+        case bool():
+            return "Yes" if value else "No"
+        case list():
+            return ", ".join(_value(one) for one in value) or "None"
+        case dict():
+            return "; ".join(f"{humanized(key)} {_value(one)}" for key, one in sorted(value.items())) or "None"
+        case _:
+            return str(value)
