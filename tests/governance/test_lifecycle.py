@@ -47,6 +47,8 @@ from flask_cairnloop.jobs import service as jobs
 from flask_cairnloop.privacy.service import export
 from flask_cairnloop.testing import frozen, run_jobs
 from tests.governance.conftest import effects
+from tests.support.databases import admin
+from tests.support.processes import wait_until
 from tests.support.tools import BILLING, PEOPLE, POLICY, STANDING, TOOLS, person
 
 ADA, BEN, CYD, POOR = PEOPLE["ada"], PEOPLE["ben"], PEOPLE["cyd"], PEOPLE["poor"]
@@ -772,3 +774,47 @@ def test_answers_that_are_none_are_failures(
     assert (reached(session, action), action.outcome) == (S.SUCCEEDED, "Done.")
     assert set(action.result) == {"left_out"}
     assert ApprovalState.APPROVED.value == answers(session, action)[0][0]
+
+
+def test_two_approvers_at_once_are_one_approval_and_one_run(
+    app: Flask, session: Session, conversation: int, database_url: str
+) -> None:
+    action = propose(session, "refund", conversation)
+    number, ended = action.id, []
+    session.execute(select(ActionProposal.id).where(ActionProposal.id == number).with_for_update())
+
+    def go(who: Operator) -> None:
+        with app.app_context():
+            mine = app.extensions["sqlalchemy"].session()
+            try:
+                service.approve(mine, number, actor=who)
+                mine.commit()
+                ended.append("approved")
+            except IllegalTransition as error:
+                ended.append(error.state)
+
+    threads = [threading.Thread(target=go, args=(who,)) for who in (BEN, CYD)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: waiting(database_url) == 2)  # both have read it, and wait for its row
+    session.rollback()
+    for thread in threads:
+        thread.join()
+    assert ended == ["approved", "approved"]
+    assert [state for state, _ in answers(session, action)] == ["approved"]
+    run_jobs(app)
+    assert reached(session, action) is S.SUCCEEDED
+    assert effects(session, f"m{conversation}") == 1
+    mine = Job.arguments["proposal_id"].as_integer() == number
+    ran = session.scalars(select(Job.state).where(Job.name == service.RUN, mine)).all()
+    assert ran == [JobState.SUCCEEDED]
+
+
+def waiting(database_url: str) -> int:
+    """How many wait for what another transaction holds."""
+    with admin(database_url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
