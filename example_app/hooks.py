@@ -12,16 +12,20 @@ from sqlalchemy.dialects.postgresql import insert
 from example_app import signin
 from example_app.models import Account, Activity, Charge, ChargeState, Role, Standing, Tracker, User, db
 from flask_cairnloop import (
+    ActionInfo,
     ConversationInfo,
     Customer,
     DraftInfo,
     DraftKind,
     Operator,
+    PolicyAnswer,
     PolicyDecision,
     ResolvedEvent,
     SignedCustomerVerifier,
     Strength,
 )
+
+REFUND = "money.refund"  # a permission of ours: the desk knows it as something that a tool asks for
 
 verify_customer = SignedCustomerVerifier()
 """CAIRNLOOP_CUSTOMER_VERIFIER: the page that carries the widget asked us for a token, and this reads it again."""
@@ -35,7 +39,8 @@ def as_customer(user: User) -> Customer:
 
 def as_operator(user: User) -> Operator:
     """One of our team as the desk knows them."""
-    return Operator(id=f"user-{user.id}", name=user.name, email=user.email)
+    permissions = frozenset({*Operator("", "").permissions, REFUND})
+    return Operator(id=f"user-{user.id}", name=user.name, email=user.email, permissions=permissions)
 
 
 def signed_in_operator() -> Operator | None:
@@ -44,9 +49,26 @@ def signed_in_operator() -> Operator | None:
     return as_operator(user) if user else None
 
 
+def operator_by_id(operator_id: str) -> Operator | None:
+    """CAIRNLOOP_OPERATOR_RESOLVER: one of our team by their id, as they are now."""
+    kind, _, number = operator_id.partition("-")
+    if kind != "user" or not number.isdigit():
+        return None
+    user = db.session.scalar(select(User).filter_by(id=int(number), role=Role.OPERATOR))
+    return as_operator(user) if user else None
+
+
+def action_rules(action: ActionInfo) -> PolicyAnswer | None:
+    """CAIRNLOOP_ACTION_POLICY: a shop that owes us money gets none back. All else goes by what the tools say."""
+    if action.tool != "refund_charge" or action.customer is None:
+        return None
+    account = account_of(action.customer.ref)
+    return PolicyAnswer.REFUSE if account is None or account.standing is Standing.PAST_DUE else None
+
+
 def what_we_know(customer: Customer, conversation: ConversationInfo) -> Mapping[str, object]:  # noqa: ARG001
     """CAIRNLOOP_CONTEXT_PROVIDER: the shop behind a question, from our own tables."""
-    account = _account_of(customer.ref)
+    account = account_of(customer.ref)
     if account is None:
         return {}
     return {
@@ -83,7 +105,7 @@ def house_rules(draft: DraftInfo) -> PolicyDecision:
     """
     if _HURT.search(draft.question):
         return PolicyDecision.DENY
-    account = _account_of(draft.customer.ref)
+    account = account_of(draft.customer.ref)
     if account is None:
         return PolicyDecision.REQUIRE_APPROVAL
     if account.standing is Standing.PAST_DUE:
@@ -99,7 +121,7 @@ def note_in_activity(event: ResolvedEvent) -> None:
 
     The job that calls this may run twice; the same key twice is one row.
     """
-    account = _account_of(event.customer.ref)
+    account = account_of(event.customer.ref)
     if account is None:
         return
     db.session.execute(
@@ -136,7 +158,8 @@ def _unless_paid(charge: Charge) -> str:
     return "" if charge.state is ChargeState.PAID else f" ({charge.state.value})"
 
 
-def _account_of(ref: str) -> Account | None:
+def account_of(ref: str) -> Account | None:
+    """The shop of a customer, as the desk names them."""
     kind, _, number = ref.partition("-")
     if kind != "user" or not number.isdigit():
         return None

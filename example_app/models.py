@@ -134,6 +134,19 @@ class Charge(Base):
     charged_at: Mapped[Moment]
 
 
+class Refund(Base):
+    """Money sent back of a charge, in pence. ``key`` names the desk's action that did it."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (CheckConstraint("amount > 0", name="amount"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    charge_id: Mapped[int] = mapped_column(ForeignKey("charges.id"), index=True)
+    amount: Mapped[int]
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    refunded_at: Mapped[Moment]
+
+
 class Tracker(Base):
     """A locator on one of a shop's bikes."""
 

@@ -20,12 +20,13 @@ from flask.cli import with_appcontext
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from example_app import hooks, people, story
+from example_app import decisions, hooks, people, story
 from example_app.models import SeedStep, User, db
 from flask_cairnloop import Actor, DraftKind, Grounding, PolicyDecision, Proposal, testing
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import DraftState
+from flask_cairnloop.governance import service
 from flask_cairnloop.knowledge import importer
 
 HERE = Path(__file__).resolve().parent
@@ -62,8 +63,10 @@ def command() -> None:
     with click.progressbar(moments, label="Playing the last months") as shown:
         for moment in shown:
             _play(app, moment)
+    acted = _act(app, now)
     click.echo(
-        f"Seeded: {added} shops and colleagues, {articles} articles and {len(moments)} steps of conversations are new."
+        f"Seeded: {added} shops and colleagues, {articles} articles, {len(moments)} steps of conversations "
+        f"and {acted} actions are new."
     )
 
 
@@ -208,6 +211,47 @@ def _approve(session: Session, number: int, step: story.Approve) -> None:
     *paragraphs, _ = drafting.without_marks(draft).split("\n\n")
     edited = "\n\n".join([*paragraphs, step.after]) if step.after else None
     drafting.approve(session, draft.id, actor=actor, seen=draft.answers_sequence, body=edited)
+
+
+# --- actions --------------------------------------------------------------------------------------------------------
+
+
+def _act(app: Flask, now: datetime) -> int:
+    """Propose what the desk was asked to do, and decide on it. Returns how many actions are new."""
+    acted = 0
+    logging.disable()  # one of them is cut off from a network, as told: its traceback would look like a fault
+    try:
+        for act in decisions.ACTS:
+            key = f"act/{act.slug}"
+            session = db.session()
+            if session.get(SeedStep, key) is None:
+                _act_out(app, act, key, now)
+                acted += 1
+            session.rollback()
+    finally:
+        logging.disable(logging.NOTSET)
+    return acted
+
+
+def _act_out(app: Flask, act: decisions.Act, key: str, now: datetime) -> None:
+    session = db.session()
+    at = ago(act.when, now)
+    with testing.frozen(at):
+        action = decisions.proposed(session, act)
+        session.add(SeedStep(key=key))
+        session.commit()
+    number = action.id
+    with testing.frozen(at + A_MOMENT):
+        testing.run_jobs(app)
+    for decision in act.then:
+        at = ago(decision.when, now)
+        with testing.frozen(at):
+            decisions.decide(session, service.get(session, number), decision, at)
+            session.commit()
+        with testing.frozen(at + A_MOMENT):
+            testing.run_jobs(app)
+    with testing.frozen(now):  # what nobody decided on in time
+        testing.run_jobs(app, within=timedelta(0))
 
 
 def _user(session: Session, email: str) -> User:

@@ -17,7 +17,21 @@ from flask_cairnloop.drafting.manner import Manner
 from flask_cairnloop.drafting.openai import OpenAIDraftGenerator
 from flask_cairnloop.drafting.types import Citation, Declined, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.extension import Cairnloop
+from flask_cairnloop.governance.builtin import AddNote, CustomerContext, ResolveConversation, SearchKnowledge
+from flask_cairnloop.governance.models import ActionApproval, ActionProposal
+from flask_cairnloop.governance.service import propose_action
+from flask_cairnloop.governance.tools import (
+    Change,
+    Consequence,
+    Outcome,
+    PermanentFailure,
+    RetryableFailure,
+    Tool,
+    ToolContext,
+)
+from flask_cairnloop.governance.types import PolicyAnswer, ProposalState, Risk, Tier, ToolKind
 from flask_cairnloop.hooks import (
+    ActionInfo,
     AuditInfo,
     ConversationInfo,
     Customer,
@@ -36,14 +50,21 @@ from flask_cairnloop.retrieval.types import Strength
 
 __version__ = "0.1.0"
 __all__ = [
+    "ActionApproval",
+    "ActionInfo",
+    "ActionProposal",
     "Actor",
+    "AddNote",
     "AnthropicDraftGenerator",
     "AuditInfo",
     "Cairnloop",
+    "Change",
     "Citation",
     "Cite",
+    "Consequence",
     "ConversationInfo",
     "Customer",
+    "CustomerContext",
     "Declined",
     "DraftInfo",
     "DraftKind",
@@ -51,14 +72,26 @@ __all__ = [
     "Manner",
     "OpenAIDraftGenerator",
     "Operator",
+    "Outcome",
+    "PermanentFailure",
     "Permission",
+    "PolicyAnswer",
     "PolicyDecision",
     "Price",
     "Proposal",
+    "ProposalState",
+    "ResolveConversation",
     "ResolvedEvent",
+    "RetryableFailure",
+    "Risk",
+    "SearchKnowledge",
     "SignedCustomerVerifier",
     "Strength",
     "Subject",
+    "Tier",
+    "Tool",
+    "ToolContext",
+    "ToolKind",
     "add_note",
     "assign",
     "disconnect",
@@ -66,6 +99,7 @@ __all__ = [
     "export_customer",
     "forget_customer",
     "open_conversation",
+    "propose_action",
     "receive",
     "reopen",
     "reply",

@@ -13,6 +13,7 @@ from redis.connection import parse_url
 
 from flask_cairnloop.drafting import manner
 from flask_cairnloop.errors import ConfigurationError
+from flask_cairnloop.governance import tiers
 
 PREFIX = "CAIRNLOOP_"
 LONGEST_HOOK = 60  # seconds any one call of host code is waited for; the time of the jobs is reckoned from it
@@ -26,8 +27,8 @@ class Key:
     Args:
         name: without the ``CAIRNLOOP_`` prefix.
         kind: ``str``, ``int``, ``float``, ``list`` (of str), ``mapping`` (of str to str or None; what is left out keeps
-            its default), ``hook`` (callable or ``"package.module:attribute"``) or ``object`` (any object or such a
-            path).
+            its default), ``hook`` (callable or ``"package.module:attribute"``), ``tools`` (a list of classes or such
+            paths) or ``object`` (any object or such a path).
         default: the value when the host sets none.
         meaning: one or two sentences for the documentation.
         secret: its value never appears in a message.
@@ -99,6 +100,10 @@ def _rates(value: dict[str, str | None]) -> str | None:
     return None
 
 
+def _four_eyes(value: str) -> str | None:
+    return None if value in tiers.FOUR_EYES else f"it must be one of {', '.join(tiers.FOUR_EYES)}"
+
+
 def _is_rate(text: str) -> bool:
     try:
         rates = parse_many(text)
@@ -143,6 +148,13 @@ KEYS: tuple[Key, ...] = (
         "`(operator, permission, subject) -> bool`: finer permissions, also for each row of a list. Unset: the "
         "operator's own set decides.",
     ),
+    Key(
+        "OPERATOR_RESOLVER",
+        "hook",
+        None,
+        "`(id) -> Operator | None`: an operator outside a request. Permissions are asked again when an action runs, so "
+        "without it there are no actions.",
+    ),
     Key("LOGIN_URL", "str", "", "Where an operator who is not signed in is sent, with `?next=`. Empty: 401."),
     Key(
         "CUSTOMER_VERIFIER",
@@ -169,6 +181,40 @@ KEYS: tuple[Key, ...] = (
         "hook",
         None,
         "`(draft) -> decision`: `require_approval` (also when unset), `draft_only`, `allow` or `deny`.",
+    ),
+    Key(
+        "TOOLS",
+        "tools",
+        [],
+        'Subclasses of `Tool`, or `"package.module:attribute"` of such: what can be proposed beside the built-in ones.',
+    ),
+    Key(
+        "ACTION_POLICY",
+        "hook",
+        None,
+        "`(action) -> decision`: `approval` asks for a person, `refuse` for nothing to happen; `auto`, and `None`, ask "
+        "for nothing. It can only make things stricter. A policy that fails asks for a person.",
+    ),
+    Key(
+        "FOUR_EYES",
+        "str",
+        "high_write",
+        "From which risk on who proposed an action cannot approve it: `high_write`, or `low_write` for every write.",
+        check=_four_eyes,
+    ),
+    Key(
+        "LOOSEN_TOOLS",
+        "mapping",
+        {},
+        "Names of tools that need less than their risk asks for: `auto` (nobody; not for a destructive one), `one` "
+        "person, who may be the one who proposed it, or one `other` person.",
+    ),
+    Key(
+        "APPROVAL_TTL",
+        "int",
+        2 * 86_400,
+        "Seconds after which an action that nobody decided on expires, and an approval that did not come to run.",
+        check=_between(60, TEN_YEARS),
     ),
     Key(
         "ON_CONVERSATION_RESOLVED",
@@ -304,11 +350,17 @@ class Settings:
     product_name: str
     operator_loader: Any
     authorize: Any
+    operator_resolver: Any
     login_url: str
     customer_verifier: Any
     context_provider: Any
     article_scope: Any
     automation_policy: Any
+    tools: list[Any]
+    action_policy: Any
+    four_eyes: str
+    loosen_tools: dict[str, str | None]
+    approval_ttl: int
     on_conversation_resolved: Any
     auditor: Any
     draft_generator: Any
@@ -388,6 +440,13 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "hook": (
         'a callable or "package.module:attribute"',
         lambda value: callable(value) or (isinstance(value, str) and _PATH.fullmatch(value) is not None),
+    ),
+    "tools": (
+        'a list of subclasses of Tool or "package.module:attribute"',
+        lambda value: (
+            isinstance(value, (list, tuple))
+            and all(not isinstance(item, str) or _PATH.fullmatch(item) is not None for item in value)
+        ),
     ),
     "object": (
         'an object or "package.module:attribute"',

@@ -25,6 +25,19 @@ class InvalidInput(CairnloopError):
         self.message = message
 
 
+class InvalidFields(InvalidInput):
+    """Values of a form or a call are not acceptable; nothing was changed.
+
+    Args:
+        errors: by the name of the value, one sentence for the person who gave it. It never holds what was given.
+    """
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        field, message = next(iter(errors.items()))
+        super().__init__(field, message)
+        self.errors = errors
+
+
 class NotFound(CairnloopError):
     """The object does not exist, or is not this caller's to see: the two are never told apart."""
 
@@ -85,6 +98,20 @@ class StaleArticle(Conflict):
 
     def __init__(self, seen: int, newest: int) -> None:
         super().__init__("Somebody has saved a newer draft since you last looked.")
+        self.seen = seen
+        self.newest = newest
+
+
+class StaleAction(Conflict):
+    """Somebody changed what an action would do after the caller last looked.
+
+    Args:
+        seen: the action's ``revision`` as the caller had seen it.
+        newest: what it is now.
+    """
+
+    def __init__(self, seen: int, newest: int) -> None:
+        super().__init__("Somebody has changed this action since you last looked. Read it again before you decide.")
         self.seen = seen
         self.newest = newest
 

@@ -24,6 +24,8 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.config import LONGEST_HOOK, PREFIX, Settings
 from flask_cairnloop.drafting.types import Declined, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import ConfigurationError, HookFailed
+from flask_cairnloop.governance.tools import Registry, ToolFailure, registry_of
+from flask_cairnloop.governance.types import PolicyAnswer, Risk, Tier, ToolKind
 from flask_cairnloop.retrieval.types import Embedder, Strength
 from flask_cairnloop.telemetry import HOOK, carried, span
 
@@ -43,6 +45,8 @@ class Permission(StrEnum):
     CONVERSATIONS_REPLY = "conversations.reply"  # replies, decisions on drafts, who has a conversation
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
+    ACTIONS_PROPOSE = "actions.propose"  # propose what a tool does, and take it back
+    ACTIONS_APPROVE = "actions.approve"  # approve, reject, put off, and say how an uncertain one ended
     KNOWLEDGE_READ = "knowledge.read"
     KNOWLEDGE_EDIT = "knowledge.edit"  # write articles, and say that one did not answer a question
     KNOWLEDGE_PUBLISH = "knowledge.publish"  # also archive, bring back, and set a time for it
@@ -126,6 +130,29 @@ class DraftInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionInfo:
+    """What ``ACTION_POLICY`` is asked about, when an action is proposed, changed or approved, and before it runs.
+
+    Args:
+        tool, title, risk, kind: of the tool as it is now.
+        inputs: what it would be given; of sensitive fields a stand-in.
+        proposed_by: id of whoever proposed it.
+        operator: the person who did, where it was one.
+        conversation_id, customer: where it belongs, if to a conversation.
+    """
+
+    tool: str
+    title: str
+    risk: Risk
+    kind: ToolKind
+    inputs: Mapping[str, Any]
+    proposed_by: str
+    operator: Operator | None = None
+    conversation_id: int | None = None
+    customer: Customer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedEvent:
     """What ``ON_CONVERSATION_RESOLVED`` receives. ``key`` is the same over every retry of one resolution."""
 
@@ -205,6 +232,8 @@ class Hooks:
     settings: Settings
     _resolved: dict[str, Any] = field(default_factory=dict)
     _embedder_lock: threading.Lock = field(default_factory=threading.Lock)
+    tools: Registry = field(default_factory=Registry)  # none where nobody's permission could be asked again
+    loosened: Mapping[str, Tier] = field(default_factory=dict)
     last_live: str | None = None  # model that search last found live; a guess, asked again of the database each time
 
     def resolve(self) -> None:
@@ -227,6 +256,20 @@ class Hooks:
             if embedder is not None:
                 _check_embedder(key, embedder)
             self._resolved[key] = embedder
+
+        self._resolve_tools()
+
+    def _resolve_tools(self) -> None:
+        named = [_import(f"{PREFIX}TOOLS", tool) if isinstance(tool, str) else tool for tool in self.settings.tools]
+        if not self.configured("OPERATOR_RESOLVER"):
+            if named:
+                raise ConfigurationError(
+                    f"{PREFIX}TOOLS needs {PREFIX}OPERATOR_RESOLVER: permissions are asked again when an action runs."
+                )
+            return
+        from flask_cairnloop.governance.builtin import BUILT_IN_TOOLS  # they call rooms that import this module
+
+        self.tools, self.loosened = registry_of(named, BUILT_IN_TOOLS, self.settings.loosen_tools)
 
     def configured(self, key: str) -> bool:
         """Whether the host has set this hook (name without prefix)."""
@@ -256,6 +299,33 @@ class Hooks:
             return _guarded("AUTHORIZE", hook, operator, permission, subject) is True
         except HookFailed:
             return False
+
+    def resolve_operator(self, operator_id: str) -> Operator | None:
+        """An operator outside a request, as they are now; ``None`` when there is no such person any more.
+
+        Raises:
+            HookFailed: the resolver could not be asked, or answered something else. Nobody is meant by that.
+        """
+        hook = self._resolved["OPERATOR_RESOLVER"]
+        if hook is None:
+            return None
+        answer = self._call("OPERATOR_RESOLVER", hook, operator_id)
+        if answer is None:
+            return None
+        if not isinstance(answer, Operator) or not _operator_fits(answer) or answer.id != operator_id:
+            raise HookFailed(f"{PREFIX}OPERATOR_RESOLVER", "invalid", type(answer).__name__)
+        return answer
+
+    def may(self, operator: Operator, permission: Permission, subject: Subject | None = None) -> bool:
+        """The same as :meth:`authorize`, outside a request and within a time.
+
+        Raises:
+            HookFailed: ``AUTHORIZE`` could not be asked. That is no answer yet; asking again later may help.
+        """
+        hook = self._resolved["AUTHORIZE"]
+        if hook is None:
+            return permission in operator.permissions
+        return self._call("AUTHORIZE", hook, operator, permission, subject) is True
 
     def verify_customer(self, token: str) -> Customer | None:
         """Who a customer token belongs to; ``None`` when nobody, or when no verifier is set.
@@ -365,6 +435,51 @@ class Hooks:
             log.error("%sAUTOMATION_POLICY answered an unknown decision", PREFIX)
             return PolicyDecision.REQUIRE_APPROVAL, "The policy gave no decision we know."
 
+    def action_policy(self, action: ActionInfo) -> tuple[PolicyAnswer | None, str | None]:
+        """The host's decision on an action and, where it could not be had, why a person has to approve."""
+        hook = self._resolved["ACTION_POLICY"]
+        if hook is None:
+            return None, None
+        try:
+            answer = self._call("ACTION_POLICY", hook, action)
+        except HookFailed as failure:
+            how = "did not answer in time" if failure.reason == "timeout" else "failed"
+            return PolicyAnswer.APPROVAL, f"Your app’s policy {how}, so a person decides."
+        if answer is None:
+            return None, None
+        try:
+            return PolicyAnswer(answer), None
+        except ValueError:
+            log.error("%sACTION_POLICY answered an unknown decision", PREFIX)
+            return PolicyAnswer.APPROVAL, "The policy gave no decision we know, so a person decides."
+
+    def ask_tool(self, name: str, work: Callable[[], T], seconds: float | None = None) -> T | ToolFailure:
+        """Let a tool answer, in a thread and app context of its own and within a time.
+
+        Args:
+            name: the tool's, for the host's log.
+            seconds: how long; as for any hook when left out.
+
+        Returns:
+            What it answered; or the failure that it reported itself, which is an answer too.
+
+        Raises:
+            HookFailed: it raised anything else, or ran out of time.
+        """
+
+        def run() -> T | ToolFailure:
+            try:
+                return work()
+            except ToolFailure as failure:
+                return failure
+
+        try:
+            answer: T | ToolFailure = self._call("TOOLS", run, seconds=seconds)
+        except HookFailed as failure:
+            log.error("The tool %s: %s", name, failure.reason)
+            raise
+        return answer
+
     @property
     def policy_name(self) -> str:
         """The name an automatic reply is signed with, taken from the policy's own."""
@@ -455,6 +570,8 @@ _HOOK_KEYS = (
     "CONTEXT_PROVIDER",
     "ARTICLE_SCOPE",
     "AUTOMATION_POLICY",
+    "OPERATOR_RESOLVER",
+    "ACTION_POLICY",
     "ON_CONVERSATION_RESOLVED",
     "AUDITOR",
     "DRAFT_GENERATOR",

@@ -52,6 +52,21 @@ draft_created = _declare(
 draft_decided = _declare(
     "draft_decided", ("conversation_id", "draft_id", "decision"), "An operator or a policy decided on a draft."
 )
+action_proposed = _declare(
+    "action_proposed",
+    ("proposal_id", "conversation_id", "tool", "state"),
+    "An action was proposed; with state `refused`, it may not be.",
+)
+action_decided = _declare(
+    "action_decided",
+    ("proposal_id", "conversation_id", "tool", "decision"),
+    "An action was approved, rejected, deferred or withdrawn, ran out of time, or lost its approval before it ran.",
+)
+action_executed = _declare(
+    "action_executed",
+    ("proposal_id", "conversation_id", "tool", "outcome"),
+    "An action ended: `succeeded`, `failed`, or `uncertain` where nobody knows.",
+)
 article_published = _declare(
     "article_published", ("article_id", "revision_id"), "An article, or a new revision, is found."
 )

@@ -70,8 +70,14 @@ MODEL = SpanKind(
     ("model.engine", "model.outcome", "llm.model_name", "llm.token_count.prompt", "llm.token_count.completion"),
     "One attempt of a call to a language model; what was asked and answered is not in it.",
 )
+ACTION = SpanKind(
+    "cairnloop.action",
+    "TOOL",
+    ("action.tool", "action.risk", "action.kind", "action.attempt", "action.outcome"),
+    "One run of an approved action; what it was given and what it answered is not in it.",
+)
 HOOK = SpanKind("cairnloop.hook", "TOOL", ("hook.key", "hook.outcome"), "A call of one of the host's hooks.")
-SPANS = (FRAME, JOB, DRAFT, SEARCH, EMBED, MODEL, HOOK)
+SPANS = (FRAME, JOB, DRAFT, SEARCH, EMBED, MODEL, ACTION, HOOK)
 
 
 @contextmanager

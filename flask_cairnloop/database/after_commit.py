@@ -31,6 +31,13 @@ def after_commit(session: Session | scoped_session[Session], action: Action, ite
     session.info.setdefault(_KEY, []).append([transaction, action, item])
 
 
+def hand_over(source: Session, to: Session) -> None:
+    """Let what waits for one session's commit wait for that of another, which works on the same connection."""
+    pending = source.info.pop(_KEY, [])
+    for _, action, item in pending:
+        after_commit(to, action, item)
+
+
 def _lasting(transaction: SessionTransaction) -> SessionTransaction:
     """The savepoint or outermost transaction of one that SQLAlchemy begins for a moment, such as for a flush."""
     while transaction.parent is not None and not transaction.nested:

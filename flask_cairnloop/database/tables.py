@@ -10,6 +10,7 @@ from flask_cairnloop.conversations.models import (
 )
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
+from flask_cairnloop.governance.models import ActionApproval, ActionEvent, ActionProposal
 from flask_cairnloop.jobs.models import Job, WorkerProcess
 from flask_cairnloop.knowledge.models import Article, Revision
 from flask_cairnloop.retrieval.models import (
@@ -30,6 +31,9 @@ from flask_cairnloop.upkeep.models import GapEvent
 metadata = Base.metadata
 
 __all__ = [
+    "ActionApproval",
+    "ActionEvent",
+    "ActionProposal",
     "Article",
     "AuditCheckpoint",
     "AuditEntry",

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
 
 # Rooms whose `jobs` module registers functions. Imported on first need, so that models never pull in the whole house.
-ROOMS = ("audit", "conversations", "drafting", "knowledge", "retrieval")
+ROOMS = ("audit", "conversations", "drafting", "governance", "knowledge", "retrieval")
 
 
 class GiveUp(CairnloopError):
     """Raised by a job function: trying again cannot help. The job is dead at once, with this reason."""
+
+
+class TakenOver(CairnloopError):
+    """Raised by :meth:`JobContext.keep`: another worker has this job now, and this one stops."""
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class JobContext:
         max_attempts: when ``attempt`` has reached it, a failure is final.
         error: for ``on_dead``: why the job will not run any more.
         actor: for ``on_dead`` and ``on_retry``: the person who decided it; ``None`` when nobody did.
+        hold: renews the claim in the session's transaction; whether it is still this attempt's. Set by the runner.
     """
 
     session: Session
@@ -43,6 +48,19 @@ class JobContext:
     max_attempts: int
     error: str | None = None
     actor: Actor | None = None
+    hold: Callable[[Session], bool] | None = None
+
+    def keep(self) -> None:
+        """Commit what was added so far, in the middle of a job: what has to stand before something irrevocable begins.
+
+        Raises:
+            TakenOver: somebody else runs this job now. Nothing was committed.
+        """
+        self.session.flush()
+        if self.hold is not None and not self.hold(self.session):
+            self.session.rollback()
+            raise TakenOver("This job was taken over.")
+        self.session.commit()
 
     def release(self) -> None:
         """End the read transaction, so that slow work or host code runs without holding one. Loaded rows detach."""

@@ -10,17 +10,18 @@ import socket
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
-from sqlalchemy import exists, select, text, update
+from sqlalchemy import Update, exists, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import database_now
 from flask_cairnloop.jobs.models import Job, JobState, QueueName
-from flask_cairnloop.jobs.registry import GiveUp, JobContext, JobDefinition, definition, short_error
+from flask_cairnloop.jobs.registry import GiveUp, JobContext, JobDefinition, TakenOver, definition, short_error
 from flask_cairnloop.telemetry import JOB, span
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _execute(cairnloop: Cairnloop, claim: Claim) -> str:
     session: Session = cairnloop.session()
     try:
         found = definition(claim.name)
-        context = JobContext(session, cairnloop, claim.attempt, claim.max_attempts)
+        context = JobContext(session, cairnloop, claim.attempt, claim.max_attempts, hold=partial(_hold, claim))
         found.function(context, **claim.arguments)
         session.flush()
         if not _finish(session, claim, state=JobState.SUCCEEDED, last_error=None):
@@ -147,6 +148,10 @@ def _execute(cairnloop: Cairnloop, claim: Claim) -> str:
             return "taken_over"
         session.commit()
         return "succeeded"
+    except TakenOver:
+        log.warning("Job %s (%s) was taken over; it stops", claim.id, claim.name)
+        session.rollback()
+        return "taken_over"
     except Exception as error:
         session.rollback()
         log.exception("Job %s (%s) failed at attempt %s", claim.id, claim.name, claim.attempt)
@@ -155,20 +160,27 @@ def _execute(cairnloop: Cairnloop, claim: Claim) -> str:
         return "failed"
 
 
+def _hold(claim: Claim, session: Session) -> bool:
+    """Renew the lease of this attempt in the session's transaction, if it is still ours."""
+    result = session.execute(
+        _still_ours(claim).values(lease_until=database_now() + RUN_LEASE).execution_options(synchronize_session=False)
+    )
+    return bool(result.rowcount)  # type: ignore[attr-defined]
+
+
+def _still_ours(claim: Claim) -> Update:
+    return update(Job).where(
+        Job.id == claim.id,
+        Job.state == JobState.RUNNING,
+        Job.claimed_by == claim.claimer,
+        Job.attempt == claim.attempt,
+    )
+
+
 def _finish(session: Session, claim: Claim, **values: Any) -> bool:
     """End this attempt, if it is still ours."""
     values = {"claimed_by": None, "lease_until": None, "finished_at": database_now(), **values}
-    result = session.execute(
-        update(Job)
-        .where(
-            Job.id == claim.id,
-            Job.state == JobState.RUNNING,
-            Job.claimed_by == claim.claimer,
-            Job.attempt == claim.attempt,
-        )
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
+    result = session.execute(_still_ours(claim).values(**values).execution_options(synchronize_session=False))
     return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
@@ -261,16 +273,7 @@ class _Heartbeat:
     def _beat(self) -> None:
         try:
             with self._engine.begin() as connection:
-                connection.execute(
-                    update(Job)
-                    .where(
-                        Job.id == self._claim.id,
-                        Job.state == JobState.RUNNING,
-                        Job.claimed_by == self._claim.claimer,
-                        Job.attempt == self._claim.attempt,
-                    )
-                    .values(lease_until=database_now() + RUN_LEASE)
-                )
+                connection.execute(_still_ours(self._claim).values(lease_until=database_now() + RUN_LEASE))
         except Exception:
             log.warning("The lease of job %s could not be renewed; trying again", self._claim.id, exc_info=True)
         if not self._done:

@@ -20,6 +20,7 @@ from flask_cairnloop.conversations.service import close_all
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.holdings import export_drafts, forget_drafts
 from flask_cairnloop.errors import NotFound
+from flask_cairnloop.governance.holdings import export_actions, forget_actions, withdraw_actions
 from flask_cairnloop.jobs import publish
 from flask_cairnloop.jobs.holdings import forget_jobs
 from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
@@ -32,6 +33,7 @@ from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
 # customers adds a line here, and one below if there is something to hand out.
 FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("drafts", forget_drafts),
+    ("actions", forget_actions),
     ("messages", forget_messages),
     ("conversations", forget_conversations),
     ("jobs", forget_jobs),
@@ -42,6 +44,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
 EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),
     ("drafts", export_drafts),
+    ("actions", export_actions),
     ("questions", export_questions),
     ("gaps", export_gaps),
     ("activity", export_entries),
@@ -66,19 +69,22 @@ def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
 
     Their row and the shape of their conversations stay: order, kinds, times, ratings, who of the team answered. So do
     the entries of the audit log, which know a pseudonym that from now on leads nowhere. Open conversations are closed,
-    drafts withdrawn, jobs discarded, and after the commit their open chats are cut. Writing again makes a new customer.
+    drafts and actions withdrawn, jobs discarded, and after the commit their open chats are cut. Writing again makes a
+    new customer.
 
     A message that comes at the same moment waits for this, or this for it: either it is erased with the others, or it
     is the first of the new customer.
 
     Raises:
         NotFound: no customer has this reference, or not any more. Nothing was changed.
-        Conflict: a job about them is being claimed or ended at this moment. Roll back, and try again.
+        Conflict: a job about them is being claimed or ended, or an action runs, at this moment. Roll back, and try
+            again.
     """
     actor = as_actor(actor)
     person = _person(session, ref, lock=True)
     number = person.id
     close_all(session, number, actor=actor)
+    withdraw_actions(session, number)
     session.flush()
     counts: dict[str, Any] = {name: erase(session, number) for name, erase in FORGET}
     record(session, actor, "customer.forget", "customer", number, **counts)

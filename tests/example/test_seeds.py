@@ -10,7 +10,8 @@ from flask import Flask
 from sqlalchemy import func, inspect, select, text
 
 from example_app import story
-from example_app.models import db
+from example_app.models import Refund, db
+from flask_cairnloop import ActionProposal, ProposalState
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
@@ -45,7 +46,7 @@ def test_a_second_run_changes_nothing(example: Flask) -> None:
     run_jobs(example)  # what the first run has left to learn
     before = rows(example)
     said = seed(example)
-    assert "0 shops and colleagues, 0 articles and 0 steps" in said
+    assert "0 shops and colleagues, 0 articles, 0 steps of conversations and 0 actions" in said
     assert rows(example) == before
 
 
@@ -107,7 +108,8 @@ def test_time_runs_forward_and_ends_today(example: Flask) -> None:
 
 def test_no_work_is_left_and_one_draft_failed_on_purpose(example: Flask) -> None:
     with example.app_context():
-        states = Counter(db.session.scalars(select(Job.state)))
+        # An action that waits has a job that looks at it again when it is due.
+        states = Counter(db.session.scalars(select(Job.state).where(Job.name != "governance.wake")))
         assert set(states) == {JobState.SUCCEEDED, JobState.DEAD}
         assert states[JobState.DEAD] == 1
         failed = only_draft("weekend-price")
@@ -124,3 +126,25 @@ def test_articles_are_published_one_is_internal_and_some_have_a_past(example: Fl
     assert audiences[Audience.PUBLIC] >= 12
     assert audiences[Audience.INTERNAL] == 1
     assert superseded == 2
+
+
+def test_the_actions_cover_the_states_of_the_desk(example: Flask) -> None:
+    with example.app_context():
+        actions = db.session.scalars(select(ActionProposal)).all()
+        refunded = db.session.scalars(select(Refund)).all()
+    assert {action.state for action in actions} >= {
+        ProposalState.PENDING,
+        ProposalState.DEFERRED,
+        ProposalState.UNCERTAIN,
+        ProposalState.SUCCEEDED,
+        ProposalState.REJECTED,
+        ProposalState.EXPIRED,
+        ProposalState.REFUSED,
+        ProposalState.WITHDRAWN,
+    }
+    by_key = {action.run_key: action for action in actions}
+    assert refunded
+    assert all(by_key[refund.key].state is ProposalState.SUCCEEDED for refund in refunded)
+    assert all(
+        action.inputs["amount"] == f"{refund.amount / 100:.2f}" for refund in refunded if (action := by_key[refund.key])
+    )

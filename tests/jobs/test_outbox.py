@@ -74,15 +74,21 @@ def is_mourned(context: JobContext, *, body: str) -> None:
 
 
 @job("test.outrun", max_attempts=3)
-def is_outrun(context: JobContext, *, body: str) -> None:
+def is_outrun(context: JobContext, *, body: str, keeps: bool = False) -> None:
     """While it runs, the relay takes it for dead and somebody else finishes it."""
     context.session.add(HostNote(body=body))
+    if keeps:
+        context.keep()
+        context.session.add(HostNote(body=body))
     with context.cairnloop.engine.begin() as other:
         other.execute(
             update(Job)
             .where(Job.name == "test.outrun", Job.state == JobState.RUNNING)
             .values(claimed_by="another", attempt=2)
         )
+    if keeps:
+        context.keep()
+        context.session.add(HostNote(body=f"{body} goes on"))
 
 
 def notes(session: Session, body: str) -> int:
@@ -221,6 +227,15 @@ def test_a_worker_that_was_outrun_drops_its_effects(app: Flask, session: Session
     run_row(app, job_id, "me")
     assert notes(session, "ghost") == 0
     assert row(session, job_id).claimed_by == "another"
+
+
+def test_what_a_job_keeps_in_its_middle_stands_only_while_the_job_is_its_own(app: Flask, session: Session) -> None:
+    job_id = enqueue(session, "test.outrun", {"body": "halfway", "keeps": True})
+    session.commit()
+    run_row(app, job_id, "me")
+    assert notes(session, "halfway") == 1
+    assert notes(session, "halfway goes on") == 0
+    assert (row(session, job_id).claimed_by, row(session, job_id).state) == ("another", JobState.RUNNING)
 
 
 @job("test.slow", max_attempts=1)

@@ -134,7 +134,16 @@ def test_it_is_audited_without_words_and_everybody_else_stays(session: Session, 
     assert (
         entry.data
         == dict(done.counts)
-        == {"drafts": 1, "messages": 2, "conversations": 1, "jobs": 1, "questions": 0, "gaps": 0, "reasons": 0}
+        == {
+            "drafts": 1,
+            "actions": 0,
+            "messages": 2,
+            "conversations": 1,
+            "jobs": 1,
+            "questions": 0,
+            "gaps": 0,
+            "reasons": 0,
+        }
     )
     assert gone(session, redis, words)
     assert traces.found(session, redis, others_words) == before
@@ -383,7 +392,7 @@ def test_the_command_asks_first_and_says_what_it_did(app: Flask, session: Sessio
     assert done.exit_code == 0
     assert (
         done.stdout
-        == "Forgotten. Erased: drafts 1, messages 2, conversations 1, jobs 1, questions 0, gaps 0, reasons 0.\n"
+        == "Forgotten. Erased: drafts 1, actions 0, messages 2, conversations 1, jobs 1, questions 0, gaps 0, reasons 0.\n"
     )
     assert gone(session, redis, words)
     again = app.test_cli_runner().invoke(args=[*command, "--yes"])

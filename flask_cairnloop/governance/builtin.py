@@ -1,0 +1,175 @@
+"""Tools that every desk has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.context import current
+from flask_cairnloop.conversations import service as conversations
+from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound
+from flask_cairnloop.governance.tools import Change, Consequence, Outcome, PermanentFailure, Tool, ToolContext
+from flask_cairnloop.governance.types import Risk, ToolKind
+from flask_cairnloop.hooks import Permission, Subject
+from flask_cairnloop.retrieval.search import search
+
+PASSAGES = 5
+EXCERPT = 600  # characters of a passage
+
+
+class _Ours(Tool):
+    """A tool of ours is for who has the permission that its button on the console asks for."""
+
+    needs: Permission
+
+    def authorize(self, inputs: Any, context: ToolContext) -> bool | str:  # noqa: ARG002
+        if context.operator is None:  # the host's own code, which may call the room itself
+            return True
+        subject = Subject("conversation", context.conversation.id) if context.conversation else None
+        if current().hooks.may(context.operator, self.needs, subject):
+            return True
+        return f"{context.operator.name} lacks the permission {self.needs.value}."
+
+    def _actor(self, context: ToolContext) -> Actor:
+        return Actor.operator(context.operator) if context.operator else Actor.system(self.name)
+
+
+class AddNote(_Ours):
+    """Write an internal note."""
+
+    name = "add_note"
+    title = "Add an internal note"
+    description = "Writes a note into the conversation that only the team sees."
+    risk = Risk.LOW_WRITE
+    kind = ToolKind.TRANSACTIONAL
+    filled = {"conversation_id": "conversation.id"}  # noqa: RUF012 - never changed
+    needs = Permission.CONVERSATIONS_NOTE
+
+    class Input(BaseModel):
+        conversation_id: int
+        body: str = Field(title="Note", min_length=1, max_length=5000)
+
+    def preview(self, inputs: Input, context: ToolContext) -> str:  # noqa: ARG002
+        return "Adds an internal note to this conversation. The customer never sees it."
+
+    def run(self, inputs: Input, context: ToolContext) -> Outcome:
+        session = _session(context)
+        try:
+            note = conversations.add_note(session, inputs.conversation_id, actor=self._actor(context), body=inputs.body)
+        except (InvalidInput, NotFound) as error:
+            raise PermanentFailure(str(error)) from error
+        return Outcome("The note was added.", {"message_id": note.id})
+
+
+class ResolveConversation(_Ours):
+    """Mark a conversation as done."""
+
+    name = "resolve_conversation"
+    title = "Resolve the conversation"
+    description = "Marks the conversation as done. The customer can answer and so reopen it."
+    risk = Risk.LOW_WRITE
+    kind = ToolKind.TRANSACTIONAL
+    filled = {"conversation_id": "conversation.id"}  # noqa: RUF012 - never changed
+    needs = Permission.CONVERSATIONS_RESOLVE
+
+    class Input(BaseModel):
+        conversation_id: int
+
+    def preview(self, inputs: Input, context: ToolContext) -> Consequence:  # noqa: ARG002
+        status = context.conversation.status if context.conversation else ""
+        if status == "resolved":
+            raise PermanentFailure("This conversation is resolved already.")
+        return Consequence(
+            "Marks this conversation as resolved. An open draft is withdrawn, and the customer can rate the answer.",
+            (Change("Status", "Open", "Resolved"),),
+        )
+
+    def run(self, inputs: Input, context: ToolContext) -> str:
+        try:
+            conversations.resolve(_session(context), inputs.conversation_id, actor=self._actor(context))
+        except IllegalTransition as error:
+            raise PermanentFailure("This conversation is resolved already.") from error
+        except (CustomerForgotten, NotFound) as error:
+            raise PermanentFailure(str(error)) from error
+        return "The conversation was resolved."
+
+
+class SearchKnowledge(_Ours):
+    """Search the articles."""
+
+    name = "search_knowledge"
+    title = "Search the articles"
+    description = "Finds passages of published articles that may answer a question."
+    risk = Risk.READ_ONLY
+    kind = ToolKind.EXTERNAL
+    idempotent = True  # it changes nothing
+    timeout = 20.0
+    needs = Permission.KNOWLEDGE_READ
+
+    class Input(BaseModel):
+        question: str = Field(title="Question", min_length=2, max_length=2000)
+
+    def preview(self, inputs: Input, context: ToolContext) -> str:  # noqa: ARG002
+        return "Reads published articles. It changes nothing."
+
+    def run(self, inputs: Input, context: ToolContext) -> Outcome:
+        cairnloop = current()
+        tags = cairnloop.hooks.article_scope(context.customer) if context.customer else None
+        besides = context.conversation.id if context.conversation else None
+        session: Session = cairnloop.session()
+        found = search(session, inputs.question, limit=PASSAGES, tags=tags, besides=besides).passages
+        passages = [
+            {
+                "article_id": one.article_id,
+                "title": one.title,
+                "heading": one.heading,
+                "text": one.content[:EXCERPT],
+                "public": one.public,
+            }
+            for one in found
+        ]
+        if not passages:
+            return Outcome("No article was found.", {"passages": []})
+        how_many = "one passage" if len(passages) == 1 else f"{len(passages)} passages"
+        return Outcome(f"Found {how_many}, first in “{passages[0]['title']}”.", {"passages": passages})
+
+
+class CustomerContext(_Ours):
+    """Read what the host knows about a customer."""
+
+    name = "customer_context"
+    title = "Look up the customer"
+    description = "Reads what your app knows about the customer of the conversation."
+    risk = Risk.READ_ONLY
+    kind = ToolKind.EXTERNAL
+    idempotent = True  # it changes nothing
+    filled = {"conversation_id": "conversation.id"}  # noqa: RUF012 - never changed
+    needs = Permission.CONVERSATIONS_READ
+
+    class Input(BaseModel):
+        conversation_id: int
+
+    def preview(self, inputs: Input, context: ToolContext) -> str:  # noqa: ARG002
+        return "Reads what your app knows about this customer. It changes nothing."
+
+    def run(self, inputs: Input, context: ToolContext) -> Outcome:  # noqa: ARG002
+        if context.customer is None or context.conversation is None:
+            raise PermanentFailure("This conversation has no customer any more.")
+        view = current().hooks.load_context(context.customer, context.conversation)
+        if view.state == "not_configured":
+            raise PermanentFailure("Your app has no CAIRNLOOP_CONTEXT_PROVIDER.")
+        if view.state == "failed":
+            raise PermanentFailure("Your app did not answer.")
+        data = {"facts": dict(view.facts), "sections": {title: dict(pairs) for title, pairs in view.sections}}
+        return Outcome("Your app knows nothing about them." if view.state == "empty" else "Read.", data)
+
+
+def _session(context: ToolContext) -> Session:
+    assert context.session is not None  # noqa: S101 - a transactional tool that runs always has one
+    return context.session
+
+
+BUILT_IN_TOOLS: tuple[type[Tool], ...] = (AddNote, ResolveConversation, SearchKnowledge, CustomerContext)
