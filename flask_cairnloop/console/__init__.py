@@ -9,6 +9,7 @@ def register(blueprint: Blueprint) -> None:
     """Mount every page of the console on the extension's blueprint."""
     from flask_cairnloop.console import (
         conversation,
+        files,
         home,
         inbox,
         knowledge,
@@ -20,7 +21,7 @@ def register(blueprint: Blueprint) -> None:
     )
 
     rendering.register(blueprint)
-    for screen in (home, inbox, conversation, knowledge, studio, settings, preferences, palette):
+    for screen in (home, inbox, conversation, knowledge, studio, files, settings, preferences, palette):
         screen.register(blueprint)
 
 

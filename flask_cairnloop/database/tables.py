@@ -10,8 +10,9 @@ from flask_cairnloop.conversations.models import (
 )
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
+from flask_cairnloop.files.models import File
 from flask_cairnloop.jobs.models import Job, WorkerProcess
-from flask_cairnloop.knowledge.models import Article, Revision
+from flask_cairnloop.knowledge.models import Article, ArticleFile, Revision
 from flask_cairnloop.retrieval.models import (
     Chunk,
     ChunkEmbedding,
@@ -31,6 +32,7 @@ metadata = Base.metadata
 
 __all__ = [
     "Article",
+    "ArticleFile",
     "AuditEntry",
     "Chunk",
     "ChunkEmbedding",
@@ -40,6 +42,7 @@ __all__ = [
     "CustomerRecord",
     "Draft",
     "EmbeddingModel",
+    "File",
     "GapEvent",
     "GroundingCalibration",
     "IndexEntry",
