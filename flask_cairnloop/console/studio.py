@@ -28,6 +28,7 @@ from flask_cairnloop.errors import (
     StaleArticle,
     StorageUnavailable,
 )
+from flask_cairnloop.files.content import accepted
 from flask_cairnloop.files.service import too_long
 from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.hooks import Permission
@@ -276,7 +277,7 @@ def _editor(
         preview=anchored(preview),
         files=[(file, _others(uses.get(file.id, []), article_id)) for file in used],
         storage=storage_of(current()) is not None,
-        accept=",".join(current().settings.file_types),
+        accept=accepted(current().settings.file_types),
         file_limit=too_long(current().settings).message,
         saved=refused is None and newest is not None and newest is not published,
     )

@@ -11,7 +11,7 @@ import re
 import struct
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,6 +119,11 @@ def clean_name(name: str, media_type: str) -> str:
     while len(stem.encode()) > NAME_BYTES:
         stem = stem[:-1]
     return stem.rstrip(". ") + ending
+
+
+def accepted(media_types: Iterable[str]) -> str:
+    """What a form's field for files offers to choose, as HTML has it."""
+    return ",".join(word for media_type in media_types for word in (media_type, *_SUFFIXES[media_type]))
 
 
 def _shows(letter: str) -> bool:

@@ -51,9 +51,13 @@ def _image(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: A
 
 
 def _link(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
-    file = _file(tokens[at].attrGet("href"), env)
+    """A link to a file of ours leads to where it is fetched, and nowhere where there is no such file."""
+    target = tokens[at].attrGet("href")
+    file = _file(target, env)
     if file is not None:
         tokens[at].attrSet("href", file.address)
+    elif named(str(target or "")) is not None:
+        tokens[at].attrs.pop("href")
     return str(renderer.renderToken(tokens, at, options, env))
 
 
@@ -111,6 +115,14 @@ def targets(markdown: str) -> Iterator[str]:
                 target = token.attrGet(name)
                 if target and ":" not in str(target).partition("/")[0]:
                     yield str(target)
+
+
+def missing_files(session: Session, markdown: str) -> list[str]:
+    """The targets in a text that name files there are not, or no longer. One query at most."""
+    asked = files_named(markdown)
+    there = shown(session, asked)
+    gone = {uuid for uuid in asked if uuid not in there}
+    return [target for target in dict.fromkeys(targets(markdown)) if named(target) in gone] if gone else []
 
 
 def normalized(target: str) -> str:

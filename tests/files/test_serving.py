@@ -178,6 +178,7 @@ def test_pages_show_pictures_with_their_size_and_nothing_from_elsewhere(
     elsewhere = f"![gone](files/{uuid4()}/x.png) ![t](https://a.example/x.png) ![p](/support/files/x) ![d](data:,x)"
     article_id = write(session, f"{markdown}\n\n[Whole]({markdown.partition('(')[2]}\n\n{elsewhere}")
     mina = make_client(app, "mina")
+    assert mina.get(f"/support/knowledge/{article_id}").text.count("There is no such file.") == 1
     image = f'<img src="{address}" alt="plan" width="120" height="80" loading="lazy">'
     for page in (
         mina.get(f"/support/knowledge/{article_id}").text,
