@@ -13,6 +13,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from PIL import Image
@@ -55,6 +56,12 @@ _FORMATS: Final = {
 _BEGINNINGS: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"RIFF")
 # What no text holds: control characters other than tab, line ends and form feed.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
+PARTS_LIMIT: Final = 50_000  # chunks or segments of a picture
+# A marker with up to a few bytes of filling before it, and where the next one stands behind compressed pixels.
+_JPEG_MARKER: Final = re.compile(rb"\xff{1,16}([^\x00\xff])", re.DOTALL)
+_JPEG_NEXT: Final = re.compile(rb"\xff(?![\x00\xd0-\xd7])")
+# An Exif segment with one entry, the orientation, up to its value.
+_TURNED: Final = b"\xff\xe1\x00\x22Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00"
 _ORIENTATION: Final = 0x0112
 _SIDEWAYS: Final = (5, 6, 7, 8)
 
@@ -144,12 +151,11 @@ def _is_text(data: bytes) -> bool:
 
 def _picture(data: bytes) -> Content:
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "GIF", "WEBP")) as opened:
+        # First what is quick: what remains is small in its parts, and holds nothing that a decoder would unpack twice.
+        kept, orientation = _stripped(data)
+        with Image.open(io.BytesIO(kept), formats=("PNG", "JPEG", "GIF", "WEBP")) as opened:
             media_type, width, height = _FORMATS[opened.format or ""], *opened.size
             _check_size(width, height)  # before a pixel of it is decoded
-            orientation = int(opened.getexif().get(_ORIENTATION, 1)) if media_type == "image/jpeg" else 1
-        kept = _STRIPPERS[media_type](data, orientation) if media_type in _STRIPPERS else data
-        with Image.open(io.BytesIO(kept), formats=("PNG", "JPEG", "GIF", "WEBP")) as opened:
             opened.draft("RGB", (1, 1))  # of a JPEG, an eighth of it does
             opened.load()
     except InvalidInput:
@@ -161,6 +167,15 @@ def _picture(data: bytes) -> Content:
     if orientation in _SIDEWAYS:
         width, height = height, width
     return Content(kept, media_type, width, height)
+
+
+def _stripped(data: bytes) -> tuple[bytes, int]:
+    """A picture without what is not needed to show it, and how it is to be turned: 1 is as it is."""
+    if data.startswith(b"\x89PNG"):
+        return _plain_png(data), 1
+    if data.startswith(b"\xff\xd8"):
+        return _plain_jpeg(data)
+    return (_plain_webp(data) if data.startswith(b"RIFF") else data), 1
 
 
 def _check_size(width: int, height: int) -> None:
@@ -181,9 +196,9 @@ _PNG_KEPT: Final = frozenset(
 )
 
 
-def _plain_png(data: bytes, _orientation: int) -> bytes:
+def _plain_png(data: bytes) -> bytes:
     kept, at = [data[:8]], 8
-    while at + 12 <= len(data):
+    for _ in range(PARTS_LIMIT):
         (length,) = struct.unpack_from(">I", data, at)
         kind, end = data[at + 4 : at + 8], at + 12 + length
         if end > len(data) or struct.unpack_from(">I", data, end - 4)[0] != zlib.crc32(data[at + 4 : end - 4]):
@@ -191,21 +206,23 @@ def _plain_png(data: bytes, _orientation: int) -> bytes:
         if kind in _PNG_KEPT:
             kept.append(data[at:end])
         if kind == b"IEND":
-            break
+            return b"".join(kept)
         at = end
-    return b"".join(kept)
+    raise ValueError("too many chunks")
 
 
-def _plain_jpeg(data: bytes, orientation: int) -> bytes:
+def _plain_jpeg(data: bytes) -> tuple[bytes, int]:
+    parts = list(islice(_jpeg_parts(data), PARTS_LIMIT))
+    if parts[-1][0] != 0xD9:
+        raise ValueError("too many parts")
+    exif = Image.Exif()
+    exif.load(next((part[4:] for marker, part in parts if marker == 0xE1 and part[4:10] == b"Exif\x00\x00"), b""))
+    orientation = int(exif.get(_ORIENTATION, 1))
     kept = [data[:2]]
     if orientation in range(2, 9):  # how it is to be turned stays
-        kept.append(
-            b"\xff\xe1\x00\x22Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00"
-            + bytes([orientation])
-            + b"\x00\x00\x00\x00\x00\x00"
-        )
-    kept += (part for marker, part in _jpeg_parts(data) if _stays(marker, part))
-    return b"".join(kept)
+        kept.append(_TURNED + bytes([orientation]) + bytes(6))
+    kept += (part for marker, part in parts if _stays(marker, part))
+    return b"".join(kept), orientation
 
 
 def _stays(marker: int, part: bytes) -> bool:
@@ -219,18 +236,15 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The parts of a JPEG after its beginning, to its end and no further."""
     at = 2
     while True:
-        if data[at] != 0xFF:
+        found = _JPEG_MARKER.match(data, at)
+        if found is None:
             raise ValueError("no marker where one must stand")
-        if data[at + 1] == 0xFF:  # filling
-            at += 1
-            continue
-        marker, start = data[at + 1], at
-        at += 2
+        marker, start, at = found[1][0], at, found.end()
         if marker not in (0xD9, 0x01, *range(0xD0, 0xD9)):
             at += int(struct.unpack_from(">H", data, at)[0])
         if marker == 0xDA:
-            while not (data[at] == 0xFF and data[at + 1] != 0 and data[at + 1] not in range(0xD0, 0xD8)):
-                at = data.index(b"\xff", at + 1)
+            after = _JPEG_NEXT.search(data, at)
+            at = after.start() if after else len(data) + 1
         if at > len(data):
             raise ValueError("a part is cut off")
         yield marker, data[start:at]
@@ -238,7 +252,7 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
 
 
-def _plain_webp(data: bytes, _orientation: int) -> bytes:
+def _plain_webp(data: bytes) -> bytes:
     size = struct.unpack_from("<I", data, 4)[0] + 8
     kept, at = bytearray(), 12
     while at + 8 <= min(size, len(data)):
@@ -251,6 +265,3 @@ def _plain_webp(data: bytes, _orientation: int) -> bytes:
             kept += part
         at = end
     return b"RIFF" + struct.pack("<I", len(kept) + 4) + b"WEBP" + bytes(kept)
-
-
-_STRIPPERS: Final = {"image/png": _plain_png, "image/jpeg": _plain_jpeg, "image/webp": _plain_webp}

@@ -108,7 +108,8 @@ def known(session: Session, upload: Upload) -> File | None:
     same = select(File).where(
         File.sha256 == upload.sha256, File.name == upload.name, File.author_kind != ActorKind.CUSTOMER
     )
-    return session.scalars(same.order_by(File.id).limit(1)).first()
+    # Locked: it may be one that is being deleted at this moment, as nothing has used it for a day.
+    return session.scalars(same.order_by(File.id).limit(1).with_for_update()).first()
 
 
 def store(storage: Storage, upload: Upload, uuid: UUID | None = None) -> Stored:
