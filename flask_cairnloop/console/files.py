@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console.access import actor, may_open, operator, recognised, requires
+from flask_cairnloop.console.rendering import problem
 from flask_cairnloop.context import current
 from flask_cairnloop.database.failures import AWAY
 from flask_cairnloop.errors import InvalidInput, NoStorage, NotFound, StorageUnavailable
@@ -28,6 +29,7 @@ from flask_cairnloop.knowledge.queries import Use
 log = logging.getLogger(__name__)
 
 FORM_OVERHEAD = 100_000  # bytes of an upload beside its file
+WITH_FILES = frozenset({"cairnloop.new_article", "cairnloop.edit_article"})  # forms that may bring one without a script
 PUBLIC_SECONDS = 3600  # that anybody may go on showing what was public when they fetched it
 
 
@@ -48,8 +50,11 @@ def _let_files_in(endpoint: str | None, _values: dict[str, Any] | None) -> None:
 
 
 def _too_large(error: HTTPException) -> Response | HTTPException:
+    words = service.too_long(current().settings).message
     if request.endpoint == "cairnloop.upload_file":
-        return _told(413, message=service.too_long(current().settings).message)
+        return _told(413, message=words)
+    if request.endpoint in WITH_FILES:
+        return problem(413, detail=words)
     return error
 
 

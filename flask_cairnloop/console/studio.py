@@ -68,9 +68,8 @@ def _let_long_forms_in(endpoint: str | None, _values: dict[str, Any] | None) -> 
     """Before the host looks for its token in the form: Flask's own limit is below the longest article."""
     if (endpoint or "").removeprefix("cairnloop.") in EDITING:
         request.max_form_memory_size = max(FORM_BYTES, request.max_form_memory_size or 0)
-        if request.max_content_length is not None:  # the host has set one, which may be below the longest file
-            with_file = FORM_BYTES + current().settings.file_size_limit + FORM_OVERHEAD
-            request.max_content_length = max(with_file, request.max_content_length)
+        # The host's may be below the longest file; without one, whatever is sent would be read before it is refused.
+        request.max_content_length = FORM_BYTES + current().settings.file_size_limit + FORM_OVERHEAD
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

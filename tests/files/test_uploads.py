@@ -13,6 +13,8 @@ from uuid import UUID
 import fsspec
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
+from flask_wtf import CSRFProtect
 from PIL import Image
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -101,6 +103,22 @@ def test_what_it_is_not_is_refused_in_words_and_nothing_is_kept(
 def test_a_file_far_too_long_is_not_read_at_all(make_app: Callable[..., Flask], send: Send) -> None:
     answer = send(b"%PDF-" + bytes(500_000), of=make_app(FILE_SIZE_LIMIT=20_000))
     assert (answer.status_code, answer.json) == (413, {"message": "The file is larger than 19.5 KB."})
+
+
+def test_the_hosts_own_limit_holds_for_its_own_forms(
+    make_app: Callable[..., Flask], make_client: Callable[..., FlaskClient], send: Send
+) -> None:
+    limits = {"FLASK_MAX_CONTENT_LENGTH": 1_000, "FILE_SIZE_LIMIT": 20_000}
+    assert send(b"%PDF-" + bytes(15_000), of=make_app(**limits)).status_code == 200
+    app = make_app(**limits)
+    CSRFProtect(app)  # as a host's, which reads the form before anybody is asked who they are
+    for who in ("", "mina"):
+        client = make_client(app, who)
+        answer = client.post(
+            "/support/knowledge/new", data=bytes(11_000_000), content_type="multipart/form-data; boundary=x"
+        )
+        assert answer.status_code == 413
+        assert "The file is larger than 19.5 KB." in answer.text
 
 
 def test_a_picture_loses_what_it_tells_of_its_maker_and_stays_as_it_looks() -> None:
