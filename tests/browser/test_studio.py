@@ -181,6 +181,10 @@ def test_images_are_chosen_and_pasted_previewed_published_and_seen_by_readers(si
 
     page.locator("#adding input").set_input_files({"name": "l.png", "mimeType": "image/png", "buffer": bytes(200_001)})
     expect(page.locator("#file-state")).to_have_text("l.png: The file is larger than 195.3 KB.")
+    text.press("Control+End")
+    two = [{"name": name, "mimeType": "text/csv", "buffer": name.encode()} for name in ("one.csv", "two.csv")]
+    page.locator("#adding input").set_input_files(two)
+    expect(text).to_have_value(re.compile(r"image\.png\)\[one\.csv\]\(files/\S+\)\n\n\[two\.csv\]\(files/\S+\)$"))
     saved(page)
 
     page.get_by_role("button", name="Save and publish").click()

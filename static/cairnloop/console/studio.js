@@ -169,32 +169,38 @@
     });
   }
 
-  async function upload(file) {
-    if (file.size > Number(adding.dataset.limit)) return tell(`${file.name}: ${adding.dataset.tooLong}`, true);
+  /* Returns what went wrong, or nothing. */
+  async function upload(file, more) {
+    if (file.size > Number(adding.dataset.limit)) return `${file.name}: ${adding.dataset.tooLong}`;
     const mark = `[${file.name.replace(/[\[\]\n]/g, "")} is on its way ${Math.random().toString(36).slice(2, 6)}…]`;
     uploading += 1;
     put(mark, body.selectionStart, body.selectionEnd, "end");
     let text = "";
+    let trouble = "";
     try {
       tell(`${file.name}: on its way`);
       const answer = await post(file, (share) => tell(`${file.name}: ${Math.round(share * 100)} %`));
       text = answer.markdown;
       tell(answer.image ? `${answer.name} is in the text. Say in the brackets what it shows.` : `${answer.name} is in the text.`);
     } catch (error) {
-      tell(`${file.name} was not added: ${error.message}`, true);
+      trouble = `${file.name} was not added: ${error.message}`;
     }
     uploading -= 1;
     const at = body.value.indexOf(mark);
-    if (at < 0) return; // taken out meanwhile
+    if (at < 0) return trouble; // taken out meanwhile
     const writing = body.selectionStart !== at + mark.length; // one has gone on elsewhere
+    if (more && text) text += "\n\n"; // the next one stands below it
     put(text, at, at + mark.length, writing ? "preserve" : "end");
     const words = /^!\[((?:[^\]\\]|\\.)*)\]/.exec(text);
-    if (words && !writing && document.activeElement === body) body.setSelectionRange(at + 2, at + 2 + words[1].length);
-    return undefined;
+    if (words && !more && !writing && document.activeElement === body) body.setSelectionRange(at + 2, at + 2 + words[1].length);
+    return trouble;
   }
 
   async function uploadAll(files) {
-    for (const file of [...files]) await upload(file); // one after the other, each where the one before ended
+    const all = [...files]; // the list is gone with its event
+    const troubles = [];
+    for (const [number, file] of all.entries()) troubles.push(await upload(file, number + 1 < all.length));
+    if (troubles.some(Boolean)) tell(troubles.filter(Boolean).join(" "), true);
     keep();
   }
 
