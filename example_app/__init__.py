@@ -34,6 +34,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         CAIRNLOOP_PRODUCT_NAME="Spokeshed help",
+        CAIRNLOOP_FILE_STORAGE=str(_data() / "files"),  # a folder does while there is one machine; see docs/articles.md
         CAIRNLOOP_LOGIN_URL="/login",
         CAIRNLOOP_FRAME_ANCESTORS=["'self'"],  # the start page shows the console beside the chat
         CAIRNLOOP_OPERATOR_LOADER="example_app.hooks:signed_in_operator",
@@ -59,11 +60,16 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     return app
 
 
+def _data() -> Path:
+    """Where the example keeps what is its own."""
+    return Path(os.environ.get("DEMO_DATA_DIR") or HERE.parent / ".demo").resolve()
+
+
 def _find_servers(app: Flask) -> None:
     """Fill in the database, Redis and the signing key: given, from the environment, or the demo's embedded ones."""
     database = app.config.get("SQLALCHEMY_DATABASE_URI") or os.environ.get("DATABASE_URL")
     redis = app.config.get("CAIRNLOOP_REDIS_URL") or os.environ.get("REDIS_URL")
-    data = Path(os.environ.get("DEMO_DATA_DIR") or HERE.parent / ".demo").resolve()
+    data = _data()
     if not database or not redis:
         from example_app.servers import ensure  # needs the `demo` extra, which a real host does without
 

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from limits import parse_many
@@ -13,6 +14,7 @@ from redis.connection import parse_url
 
 from flask_cairnloop.drafting import manner
 from flask_cairnloop.errors import ConfigurationError
+from flask_cairnloop.files import content
 from flask_cairnloop.governance import tiers
 
 PREFIX = "CAIRNLOOP_"
@@ -27,8 +29,9 @@ class Key:
     Args:
         name: without the ``CAIRNLOOP_`` prefix.
         kind: ``str``, ``int``, ``float``, ``list`` (of str), ``mapping`` (of str to str or None; what is left out keeps
-            its default), ``hook`` (callable or ``"package.module:attribute"``), ``tools`` (a list of classes or such
-            paths) or ``object`` (any object or such a path).
+            its default), ``options`` (a mapping of str to anything), ``hook`` (callable or
+            ``"package.module:attribute"``), ``tools`` (a list of classes or such paths), ``storage`` (an address, a
+            folder or a hook) or ``object`` (any object or such a path).
         default: the value when the host sets none.
         meaning: one or two sentences for the documentation.
         secret: its value never appears in a message.
@@ -112,7 +115,29 @@ def _is_rate(text: str) -> bool:
     return len(rates) == 1 and 1 <= rates[0].amount <= 100_000
 
 
-RATE_LIMITS: dict[str, str | None] = {"messages": "30/minute", "conversations": "20/day", "frames": "20/second"}
+def _storage(value: Any) -> str | None:
+    """A folder must be named in full: web server and worker may have been started in different ones."""
+    if is_storage_address(value) and "://" not in value and not Path(value).is_absolute():
+        return 'write an address like "s3://bucket/desk", a folder in full like "/var/lib/desk", or name a hook'
+    return None
+
+
+def is_storage_address(value: Any) -> bool:
+    """Whether a value of ``FILE_STORAGE`` is an address or a folder, and no hook."""
+    return isinstance(value, str) and not _PATH.fullmatch(value)
+
+
+def _file_types(value: list[str]) -> str | None:
+    unknown = [each for each in value if each not in content.KNOWN]
+    return f'"{unknown[0]}" cannot be told by its content; known are {", ".join(content.KNOWN)}' if unknown else None
+
+
+RATE_LIMITS: dict[str, str | None] = {
+    "messages": "30/minute",
+    "conversations": "20/day",
+    "frames": "20/second",
+    "uploads": "60/minute",
+}
 
 KEYS: tuple[Key, ...] = (
     Key("URL_PREFIX", "str", "/support", "Where the console and the widget are mounted.", check=_prefix),
@@ -276,8 +301,8 @@ KEYS: tuple[Key, ...] = (
         "RATE_LIMITS",
         "mapping",
         RATE_LIMITS,
-        "What a customer may do in a time: `messages` and `conversations` of one customer over all processes, `frames` "
-        "of one socket. What you leave out keeps its default, `None` lifts a limit.",
+        "What one may do in a time: `messages` and `conversations` of one customer over all processes, `frames` of one "
+        "socket, `uploads` of one operator. What you leave out keeps its default, `None` lifts a limit.",
         check=_rates,
     ),
     Key(
@@ -287,6 +312,36 @@ KEYS: tuple[Key, ...] = (
         "Most WebSockets of one process; the next is answered 503, and that chat goes on by POST. 0: derived from the "
         "threads of a gunicorn worker, else no limit.",
         check=_between(0, 100_000),
+    ),
+    Key(
+        "FILE_STORAGE",
+        "storage",
+        None,
+        "Where images and files are kept: a folder (`/var/lib/desk/files`), an address that fsspec knows "
+        "(`s3://bucket/desk`), or `() -> filesystem`, a hook that makes one of fsspec's. Unset: no files are taken.",
+        secret=True,
+        check=_storage,
+    ),
+    Key(
+        "FILE_STORAGE_OPTIONS",
+        "options",
+        {},
+        "What the filesystem of that address is made with, e.g. `key`, `secret` and `endpoint_url` of S3.",
+        secret=True,
+    ),
+    Key(
+        "FILE_TYPES",
+        "list",
+        list(content.DEFAULT),
+        "Kinds of files that are taken, told by their content. `application/zip` is known as well.",
+        check=_file_types,
+    ),
+    Key(
+        "FILE_SIZE_LIMIT",
+        "int",
+        10 * 1024 * 1024,
+        "Largest file in bytes.",
+        check=_between(1, 1024 * 1024 * 1024),
     ),
     Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_between(0, 1)),
     Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_between(0, 1)),
@@ -374,6 +429,10 @@ class Settings:
     message_limit: int
     rate_limits: dict[str, str | None]
     socket_limit: int
+    file_storage: Any
+    file_storage_options: dict[str, Any]
+    file_types: list[str]
+    file_size_limit: int
     grounding_strong: float
     grounding_partial: float
     draft_delay: float
@@ -436,6 +495,14 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
             isinstance(value, Mapping)
             and all(isinstance(name, str) and isinstance(item, str | None) for name, item in value.items())
         ),
+    ),
+    "options": (
+        "a mapping of str to anything",
+        lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),
+    ),
+    "storage": (
+        'an address, a folder, a callable or "package.module:attribute"',
+        lambda value: callable(value) or (isinstance(value, str) and bool(value.strip())),
     ),
     "hook": (
         'a callable or "package.module:attribute"',

@@ -130,3 +130,24 @@ class HookFailed(CairnloopError):
         self.key = key
         self.reason = reason
         self.detail = detail
+
+
+class StorageUnavailable(CairnloopError):
+    """The file storage did not do what was asked of it; nothing was kept.
+
+    Args:
+        step: ``"write"``, ``"read"``, ``"delete"`` or ``"list"``.
+        detail: class of the exception; never its words.
+    """
+
+    def __init__(self, step: str, detail: str) -> None:
+        super().__init__("The file storage does not answer. Nothing was kept; try again in a moment.")
+        self.step = step
+        self.detail = detail
+
+
+class NoStorage(CairnloopError):
+    """``FILE_STORAGE`` is not set: no file can be kept."""
+
+    def __init__(self) -> None:
+        super().__init__("Files cannot be kept: the app has not set CAIRNLOOP_FILE_STORAGE.")

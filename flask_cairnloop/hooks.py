@@ -17,11 +17,12 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
+import fsspec
 from flask import Flask, current_app
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.config import LONGEST_HOOK, PREFIX, Settings
+from flask_cairnloop.config import LONGEST_HOOK, PREFIX, Settings, is_storage_address
 from flask_cairnloop.drafting.types import Declined, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.errors import ConfigurationError, HookFailed
 from flask_cairnloop.governance.tools import Registry, ToolFailure, registry_of
@@ -249,6 +250,12 @@ class Hooks:
             if value is not None and not callable(value):
                 raise ConfigurationError(f"{PREFIX}{key} is {type(value).__name__}; it must be callable.")
             self._resolved[key] = value
+        storage = self.settings.file_storage
+        if is_storage_address(storage):
+            storage = None
+        self._resolved["FILE_STORAGE"] = (
+            _import(PREFIX + "FILE_STORAGE", storage) if isinstance(storage, str) else storage
+        )
         for key in ("EMBEDDER", "PREVIOUS_EMBEDDER"):
             embedder = getattr(self.settings, key.lower())
             if isinstance(embedder, str):
@@ -402,6 +409,19 @@ class Hooks:
         """The embedder to go on with until passages have vectors of the configured one; ``None`` when not set."""
         configured = self._resolved["PREVIOUS_EMBEDDER"]
         return None if configured is None else _TimedEmbedder(self, "PREVIOUS_EMBEDDER", configured)
+
+    # --- where files lie --------------------------------------------------------------------------
+
+    def file_storage(self) -> Any:
+        """The filesystem that the host has made for files.
+
+        Raises:
+            HookFailed: it raised, ran out of time, or made something else.
+        """
+        made = self._call("FILE_STORAGE", self._resolved["FILE_STORAGE"])
+        if not isinstance(made, fsspec.AbstractFileSystem):
+            raise HookFailed(f"{PREFIX}FILE_STORAGE", "invalid", type(made).__name__)
+        return made
 
     # --- what shall happen ------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ def register(blueprint: Blueprint) -> None:
     from flask_cairnloop.console import (
         audit,
         conversation,
+        files,
         home,
         inbox,
         knowledge,
@@ -21,7 +22,7 @@ def register(blueprint: Blueprint) -> None:
     )
 
     rendering.register(blueprint)
-    for screen in (home, inbox, conversation, knowledge, studio, audit, settings, preferences, palette):
+    for screen in (home, inbox, conversation, knowledge, studio, files, audit, settings, preferences, palette):
         screen.register(blueprint)
 
 

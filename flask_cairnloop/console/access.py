@@ -100,6 +100,17 @@ def admit(permission: Permission, *offers: Permission, instead: tuple[Permission
     return None
 
 
+def recognised() -> bool:
+    """Whether an operator is signed in, for what others may see as well. After it, :func:`may_open` may be asked."""
+    hooks = current().hooks
+    try:
+        found = hooks.load_operator() if hooks.configured("OPERATOR_LOADER") else None
+    except HookFailed:
+        found = None
+    g.cairnloop_operator, g.cairnloop_decided = found, {}
+    return found is not None
+
+
 def operator() -> Operator:
     """The operator of this request, inside a view wrapped by :func:`requires`."""
     found: Operator = g.cairnloop_operator

@@ -63,6 +63,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "draft.ready": "wrote a draft",
     "draft.superseded": "set a draft aside",
     "draft.withheld": "withheld a draft",
+    "file.add": "added a file",
+    "file.delete": "deleted a file that nothing used",
     "job.discard": "discarded a failed job",
     "job.retry": "had a failed job tried again",
     "memory.reject": "said that the article did not answer a question",

@@ -20,7 +20,7 @@ from flask_cairnloop.drafting import quality
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.knowledge import links, queries
 from flask_cairnloop.knowledge.models import ArticleState, Audience, RevisionState
-from flask_cairnloop.knowledge.rendering import heading_slug, render
+from flask_cairnloop.knowledge.rendering import heading_slug, missing_files, render_with_files
 from flask_cairnloop.knowledge.service import reindex
 from flask_cairnloop.paging import Cursor
 from flask_cairnloop.retrieval import indexing, memory
@@ -149,7 +149,8 @@ def show_article(article_id: int, *, status: int = 200, trouble: str = "") -> Re
         standing = indexing.standings(session, [article_id])[article_id]
         moment = now()
         drafts = quality.of_article(session, article_id, since=moment - timedelta(days=DRAFT_DAYS), until=moment)
-        body = anchored(render(revision.body))
+        body = anchored(render_with_files(session, revision.body))
+        gone = missing_files(session, revision.body)
         references = links.references(body, console_path())
         names = {name for reference in references for name in reference.names}
         known = queries.standing(
@@ -170,7 +171,7 @@ def show_article(article_id: int, *, status: int = 200, trouble: str = "") -> Re
         standing=standing,
         drafts=presenters.article_drafts(drafts, DRAFT_DAYS),
         body=links.resolved(body, references, known, lambda id_: url_for("cairnloop.article", article_id=id_)),
-        broken=list(links.broken(body, references, known)),
+        broken=[*links.broken(body, references, known), *map(links.without_file, gone)],
         said=presenters.DONE.get(request.args.get("done", ""), ""),
         trouble=trouble,
     )

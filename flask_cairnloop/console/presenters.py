@@ -37,6 +37,9 @@ from flask_cairnloop.drafting.quality import Quality
 from flask_cairnloop.drafting.service import NOTE_LENGTH as NOTE_LENGTH
 from flask_cairnloop.drafting.service import without_marks
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
+from flask_cairnloop.files.content import SPOKEN
+from flask_cairnloop.files.models import File
+from flask_cairnloop.files.service import spoken_size
 from flask_cairnloop.hooks import Operator
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience, Revision, RevisionState
 from flask_cairnloop.knowledge.rendering import heading_slug
@@ -1044,3 +1047,11 @@ def humanized(value: Any) -> str:
     """A host's own label: underscores as spaces, first letter large."""
     words = " ".join(str(value).replace("_", " ").split())
     return words[:1].upper() + words[1:] if words else DASH
+
+
+def file_facts(file: File) -> str:
+    """What kind of file it is, and how large."""
+    facts = [SPOKEN.get(file.media_type, "file")]
+    if file.width is not None:
+        facts.append(f"{file.width} × {file.height}")
+    return ", ".join([*facts, spoken_size(file.size)])

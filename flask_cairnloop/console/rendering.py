@@ -39,6 +39,7 @@ PROBLEMS: dict[int, tuple[str, str]] = {
     403: ("You may not see this", "Your account has no permission for it. Whoever looks after accounts can grant it."),
     404: ("This is not here", "It may have been removed, or the address is not quite right."),
     409: ("That did not fit any more", "Somebody was faster, or the conversation moved on. Nothing was changed."),
+    413: ("That was too large", "Nothing was changed. Go back: what you typed is still in the form."),
     422: ("That could not be used", "Nothing was changed."),
     503: ("The console is not ready", "Nobody can be let in until the app says who is signed in."),
 }

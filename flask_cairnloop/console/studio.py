@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,15 +13,28 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import actor, may, reading, requires
+from flask_cairnloop.console.access import actor, may, reading, requires, visible
+from flask_cairnloop.console.files import FORM_OVERHEAD, markdown_of, take
 from flask_cairnloop.console.knowledge import ARTICLE, anchored, show_article
 from flask_cairnloop.console.rendering import page, times
 from flask_cairnloop.context import current
-from flask_cairnloop.errors import Conflict, Forbidden, IllegalTransition, InvalidInput, NotFound, StaleArticle
+from flask_cairnloop.errors import (
+    Conflict,
+    Forbidden,
+    IllegalTransition,
+    InvalidInput,
+    NoStorage,
+    NotFound,
+    StaleArticle,
+    StorageUnavailable,
+)
+from flask_cairnloop.files.content import accepted
+from flask_cairnloop.files.service import too_long
+from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.knowledge import merging, queries, service
 from flask_cairnloop.knowledge.models import Article, Audience, Revision
-from flask_cairnloop.knowledge.rendering import BODY_LIMIT, render
+from flask_cairnloop.knowledge.rendering import BODY_LIMIT, render_with_files
 from flask_cairnloop.knowledge.service import Words
 from flask_cairnloop.wording import changes, rows
 
@@ -54,6 +68,8 @@ def _let_long_forms_in(endpoint: str | None, _values: dict[str, Any] | None) -> 
     """Before the host looks for its token in the form: Flask's own limit is below the longest article."""
     if (endpoint or "").removeprefix("cairnloop.") in EDITING:
         request.max_form_memory_size = max(FORM_BYTES, request.max_form_memory_size or 0)
+        # The host's may be below the longest file; without one, whatever is sent would be read before it is refused.
+        request.max_content_length = FORM_BYTES + current().settings.file_size_limit + FORM_OVERHEAD
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -66,6 +82,7 @@ def new_article() -> Response:
         return _editor(None, Words("", "", ""))
     session, words = current().session(), _words()
     try:
+        words = _with_upload(words)
         article = service.create_article(session, words, actor=actor())
         return _kept(session, article)
     except InvalidInput as refused:
@@ -87,6 +104,7 @@ def _save(article_id: int) -> Response:
     """Keep what was written. Refused, with both versions shown, where somebody else has saved meanwhile."""
     session, words = current().session(), _words()
     try:
+        words = _with_upload(words)
         article = service.edit_article(session, article_id, words, edits=_edits(), actor=actor())
         return _kept(session, article)
     except StaleArticle:
@@ -119,7 +137,9 @@ def merge_article(article_id: int) -> Response:
 @requires(Permission.KNOWLEDGE_EDIT)
 def preview_article() -> Response:
     """What a text will look like."""
-    return page("_preview.html", body=anchored(render(_text("body"))))
+    with reading() as session:
+        body = render_with_files(session, _text("body"))
+    return page("_preview.html", body=anchored(body))
 
 
 @requires(Permission.KNOWLEDGE_EDIT)
@@ -238,6 +258,10 @@ def _editor(
 ) -> Response:
     with reading() as session:
         choices = queries.choices(session)
+        preview = render_with_files(session, words.body)
+        used = queries.files_of(session, article.id) if article else []
+        uses = queries.uses(session, [file.id for file in used])
+    article_id = article.id if article else 0
     return page(
         "editor.html",
         status,
@@ -249,9 +273,34 @@ def _editor(
         refused=refused,
         base=words.body if base is None else base,
         limit=BODY_LIMIT,
-        preview=anchored(render(words.body)),
+        preview=anchored(preview),
+        files=[(file, _others(uses.get(file.id, []), article_id)) for file in used],
+        storage=storage_of(current()) is not None,
+        accept=accepted(current().settings.file_types),
+        file_limit=too_long(current().settings).message,
         saved=refused is None and newest is not None and newest is not published,
     )
+
+
+def _with_upload(words: Words) -> Words:
+    """The words, at their end the file that a form without a script brought along.
+
+    Raises:
+        InvalidInput: it cannot be taken, or not just now.
+    """
+    if request.form.get("then") != "upload":
+        return words
+    try:
+        shown = markdown_of(take())
+    except (NoStorage, StorageUnavailable) as trouble:
+        raise InvalidInput("file", str(trouble)) from trouble
+    return replace(words, body=f"{words.body.rstrip()}\n\n{shown}".lstrip())
+
+
+def _others(uses: list[queries.Use], article_id: int) -> list[queries.Use]:
+    """The other articles that use a file, those that the operator may open."""
+    others = [use for use in uses if use.article_id != article_id]
+    return list(visible(others, Permission.KNOWLEDGE_READ, "article", lambda use: use.article_id))
 
 
 def _kept(session: Session, article: Article) -> Response:

@@ -10,9 +10,10 @@ from flask_cairnloop.conversations.models import (
 )
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
+from flask_cairnloop.files.models import File
 from flask_cairnloop.governance.models import ActionApproval, ActionEvent, ActionProposal
 from flask_cairnloop.jobs.models import Job, WorkerProcess
-from flask_cairnloop.knowledge.models import Article, Revision
+from flask_cairnloop.knowledge.models import Article, ArticleFile, Revision
 from flask_cairnloop.retrieval.models import (
     Chunk,
     ChunkEmbedding,
@@ -35,6 +36,7 @@ __all__ = [
     "ActionEvent",
     "ActionProposal",
     "Article",
+    "ArticleFile",
     "AuditCheckpoint",
     "AuditEntry",
     "AuditLink",
@@ -48,6 +50,7 @@ __all__ = [
     "CustomerRecord",
     "Draft",
     "EmbeddingModel",
+    "File",
     "GapEvent",
     "GroundingCalibration",
     "IndexEntry",

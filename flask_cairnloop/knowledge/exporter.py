@@ -86,13 +86,13 @@ class Names:
         return name
 
 
-def write(path: Path, text: str) -> Outcome:
+def write(path: Path, text: str | bytes) -> Outcome:
     """Put a file there whole or not at all; one that says the same already is left alone.
 
     Raises:
         OSError: it could not be written.
     """
-    words = text.encode()
+    words = text.encode() if isinstance(text, str) else text
     if path.is_file() and path.read_bytes() == words:
         return Outcome.UNCHANGED
     beside = path.with_name(f".{path.name}.part")  # hidden: an import does not read it

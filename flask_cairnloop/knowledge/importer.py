@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.errors import CairnloopError, InvalidInput
+from flask_cairnloop.config import Settings
+from flask_cairnloop.errors import CairnloopError, InvalidInput, StorageUnavailable
+from flask_cairnloop.files.storage import Storage
+from flask_cairnloop.knowledge.attachments import bring, is_exported, look
 from flask_cairnloop.knowledge.models import Article, ArticleState, Audience
 from flask_cairnloop.knowledge.service import draft_of, publish, save_article, slugify
 from flask_cairnloop.retrieval.chunking import first_heading, without_title
@@ -38,10 +41,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file and the slug it gets when its front matter names none."""
+    """A file and the slug it gets when its front matter names none.
+
+    Args:
+        root: the folder that was given: images and files beside the article are taken from within it. Its own when
+            left out.
+    """
 
     path: Path
     fallback_slug: str
+    root: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +74,10 @@ def find_files(paths: Sequence[Path]) -> Iterator[SourceFile]:
             continue
         for found in sorted(path.rglob("*")):
             inside = found.relative_to(path)
-            if any(part.startswith(".") for part in inside.parts) or found.is_symlink():
+            if any(part.startswith(".") for part in inside.parts) or found.is_symlink() or is_exported(inside):
                 continue
             if found.is_file() and found.suffix.lower() in SUFFIXES:
-                yield SourceFile(found, slugify("-".join(inside.with_suffix("").parts)))
+                yield SourceFile(found, slugify("-".join(inside.with_suffix("").parts)), path)
 
 
 def parse(file: SourceFile) -> ParsedArticle:
@@ -102,6 +111,36 @@ def parse(file: SourceFile) -> ParsedArticle:
         audience=audience,
         foreign_audience=foreign,
     )
+
+
+def with_files(
+    session: Session,
+    storage: Storage | None,
+    file: SourceFile,
+    article: ParsedArticle,
+    settings: Settings,
+    *,
+    actor: Actor,
+) -> tuple[ParsedArticle, dict[Path, str]]:
+    """Bring in the images and files that a parsed file leads to within its root.
+
+    Returns:
+        The article with links that lead to them, and why others were not taken, by their paths.
+
+    Raises:
+        ImportFailed: the storage does not answer.
+    """
+    folder = file.path.parent
+    found = look(article.body, folder, file.root or folder, settings, SUFFIXES)
+    if not found.uploads:
+        return article, found.refused
+    if storage is None:
+        return article, found.refused | {file.path: "Its images and files: CAIRNLOOP_FILE_STORAGE is not set."}
+    try:
+        body = bring(session, storage, article.body, found.uploads, actor=actor)
+    except StorageUnavailable as fault:
+        raise ImportFailed("has images or files that cannot be kept: the file storage does not answer") from fault
+    return replace(article, body=body), found.refused
 
 
 def import_file(session: Session, article: ParsedArticle, *, actor: Actor) -> Outcome:

@@ -75,6 +75,11 @@ def broken(html: str, found: Sequence[Reference], standing: Standing) -> Iterato
             yield Broken(reference.text or reference.href, reference.href, reason)
 
 
+def without_file(target: str) -> Broken:
+    """An image, or a link, to a file that there is not."""
+    return Broken(unquote(target.rpartition("/")[2]), target, "There is no such file.")
+
+
 def resolved(html: Markup, found: Sequence[Reference], standing: Standing, address: Callable[[int], str]) -> Markup:
     """The same HTML with links by slug leading to the pages of their articles, and those to headings to their ids."""
     headings = _headings(html)

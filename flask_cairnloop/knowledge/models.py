@@ -93,3 +93,15 @@ class Revision(Base):
     published_at: Mapped[datetime | None]
 
     article: Mapped[Article] = relationship(lazy="raise")
+
+
+class ArticleFile(Base):
+    """A revision shows or links to a file. Decided from its words when they are saved; it goes with the revision."""
+
+    __tablename__ = "article_files"
+    __table_args__ = (Index("ix_article_files_file_id", "file_id"),)
+
+    revision_id: Mapped[int] = mapped_column(
+        ForeignKey("__cairnloop__.revisions.id", ondelete="CASCADE"), primary_key=True
+    )
+    file_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.files.id"), primary_key=True)

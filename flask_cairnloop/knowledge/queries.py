@@ -13,7 +13,16 @@ from flask_cairnloop.context import current
 from flask_cairnloop.database.base import quoted_schema, raw
 from flask_cairnloop.database.words import beginnings
 from flask_cairnloop.errors import NotFound
-from flask_cairnloop.knowledge.models import TITLE_TERMS, Article, ArticleState, Audience, Revision, RevisionState
+from flask_cairnloop.files.models import File
+from flask_cairnloop.knowledge.models import (
+    TITLE_TERMS,
+    Article,
+    ArticleFile,
+    ArticleState,
+    Audience,
+    Revision,
+    RevisionState,
+)
 from flask_cairnloop.paging import Cursor
 from flask_cairnloop.retrieval.models import Chunk, PastAnswer
 
@@ -25,6 +34,7 @@ _BY_TITLE = "SELECT id FROM {schema}.articles WHERE {title} @@ to_tsquery('simpl
 )
 CHOICES = 200  # categories, tags and languages that a list offers to choose from, those of most articles first
 QUERY_LENGTH = 200  # characters of a search that are looked at
+USES = 100  # articles of which a file's page is told that they use it
 HISTORY = 50  # revisions on a page
 
 
@@ -274,3 +284,52 @@ def standing(session: Session, ids: Iterable[int], slugs: Iterable[str]) -> dict
     for id_, slug, state in session.execute(statement):
         found[id_] = found[slug] = (id_, state)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An article of which some revision uses a file.
+
+    Args:
+        public: whether anybody may read the words that use it: published now, and written for customers.
+        current: whether its draft, or what is published of it, uses it; else only an older version does.
+    """
+
+    article_id: int
+    title: str
+    tags: tuple[str, ...]
+    public: bool
+    current: bool
+
+
+def uses(session: Session, file_ids: Iterable[int]) -> dict[int, list[Use]]:
+    """The articles that use each of these files, those that show it now first. One query at most."""
+    ids = list(file_ids)
+    if not ids:
+        return {}
+    published = (Revision.state == RevisionState.PUBLISHED) & (Article.state == ArticleState.PUBLISHED)
+    public = func.bool_or(published & (Article.audience == Audience.PUBLIC))
+    current = func.bool_or(Revision.state != RevisionState.SUPERSEDED)
+    rows = session.execute(
+        select(ArticleFile.file_id, Article.id, Article.title, Article.tags, public, current)
+        .join(Revision, Revision.id == ArticleFile.revision_id)
+        .join(Article, Article.id == Revision.article_id)
+        .where(ArticleFile.file_id.in_(ids))
+        .group_by(ArticleFile.file_id, Article.id)
+        .order_by(public.desc(), current.desc(), Article.id)
+        .limit(USES * len(ids))
+    )
+    found: dict[int, list[Use]] = {}
+    for file_id, article_id, title, tags, is_public, is_current in rows:
+        found.setdefault(file_id, []).append(Use(article_id, title, tuple(tags), is_public, is_current))
+    return found
+
+
+def files_of(session: Session, article_id: int) -> list[File]:
+    """The files that an article's draft, or what is published of it, shows or links to. One query."""
+    used = (
+        select(ArticleFile.file_id)
+        .join(Revision, Revision.id == ArticleFile.revision_id)
+        .where(Revision.article_id == article_id, Revision.state != RevisionState.SUPERSEDED)
+    )
+    return list(session.scalars(select(File).where(File.id.in_(used)).order_by(File.name, File.id)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -20,10 +20,11 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, NotFound, StaleArticle
+from flask_cairnloop.files import service as files
 from flask_cairnloop.jobs import enqueue, send_signal
 from flask_cairnloop.jobs import publish as publish_event
-from flask_cairnloop.knowledge.models import Article, ArticleState, Audience, Revision, RevisionState
-from flask_cairnloop.knowledge.rendering import BODY_LIMIT, render
+from flask_cairnloop.knowledge.models import Article, ArticleFile, ArticleState, Audience, Revision, RevisionState
+from flask_cairnloop.knowledge.rendering import BODY_LIMIT, files_named, render
 from flask_cairnloop.retrieval import indexing
 
 TITLE_LIMIT: Final = 300
@@ -565,9 +566,25 @@ def _revise(session: Session, article: Article, title: str, body: str, actor: Ac
             setattr(draft, name, value)
     else:
         newest = session.scalar(select(func.max(Revision.number)).where(Revision.article_id == article.id)) or 0
-        session.add(Revision(article_id=article.id, number=newest + 1, state=RevisionState.DRAFT, **words))
+        draft = Revision(article_id=article.id, number=newest + 1, state=RevisionState.DRAFT, **words)
+        session.add(draft)
     session.flush()
+    _use_files(session, draft)
     return True
+
+
+def _use_files(session: Session, draft: Revision) -> None:
+    """Note which files a draft shows or links to, so that they stay, and are seen by whoever may read it."""
+    used = select(ArticleFile.file_id).where(ArticleFile.revision_id == draft.id)
+    before = set(session.scalars(used))
+    # Locked, so that none is being deleted at this moment as one that nothing uses.
+    now_used = {file.id for file in files.found(session, files_named(draft.body), lock=True)}
+    if gone := before - now_used:
+        left = delete(ArticleFile).where(ArticleFile.revision_id == draft.id, ArticleFile.file_id.in_(gone))
+        session.execute(left, execution_options={"synchronize_session": False})
+        files.let_go(session, gone)
+    session.add_all(ArticleFile(revision_id=draft.id, file_id=file_id) for file_id in now_used - before)
+    session.flush()
 
 
 def _check(

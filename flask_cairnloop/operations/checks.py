@@ -7,6 +7,7 @@ never a secret, never a word of a customer.
 from __future__ import annotations
 
 import re
+import secrets as secrets_  # `secrets` is a check
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.clock import now
 from flask_cairnloop.database import tables
 from flask_cairnloop.database.base import schema_name
-from flask_cairnloop.errors import HookFailed
+from flask_cairnloop.errors import HookFailed, NotFound, StorageUnavailable
+from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.jobs.models import JobState, WorkerKind
 from flask_cairnloop.jobs.queries import queue_states, worker_states
 from flask_cairnloop.retrieval import indexing
@@ -72,7 +74,8 @@ def examine(cairnloop: Cairnloop, *, hooks: bool = True) -> list[Finding]:
     """Look at everything. Never raises: what cannot be looked at is a finding.
 
     Args:
-        hooks: also call the host's hooks, and load the embedding model, to see whether they answer.
+        hooks: also call the host's hooks, load the embedding model, and write to the file storage, to see whether
+            they answer.
     """
     with cairnloop.app.app_context():
         found = [*_guarded("redis", cairnloop, redis)]
@@ -80,7 +83,7 @@ def examine(cairnloop: Cairnloop, *, hooks: bool = True) -> list[Finding]:
         found += [*_guarded("secrets", cairnloop, secrets)]
         if hooks:
             found += [*_guarded("operators", cairnloop, operators), *_guarded("customers", cairnloop, customers)]
-            found += [*_guarded("embedder", cairnloop, embedder)]
+            found += [*_guarded("embedder", cairnloop, embedder), *_guarded("files", cairnloop, files)]
     return found
 
 
@@ -463,6 +466,38 @@ def embedder(cairnloop: Cairnloop) -> Iterator[Finding]:
 
 
 # --- shared -------------------------------------------------------------------------------------------------------
+
+
+def files(cairnloop: Cairnloop) -> Iterator[Finding]:
+    """The file storage takes a file, gives it back and deletes it."""
+    storage = storage_of(cairnloop)
+    if storage is None:
+        yield Finding("files", Level.OK, "CAIRNLOOP_FILE_STORAGE is not set: articles hold no images or files.")
+        return
+    key, words = f"doctor/{secrets_.token_hex(8)}", b"flask cairnloop doctor"
+    try:
+        storage.write(key, words)
+        same = storage.read(key) == words
+        storage.delete(key)
+    except (StorageUnavailable, NotFound) as error:
+        step, detail = (error.step, error.detail) if isinstance(error, StorageUnavailable) else ("read", "NotFound")
+        yield Finding(
+            "files",
+            Level.ERROR,
+            f"The file storage cannot {step} ({detail}).",
+            "Check CAIRNLOOP_FILE_STORAGE and CAIRNLOOP_FILE_STORAGE_OPTIONS, that this process may write there, and "
+            "that fsspec's package for it (e.g. s3fs) is installed.",
+        )
+        return
+    if same:
+        yield Finding("files", Level.OK, "The file storage writes, reads and deletes.")
+    else:
+        yield Finding(
+            "files",
+            Level.ERROR,
+            "The file storage gave back other bytes than it was given.",
+            "Nothing else may write to CAIRNLOOP_FILE_STORAGE.",
+        )
 
 
 def _anonymous_request(app: Flask) -> AbstractContextManager[object]:

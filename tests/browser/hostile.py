@@ -62,4 +62,17 @@ MARKDOWN = (
     "# <img src=x onerror=alert(1)>",
     "- [ ] <svg/onload=alert(1)>",
 )
+# As somebody's computer may call a file.
+FILE_NAMES = (
+    *PLAIN,
+    *MARKDOWN,
+    "../../../etc/passwd",
+    "..\\..\\boot.ini",
+    "a\r\nContent-Type: text/html\r\n\r\n<script>alert(1)</script>",
+    'a"; filename="evil.html',
+    "invoice\u202egpj.exe",
+    "x](javascript:alert(1))",
+    "%2e%2e%2fx%00.html?a#b",
+    "." * 300,
+)
 EVERYTHING = (*PLAIN, *MARKDOWN)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -17,10 +19,13 @@ from flask_cairnloop.clock import now
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.files import service as files
+from flask_cairnloop.files.links import as_markdown
 from flask_cairnloop.knowledge import service as knowledge
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
-from tests.browser.hostile import EVERYTHING, PLAIN
+from tests.browser.hostile import EVERYTHING, FILE_NAMES, PLAIN
+from tests.files.conftest import png
 from tests.support.host import OPERATORS
 from tests.support.processes import wait_until
 
@@ -51,6 +56,28 @@ class Desk:
             yield path.format(self.conversation_id)
         for article_id in self.articles:
             yield f"/knowledge/{article_id}"
+        yield f"/knowledge/{self.articles[-1]}/edit"
+        yield f"/knowledge/{self.articles[-1]}/history"
+
+
+@pytest.fixture(scope="module")
+def config(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, "FILE_STORAGE": "memory://hostile"}
+
+
+def article_of_files(app: Flask, session: Session) -> int:
+    """An article that shows, or links to, a file of each name."""
+    system, cairnloop, shown = Actor.system("test"), app.extensions["cairnloop"], []
+    for number, name in enumerate(FILE_NAMES):
+        data = png() if number % 2 else b"Words"
+        upload = files.examine(io.BytesIO(data), name, cairnloop.settings)
+        kept = files.add(session, files.store(files.needed_storage(cairnloop), upload), actor=system)
+        shown.append(as_markdown(kept.uuid, kept.name, is_image=upload.content.is_image, words=name))
+    article = knowledge.save_article(
+        session, slug=f"files-{uuid.uuid4().hex[:8]}", title="Files", body="\n\n".join(shown), actor=system
+    )
+    knowledge.publish(session, article.id, actor=system)
+    return article.id
 
 
 @pytest.fixture
@@ -72,6 +99,7 @@ def desk(app: Flask, serve: Callable[[Flask], str]) -> Desk:
             )
             articles.append(article.id)
             knowledge.publish(session, article.id, actor=system)
+        articles.append(article_of_files(app, session))
         session.commit()
     run_jobs(app)
     ref = f"h-{uuid.uuid4().hex[:8]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -14,8 +15,16 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.knowledge import service
 from flask_cairnloop.knowledge.models import Article, Revision
 from tests.browser.conftest import Site
+from tests.files.conftest import png
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def config(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return {**config, "FILE_STORAGE": str(tmp_path_factory.mktemp("files")), "FILE_SIZE_LIMIT": 200_000}
+
 
 QUESTION = "How do I calibrate the altimeter of my drone?"
 BODY = (
@@ -133,3 +142,59 @@ def draft_or_published(session: Session, article_id: int) -> str:
     found = service.draft_of(session, article_id) or service.published_revision(session, article_id)
     assert found is not None
     return found.body
+
+
+PASTE = """data => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([new Uint8Array(data)], "image.png", { type: "image/png" }));
+    const paste = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
+    document.getElementById("e-body").dispatchEvent(paste);
+}"""
+WIDTHS = "images => images.map(image => image.complete ? image.naturalWidth : 0)"
+
+
+def test_images_are_chosen_and_pasted_previewed_published_and_seen_by_readers(site: Site) -> None:
+    page = site.operator(path="/knowledge/new")
+    text = page.get_by_label("Text, in Markdown")
+    page.get_by_label("Title").fill("Read the tracker's light")
+    text.fill("Look at it:\n\n")
+    chosen = {"name": "the [red] light.png", "mimeType": "image/png", "buffer": png(64, 48)}
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Add an image or file").locator("visible=true").click()
+    chooser.value.set_files([chosen])
+    expect(page.locator("#file-state")).to_have_text(
+        "the [red] light.png is in the text. Say in the brackets what it shows."
+    )
+    expect(text).to_have_value(
+        re.compile(r"^Look at it:\n\n!\[the \\\[red\\\] light\]\(files/[0-9a-f-]{36}/\S+\.png\)$")
+    )
+    page.keyboard.type("A red light")  # what it is called was selected, to be said better
+    text.press("Control+End")
+    text.press_sequentially("\n\n")
+    page.evaluate(PASTE, list(png(32, 24)))
+    expect(text).to_have_value(re.compile(r"!\[A red light\]\(.+\)\n\n!\[image\]\(files/.+/image\.png\)$"))
+
+    images = page.locator("#preview img")
+    expect(images).to_have_count(2)
+    wait_until(lambda: images.evaluate_all(WIDTHS) == [64, 32])
+    expect(images.first).to_have_attribute("alt", "A red light")
+
+    page.locator("#adding input").set_input_files({"name": "l.png", "mimeType": "image/png", "buffer": bytes(200_001)})
+    expect(page.locator("#file-state")).to_have_text("l.png: The file is larger than 195.3 KB.")
+    text.press("Control+End")
+    two = [{"name": name, "mimeType": "text/csv", "buffer": name.encode()} for name in ("one.csv", "two.csv")]
+    page.locator("#adding input").set_input_files(two)
+    expect(text).to_have_value(re.compile(r"image\.png\)\[one\.csv\]\(files/\S+\)\n\n\[two\.csv\]\(files/\S+\)$"))
+    saved(page)
+
+    page.get_by_role("button", name="Save and publish").click()
+    expect(page.get_by_role("status").filter(has_text="Published.")).to_be_visible()
+    images = page.locator(".prose img")
+    images.last.scroll_into_view_if_needed()
+    wait_until(lambda: images.evaluate_all(WIDTHS) == [64, 32])
+    reader = site.new_page()
+    reader.goto(site.url + str(images.first.get_attribute("src")))
+    assert reader.locator("img").evaluate("image => image.naturalWidth") == 64
+
+    page.get_by_role("link", name="Edit").click()
+    expect(page.get_by_role("region", name="Details")).to_contain_text("image.png PNG, 32 × 24")

@@ -105,6 +105,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             "cairnloop.edit_article": f"/support/knowledge/{article_id}/edit",
             "cairnloop.new_article": "/support/knowledge/new",
             "cairnloop.preview_article": "/support/inbox?view=open",
+            "cairnloop.upload_file": "/support/inbox?view=open",
             "cairnloop.set_theme": "/support/inbox?view=open",
             "cairnloop.settled": "/support/inbox?view=open",
             "cairnloop.export_audit": "/support/inbox?view=open",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -60,8 +61,14 @@ FORMS: dict[str, dict[str, str]] = {
     **{name: {} for name in ("verify_article", "unschedule_article", "archive_article", "unarchive_article")},
     "schedule_article": {"edits": "1", "at": "2030-01-01T09:00"},
     "export_audit": {"format": "csv", "q": "mina", "actor": "operator:mina", "thread": "conversation:1"},
+    "upload_file": {"alt": "A%20plan", "file": "plan.png"},
     "set_theme": {"theme": "dark", "next": "/support/inbox"},
 }
+
+
+@pytest.fixture(scope="module")
+def config(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, "FILE_STORAGE": "memory://forms"}
 
 
 def fillings(name: str) -> list[dict[str, str]]:

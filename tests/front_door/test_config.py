@@ -55,6 +55,11 @@ class Embedder:
         ("CAIRNLOOP_SOCKET_LIMIT", -1, "between 0 and 100000"),
         ("CAIRNLOOP_EMBEDDER", Embedder(model="m" * 201), "a `model` of 201 characters"),
         ("CAIRNLOOP_EMBEDDER", Embedder(model=""), "a `model` of 0 characters"),
+        ("CAIRNLOOP_FILE_STORAGE", "uploads", "a folder in full"),
+        ("CAIRNLOOP_FILE_STORAGE", 7, "an address, a folder, a callable"),
+        ("CAIRNLOOP_FILE_STORAGE", "no.such.module:thing", "cannot be imported"),
+        ("CAIRNLOOP_FILE_STORAGE_OPTIONS", ["key"], "a mapping of str to anything"),
+        ("CAIRNLOOP_FILE_TYPES", ["image/svg+xml"], "cannot be told by its content"),
         ("CAIRNLOOP_GROUNDING_STRONG", 1.5, "between 0 and 1"),
         ("CAIRNLOOP_GROUNDING_STRONG", math.nan, "between 0 and 1"),
         ("CAIRNLOOP_HOOK_TIMEOUT", 0, "between 0.05 and 60"),
@@ -111,7 +116,12 @@ def test_every_kind_of_address_of_redis_is_taken(value: str) -> None:
 
 def test_a_mapping_keeps_the_defaults_of_what_it_leaves_out() -> None:
     settings = Settings.load({"CAIRNLOOP_RATE_LIMITS": {"messages": None, "frames": "5/second"}})
-    assert settings.rate_limits == {"messages": None, "conversations": "20/day", "frames": "5/second"}
+    assert settings.rate_limits == {
+        "messages": None,
+        "conversations": "20/day",
+        "frames": "5/second",
+        "uploads": "60/minute",
+    }
     assert Settings.load({}).rate_limits["messages"] == "30/minute"
 
 

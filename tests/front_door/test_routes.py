@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask, request
@@ -14,9 +16,12 @@ from sqlalchemy import text
 from werkzeug.routing import Rule
 
 from flask_cairnloop import Actor, Customer, Operator, Permission
+from flask_cairnloop.files import service as files
+from flask_cairnloop.files.links import as_markdown
 from flask_cairnloop.knowledge.service import publish, save_article
 from tests.conftest import Client
 from tests.console.conftest import Desk
+from tests.files.conftest import png
 from tests.support.host import verifier
 from tests.support.processes import Process
 from tests.support.routes import CUSTOMERS, OPEN, SAFE, address, console_rules, open_rules, pages, rules
@@ -49,6 +54,11 @@ DEAD_JOB = """
     RETURNING id"""
 
 
+@pytest.fixture(scope="module")
+def config(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, "FILE_STORAGE": "memory://routes"}
+
+
 @pytest.fixture
 def desk(app: Flask) -> Desk:
     return Desk(app)
@@ -74,6 +84,10 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = desk.answered(values["article_id"], desk.ask())
                 case "job_id":
                     values[argument] = dead_job(app)
+                case "file_id":
+                    values[argument] = shown_file(app)
+                case "name":
+                    values[argument] = "plan.png"
                 case "filename":
                     values[argument] = "widget/widget.js"
                 case _:
@@ -93,13 +107,29 @@ def article(app: Flask) -> int:
         return int(made.id)
 
 
+def shown_file(app: Flask) -> UUID:
+    """A picture in a published article."""
+    with app.app_context():
+        session, cairnloop = app.extensions["sqlalchemy"].session, app.extensions["cairnloop"]
+        upload = files.examine(io.BytesIO(png()), "plan.png", cairnloop.settings)
+        kept = files.add(session, files.store(files.needed_storage(cairnloop), upload), actor=Actor.system("test"))
+        shows, slug = as_markdown(kept.uuid, kept.name, is_image=True), f"a-{uuid.uuid4().hex[:8]}"
+        made = save_article(session, slug=slug, title="Plan", body=shows, actor=Actor.system("test"))
+        publish(session, made.id, actor=Actor.system("test"))
+        session.commit()
+        return kept.uuid
+
+
 def dead_job(app: Flask) -> int:
     with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
         return int(connection.execute(text(DEAD_JOB)).scalar_one())
 
 
-def form() -> dict[str, str]:
-    return {**FORM, "client_id": str(uuid.uuid4())}
+def form(of: Rule | None = None) -> dict[str, Any]:
+    """What a form sends; that of a file brings one along."""
+    brings = of is not None and of.endpoint == "cairnloop.upload_file"
+    file = {"file": (io.BytesIO(png()), "plan.png")} if brings else {}
+    return {**FORM, "client_id": str(uuid.uuid4()), **file}
 
 
 def browser(app: Flask, **environ: str) -> FlaskClient:
@@ -163,7 +193,7 @@ def test_an_operator_gets_every_page_and_may_do_everything(app: Flask, something
     mina = browser(app, HTTP_X_OPERATOR="mina")
     failed = {}
     for rule, method in pages(app):
-        answer = mina.open(something(rule), method=method, data=None if method in SAFE else form())
+        answer = mina.open(something(rule), method=method, data=None if method in SAFE else form(rule))
         if answer.status_code not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.SEE_OTHER):
             failed[f"{method} {rule.rule}"] = answer.status
     assert failed == {}
@@ -182,7 +212,7 @@ def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
         needed = {view.cairnloop_permission, *view.cairnloop_instead}
         for may, right in ((set(Permission) - needed, False), *(({one}, True) for one in needed)):
             client = browser(app, HTTP_X_MAY=" ".join(may))
-            answer = client.open(something(rule), method=method, data=None if method in SAFE else form())
+            answer = client.open(something(rule), method=method, data=None if method in SAFE else form(rule))
             if (answer.status_code < 400) != right or (not right and answer.status_code != 403):
                 wrong[f"{method} {rule.rule}, {'only' if right else 'without'} {may if right else needed}"] = (
                     answer.status

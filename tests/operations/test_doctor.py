@@ -181,6 +181,9 @@ BROKEN = {
     "an embedder that raises": Broken(
         "embedder", "error", "RuntimeError", "words only", {"EMBEDDER": BrokenEmbedder()}
     ),
+    "a file storage that cannot be written": Broken(
+        "files", "error", "cannot write", "CAIRNLOOP_FILE_STORAGE", {"FILE_STORAGE": f"file:///dev/null/{SECRET}"}
+    ),
 }
 
 
@@ -190,7 +193,7 @@ def ask(app: Flask, *options: str) -> tuple[int, dict[str, Any], str]:
 
 
 def test_a_healthy_install_is_told_so(healthy: Callable[..., Flask]) -> None:
-    code, report, _ = ask(healthy(), "--strict")
+    code, report, _ = ask(healthy(FILE_STORAGE="memory://doctor"), "--strict")
     assert {finding["level"] for finding in report["findings"]} == {"ok"}
     assert report["ok"] is True
     assert code == 0

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from flask import Flask
 from werkzeug.routing import Rule
 
-# What anybody may ask for: files, probes, and the chat's socket, whose visitors say who they are in their first frame.
-OPEN = frozenset({"static", "widget_script", "widget_frame", "widget_socket", "health", "ready", "metrics"})
+# What anybody may ask for: files, images of articles that anybody may read, probes, and the chat's socket, whose
+# visitors say who they are in their first frame.
+OPEN = frozenset({"static", "widget_script", "widget_frame", "widget_socket", "health", "ready", "metrics", "file"})
 # What needs a customer's token. Every other route is the console's, whoever adds it.
 CUSTOMERS = frozenset({"widget_messages"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

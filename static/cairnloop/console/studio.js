@@ -38,7 +38,7 @@
 
   let waiting = 0;
   let sending = false;
-
+  let uploading = 0; // files on their way, for each of which a word stands in the text
   function later() {
     clearTimeout(waiting);
     if (!stopped) waiting = setTimeout(keep, KEEP_AFTER);
@@ -48,7 +48,7 @@
   async function keep() {
     clearTimeout(waiting);
     const now = typed();
-    if (stopped || leaving || sending || now === kept) return;
+    if (stopped || leaving || sending || uploading || now === kept) return;
     if (!title.value.trim() || !body.value.trim()) {
       say("Not saved yet: an article needs a title and a text");
       return;
@@ -131,6 +131,111 @@
     if (room > 0) show.scrollTop = (body.scrollTop / room) * (show.scrollHeight - show.clientHeight);
   }, { passive: true });
 
+  /* ---------- images and files ---------- */
+
+  const adding = document.getElementById("adding"); // none where the app keeps no files
+  const told = document.getElementById("file-state");
+
+  function tell(words, wrong = false) {
+    told.textContent = words;
+    told.classList.toggle("is-wrong", wrong);
+  }
+
+  /* What stands in the text in place of something, without losing where one writes. */
+  function put(text, start, end, mode) {
+    body.setRangeText(text, start, end, mode);
+    body.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  function post(file, progress) {
+    return new Promise((resolve, reject) => {
+      const data = new FormData();
+      data.append("file", file, file.name);
+      if (token()) data.append("csrf_token", token());
+      const request = new XMLHttpRequest(); // fetch does not say how far it is
+      request.open("POST", adding.dataset.address);
+      request.setRequestHeader("HX-Request", "true");
+      request.upload.addEventListener("progress", (event) => { if (event.lengthComputable) progress(event.loaded / event.total); });
+      request.addEventListener("error", () => reject(new Error("no answer from the server")));
+      request.addEventListener("load", () => {
+        const json = request.getResponseHeader("Content-Type")?.startsWith("application/json");
+        const answer = json ? JSON.parse(request.responseText) : null;
+        if (request.status === 200 && answer) resolve(answer);
+        else if (answer?.message) reject(new Error(answer.message));
+        else if (request.status === 413) reject(new Error(adding.dataset.tooLong));
+        else reject(new Error(request.status === 401 || request.status === 204 ? "you are signed out. Sign in in another tab, then go on" : "the server could not take it"));
+      });
+      request.send(data);
+    });
+  }
+
+  /* Returns what went wrong, or nothing. */
+  async function upload(file, more) {
+    if (file.size > Number(adding.dataset.limit)) return `${file.name}: ${adding.dataset.tooLong}`;
+    const mark = `[${file.name.replace(/[\[\]\n]/g, "")} is on its way ${Math.random().toString(36).slice(2, 6)}…]`;
+    uploading += 1;
+    put(mark, body.selectionStart, body.selectionEnd, "end");
+    let text = "";
+    let trouble = "";
+    try {
+      tell(`${file.name}: on its way`);
+      const answer = await post(file, (share) => tell(`${file.name}: ${Math.round(share * 100)} %`));
+      text = answer.markdown;
+      tell(answer.image ? `${answer.name} is in the text. Say in the brackets what it shows.` : `${answer.name} is in the text.`);
+    } catch (error) {
+      trouble = `${file.name} was not added: ${error.message}`;
+    }
+    uploading -= 1;
+    const at = body.value.indexOf(mark);
+    if (at < 0) return trouble; // taken out meanwhile
+    const writing = body.selectionStart !== at + mark.length; // one has gone on elsewhere
+    if (more && text) text += "\n\n"; // the next one stands below it
+    put(text, at, at + mark.length, writing ? "preserve" : "end");
+    const words = /^!\[((?:[^\]\\]|\\.)*)\]/.exec(text);
+    if (words && !more && !writing && document.activeElement === body) body.setSelectionRange(at + 2, at + 2 + words[1].length);
+    return trouble;
+  }
+
+  async function uploadAll(files) {
+    const all = [...files]; // the list is gone with its event
+    const troubles = [];
+    for (const [number, file] of all.entries()) troubles.push(await upload(file, number + 1 < all.length));
+    if (troubles.some(Boolean)) tell(troubles.filter(Boolean).join(" "), true);
+    keep();
+  }
+
+  if (adding) {
+    document.getElementById("adding-plain").hidden = true;
+    adding.hidden = false;
+    const chooser = adding.querySelector("input");
+    chooser.addEventListener("change", (event) => {
+      event.stopPropagation();
+      const chosen = [...chooser.files];
+      chooser.value = "";
+      body.focus();
+      uploadAll(chosen);
+    });
+    body.addEventListener("paste", (event) => {
+      const { files, types } = event.clipboardData;
+      if (!files.length || types.includes("text/plain")) return; // words that bring a picture of themselves are words
+      event.preventDefault();
+      uploadAll(files);
+    });
+    const brings = (event) => event.dataTransfer?.types.includes("Files");
+    body.addEventListener("dragover", (event) => {
+      if (!brings(event)) return;
+      event.preventDefault();
+      body.classList.add("is-over");
+    });
+    body.addEventListener("dragleave", () => body.classList.remove("is-over"));
+    body.addEventListener("drop", (event) => {
+      body.classList.remove("is-over");
+      if (!brings(event)) return;
+      event.preventDefault();
+      uploadAll(event.dataTransfer.files);
+    });
+  }
+
   /* ---------- what a person does ---------- */
 
   form.addEventListener("input", (event) => {
@@ -157,11 +262,11 @@
   });
 
   form.addEventListener("submit", (event) => {
-    if (sending) { // wait for what is under way: it says which version this one builds on
+    if (sending || uploading) { // wait for what is under way: it says which version this one builds on
       event.preventDefault();
       const button = event.submitter;
       const again = setInterval(() => {
-        if (sending) return;
+        if (sending || uploading) return;
         clearInterval(again);
         form.requestSubmit(button);
       }, 50);
