@@ -31,7 +31,8 @@ customers = AppGroup("customers", help="What is held about a customer: hand it o
 @with_appcontext
 def export_customer(ref: str, as_json: bool) -> None:
     """Print everything held about the customer of this reference, as one JSON object."""
-    held = _found(lambda session: service.export(session, ref))
+    held = _found(lambda session: service.export(session, ref, actor=ACTOR))
+    current().session().commit()
     click.echo(json.dumps(held, ensure_ascii=False, indent=None if as_json else 2))
 
 

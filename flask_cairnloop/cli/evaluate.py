@@ -13,6 +13,7 @@ import click
 from flask.cli import with_appcontext
 from sqlalchemy.orm import Session
 
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.context import current
 from flask_cairnloop.drafting import evaluation as drafts
 from flask_cairnloop.errors import CairnloopError
@@ -20,6 +21,7 @@ from flask_cairnloop.retrieval import evaluation, grounding
 from flask_cairnloop.retrieval.scratch import scratch_session
 
 T = TypeVar("T")
+ACTOR = Actor.system("cli")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 history_option = click.option(
@@ -110,7 +112,7 @@ def _fit(grounded: evaluation.Grounded) -> tuple[grounding.Calibration, dict[str
     scores = [fitted.probability(numbers) if numbers else 0.0 for numbers in grounded.numbers]
     session = cairnloop.session()
     auroc = evaluation.grounding_figures(scores, grounded.answerable)["auroc"]
-    version = grounding.keep(session, embedder.model, fitted, questions=len(scores), auroc=auroc)
+    version = grounding.keep(session, embedder.model, fitted, questions=len(scores), auroc=auroc, actor=ACTOR)
     session.commit()
     return fitted, {"version": version, "bias": round(bias, 4), "weights": {k: round(v, 4) for k, v in weights.items()}}
 

@@ -11,6 +11,8 @@ import click
 from flask.cli import with_appcontext
 from sqlalchemy.orm import Session
 
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.audit.service import record
 from flask_cairnloop.context import current
 from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.jobs.models import WorkerKind
@@ -19,6 +21,7 @@ from flask_cairnloop.retrieval import indexing
 from flask_cairnloop.retrieval.indexing import Status
 from flask_cairnloop.retrieval.vectors import prepare
 
+ACTOR = Actor.system("cli")
 LOOK_SECONDS = 0.5
 
 
@@ -81,6 +84,7 @@ def rebuild_command(stale: bool, wait: bool) -> None:
         session.commit()
         click.echo(f"{done} of {len(articles)} queued", err=True)
     enqueue(session, indexing.START, {}, unique_key=indexing.START)
+    record(session, ACTOR, "index.rebuild", "index", 0, articles=len(articles), stale=stale)
     session.commit()
     click.echo(f"{len(articles)} {'article' if len(articles) == 1 else 'articles'} queued for the worker.")
     if wait:

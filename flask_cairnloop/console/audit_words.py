@@ -54,6 +54,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "conversation.rate": "rated the conversation",
     "conversation.reopen": "reopened the conversation",
     "conversation.resolve": "resolved the conversation",
+    "customer.export": "took out everything that is held about the customer",
     "customer.forget": "had everything about the customer forgotten",
     "draft.approved": "approved a draft",
     "draft.discarded": "discarded a draft",
@@ -65,6 +66,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "draft.withheld": "withheld a draft",
     "file.add": "added a file",
     "file.delete": "deleted a file that nothing used",
+    "grounding.fit": "fitted the grounding decision to the desk’s own questions",
+    "index.rebuild": "had articles indexed again",
     "job.discard": "discarded a failed job",
     "job.retry": "had a failed job tried again",
     "memory.reject": "said that the article did not answer a question",
@@ -73,7 +76,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "message.receive": "wrote a message",
     "message.reply": "replied",
 }
-SUBJECTS: Final[Mapping[str, str]] = {"audit": "Audit log"}
+SUBJECTS: Final[Mapping[str, str]] = {"audit": "Audit log", "index": "Search index"}
 # Where a thing is shown, and how its page calls its number. Of the rest, there is no page.
 PAGES: Final[Mapping[str, tuple[str, str]]] = {
     "conversation": ("cairnloop.conversation", "conversation_id"),

@@ -100,8 +100,11 @@ def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
     return Forgotten(number, counts)
 
 
-def export(session: Session, ref: str) -> dict[str, Any]:
+def export(session: Session, ref: str, *, actor: Acting | None = None) -> dict[str, Any]:
     """Everything held about a customer, as plain values that JSON can carry.
+
+    Args:
+        actor: who takes it, for an entry in the audit log; the caller commits it. None is written without.
 
     Raises:
         NotFound: no customer has this reference, or not any more.
@@ -116,6 +119,8 @@ def export(session: Session, ref: str) -> dict[str, Any]:
         "last_seen_at": person.last_seen_at.isoformat(),
     }
     parts = {name: give(session, person.id) for name, give in EXPORT}
+    if actor is not None:
+        record(session, as_actor(actor), "customer.export", "customer", person.id)
     return {"exported_at": now().isoformat(), "customer": about, **parts}
 
 

@@ -11,6 +11,8 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from flask_cairnloop.actors import Actor
+from flask_cairnloop.audit.service import record
 from flask_cairnloop.context import current
 from flask_cairnloop.retrieval import vectors
 from flask_cairnloop.retrieval.models import GroundingCalibration
@@ -74,13 +76,14 @@ def calibration(session: Session) -> Calibration:
     return WITH_VECTORS if row is None else Calibration(f"fit-{row.id}", row.bias, row.weights)
 
 
-def keep(session: Session, model: str, fitted: Calibration, *, questions: int, auroc: float) -> str:
+def keep(session: Session, model: str, fitted: Calibration, *, questions: int, auroc: float, actor: Actor) -> str:
     """Let a fitted decision hold from now on, for vectors of one model. Returns its version."""
     row = GroundingCalibration(
         model=model, bias=fitted.bias, weights=dict(fitted.weights), questions=questions, auroc=auroc
     )
     session.add(row)
     session.flush()
+    record(session, actor, "grounding.fit", "calibration", row.id, questions=questions)
     return f"fit-{row.id}"
 
 
