@@ -8,6 +8,7 @@ from flask import Blueprint
 def register(blueprint: Blueprint) -> None:
     """Mount every page of the console on the extension's blueprint."""
     from flask_cairnloop.console import (
+        approvals,
         conversation,
         home,
         inbox,
@@ -20,7 +21,7 @@ def register(blueprint: Blueprint) -> None:
     )
 
     rendering.register(blueprint)
-    for screen in (home, inbox, conversation, knowledge, studio, settings, preferences, palette):
+    for screen in (home, inbox, conversation, approvals, knowledge, studio, settings, preferences, palette):
         screen.register(blueprint)
 
 

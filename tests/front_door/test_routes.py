@@ -20,12 +20,22 @@ from tests.console.conftest import Desk
 from tests.support.host import verifier
 from tests.support.processes import Process
 from tests.support.routes import CUSTOMERS, OPEN, SAFE, address, console_rules, open_rules, pages, rules
+from tests.support.tools import KEYS
 from tests.support.websocket import UPGRADE, handshake
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 # Whatever a form of the console asks for.
 FORM = {
     **{"body": "Words", "seen": "99", "sequence": "1", "reason": "other", "theme": "dark", "next": "/support/inbox"},
+    **{
+        "tool": "tag",
+        "input.mark": "m",
+        "note": "Seen",
+        "happened": "yes",
+        "does": "reject",
+        "action": "1",
+        "days": "1",
+    },
     **{"title": "Hours", "edits": "1", "at": "2100-01-01T09:00"},
 }
 ELSEWHERE: dict[str, dict[str, str]] = {
@@ -46,6 +56,11 @@ DEAD_JOB = """
         (queue, name, arguments, state, run_at, attempt, max_attempts, created_at, finished_at)
     VALUES ('default', 'conversations.tell_resolved', '{"message_id": 0}', 'dead', now(), 8, 8, now(), now())
     RETURNING id"""
+
+
+@pytest.fixture(scope="module")
+def config(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, **KEYS}
 
 
 @pytest.fixture
@@ -71,6 +86,9 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = 1
                 case "answer_id":
                     values[argument] = desk.answered(values["article_id"], desk.ask())
+                case "action_id":
+                    endpoint = rule.endpoint.removeprefix("cairnloop.")
+                    values[argument] = desk.action_for(endpoint, desk.ask())
                 case "job_id":
                     values[argument] = dead_job(app)
                 case "filename":
