@@ -130,7 +130,7 @@ def test_the_guides_import_from_the_front_door_only() -> None:
     ]
     imported = re.findall(r"^from (flask_cairnloop\S*) import", "\n".join(code), re.MULTILINE)
     assert len(imported) > 8
-    assert set(imported) == {"flask_cairnloop"}
+    assert set(imported) == {"flask_cairnloop", "flask_cairnloop.testing"}
 
 
 def test_the_hooks_of_the_guide_work(snippets: Any, make_app: Any) -> None:
@@ -219,6 +219,7 @@ def test_the_tools_of_the_guide_do_what_it_says(guide: Guide, tmp_path: Path, ma
         assert credit.consequence == "Gives 900 pence to Lena. It cannot be taken back from here."
         service.approve(session, credit.id, actor=mina)
         session.commit()
+        assert tools.large_credits_are_refused(app, mina, number)
         large = {"pence": 3000}
         refused = tools.propose_action(session, "give_credit", large, actor=mina, conversation_id=number)
         assert (refused.state, refused.failure) == ("refused", "Your app’s policy refuses this action.")
