@@ -13,7 +13,7 @@ from flask_cairnloop.console.presenters import Times
 from flask_cairnloop.governance import tiers
 from flask_cairnloop.governance.models import ActionApproval, ActionEvent, ActionProposal
 from flask_cairnloop.governance.queries import Found, Queue
-from flask_cairnloop.governance.tools import Registry
+from flask_cairnloop.governance.tools import Registry, Tool
 from flask_cairnloop.governance.types import (
     AGAIN_STATES,
     OVER_STATES,
@@ -220,7 +220,7 @@ def card(
         outlook=_outlook(one, times),
         consequence=one.consequence,
         changes=tuple((str(c.get("label", "")), str(c.get("now", "")), str(c.get("after", ""))) for c in one.changes),
-        inputs=tuple((str(one.labels.get(name, name)), _value(value)) for name, value in one.inputs.items()),
+        inputs=tuple((str(one.labels.get(name, name)), _value(one.inputs[name])) for name in _in_order(one, tool)),
         reason=one.reason,
         by=_proposer(one),
         rules=_rules(one),
@@ -238,6 +238,12 @@ def card(
         over=one.state in OVER_STATES,
         created_at=one.created_at,
     )
+
+
+def _in_order(one: ActionProposal, tool: Tool | None) -> list[str]:
+    """The names of the values as the tool has them; the database keeps no order."""
+    known = list(tool.Input.model_fields) if tool else []
+    return sorted(one.inputs, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def _offers(
