@@ -250,7 +250,8 @@ def _act_out(app: Flask, act: decisions.Act, key: str, now: datetime) -> None:
             session.commit()
         with testing.frozen(at + A_MOMENT):
             testing.run_jobs(app)
-    with testing.frozen(now):  # what nobody decided on in time
+    ends = at + timedelta(seconds=app.config.get("CAIRNLOOP_APPROVAL_TTL", 2 * 86_400)) + A_MOMENT
+    with testing.frozen(min(now, ends)):  # what nobody decided on in time
         testing.run_jobs(app, within=timedelta(0))
 
 

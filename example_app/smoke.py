@@ -32,8 +32,8 @@ from simple_websocket import ConnectionError as SocketError
 from sqlalchemy import inspect, select, text
 
 from example_app import create_app
-from example_app.models import Account, Role, User, db
-from flask_cairnloop import DraftKind, Strength, search
+from example_app.models import Account, Charge, ChargeState, Refund, Role, User, db
+from flask_cairnloop import ActionProposal, DraftKind, ProposalState, Strength, search
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.database.base import quote
@@ -225,6 +225,7 @@ class Journey:
             self._answered(live)
             self._from_the_palette()
             self._written(live)
+            self._refunded(live)
             self._one_question_back(live)
             self._handed_over(live)
             self._survives(live)
@@ -332,6 +333,50 @@ class Journey:
             cited = {int(citation["article_id"]) for citation in draft.citations}
             need(article_id in cited, f"The draft cites {cited or 'nothing'}: {draft.summary}")
             say("the next question is answered from it", draft=draft.id, grounding=draft.grounding)
+
+    def _refunded(self, live: Socket) -> None:
+        """One operator proposes a refund, cannot approve it, and sees its end after the other has."""
+        with self._customer() as (customer, chat):
+            conversation_id = self._ask(customer, chat, BY_HAND)
+            with self.app.app_context():
+                shop = db.session.get_one(User, customer).account
+                paid = select(Charge).filter_by(account_id=shop.id if shop else 0, state=ChargeState.PAID)
+                charge = db.session.scalars(paid.order_by(Charge.id)).first()
+                need(charge is not None, "The shop has no charge.")
+                reference = charge.reference if charge else ""
+            there = f"/support/conversations/{conversation_id}/actions"
+            action, fields = self.desk.get(f"{there}/new?tool=refund_charge").form("/actions")
+            self.desk.post(action, fields | {"input.charge": reference, "input.amount": "0.50", "reason": "A test"})
+            with self.app.app_context():
+                proposal = db.session.scalars(select(ActionProposal).filter_by(conversation_id=conversation_id)).one()
+                number = proposal.id
+                need(proposal.state is ProposalState.PENDING, f"The refund is {proposal.state}: {proposal.failure}")
+            say("operator proposes a refund in the conversation", action=number, charge=reference)
+            approve = f"/support/approvals/{number}/approve"
+            try:
+                self.desk.post(approve, {"revision": "0"})
+            except urllib.error.HTTPError as refused:
+                need(refused.code == 409, f"Approving one’s own got {refused.code}.")
+            else:
+                raise Failed("The operator could approve their own refund.")
+            say("who proposed it cannot approve it", action=number)
+            other = Browser(self.url)
+            other.sign_in("omar@demo.example")
+            action, fields = other.get(f"/support/approvals/{number}").form(f"/approvals/{number}/approve")
+            other.post(action, {name: value for name, value in fields.items() if name != "change"})
+            say("the other operator approves it", action=number)
+            live.expect(
+                "The console's news of the refund",
+                lambda frame: frame.get("proposal_id") == number and frame.get("state") == "succeeded",
+            )
+            need(
+                "0.50 was sent back" in self.desk.get(f"/support/approvals/{number}").html, "The outcome is not shown."
+            )
+            with self.app.app_context():
+                key = db.session.get_one(ActionProposal, number).run_key
+                refunds = db.session.scalars(select(Refund).filter_by(key=key)).all()
+                need(len(refunds) == 1, f"There are {len(refunds)} refunds, not one.")
+            say("the first one sees that it was done, once", refund=refunds[0].id, pence=refunds[0].amount)
 
     def _one_question_back(self, live: Socket) -> None:
         with self._customer() as (customer, chat):

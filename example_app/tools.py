@@ -98,12 +98,9 @@ class RestartTracker(_Ours):
         )
         ref: str = Field(title="Customer")
 
-    def preview(self, inputs: Input, context: ToolContext) -> Consequence:  # noqa: ARG002
+    def preview(self, inputs: Input, context: ToolContext) -> str:  # noqa: ARG002
         tracker = _tracker(inputs)
-        return Consequence(
-            f"Restarts the tracker of {tracker.bike}. It is silent for about two minutes; no ride is lost.",
-            (Change("Battery", f"{tracker.battery}%", f"{tracker.battery}%"),),
-        )
+        return f"Restarts the tracker of {tracker.bike}. It is silent for about two minutes; no ride is lost."
 
     def run(self, inputs: Input, context: ToolContext) -> str:
         tracker = _tracker(inputs)

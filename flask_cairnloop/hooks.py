@@ -269,9 +269,10 @@ class Hooks:
     def _resolve_tools(self) -> None:
         named = [_import(f"{PREFIX}TOOLS", tool) if isinstance(tool, str) else tool for tool in self.settings.tools]
         if not self.configured("OPERATOR_RESOLVER"):
-            if named:
+            if named or self.settings.loosen_tools:
+                key = "TOOLS" if named else "LOOSEN_TOOLS"
                 raise ConfigurationError(
-                    f"{PREFIX}TOOLS needs {PREFIX}OPERATOR_RESOLVER: permissions are asked again when an action runs."
+                    f"{PREFIX}{key} needs {PREFIX}OPERATOR_RESOLVER: permissions are asked again when an action runs."
                 )
             return
         from flask_cairnloop.governance.builtin import BUILT_IN_TOOLS  # they call rooms that import this module

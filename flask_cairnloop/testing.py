@@ -5,15 +5,20 @@ They run against real rows: a job that is run inline is claimed, executed and fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from flask_cairnloop import clock
+from flask_cairnloop.actors import Acting
+from flask_cairnloop.governance.service import propose_action
+from flask_cairnloop.governance.types import Tier
 from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.jobs.runner import UNCLAIMED_STATES, run_row
 
@@ -58,6 +63,44 @@ def enqueued(app: Flask, name: str | None = None) -> list[tuple[str, dict[str, A
             select(Job.name, Job.arguments).where(Job.state.in_(UNCLAIMED_STATES)).order_by(Job.id)
         ).all()
     return [(row.name, row.arguments) for row in rows if name is None or row.name == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What would become of a proposal.
+
+    Args:
+        refusal: why it would be refused; ``None`` when it would not.
+        tier: who would have to agree.
+        consequence: what they would read.
+    """
+
+    refusal: str | None
+    tier: Tier
+    consequence: str
+
+
+def rehearse(
+    app: Flask,
+    tool: str,
+    inputs: Mapping[str, Any],
+    *,
+    actor: Acting,
+    conversation_id: int | None = None,
+    scopes: Collection[str] = (),
+) -> Rehearsal:
+    """Propose an action and take it all back: what your tool, your keys and your policy say of it.
+
+    Raises:
+        InvalidFields, NotFound, Conflict: as ``propose_action`` does.
+    """
+    with app.app_context():
+        session: Session = app.extensions["cairnloop"].session()
+        try:
+            made = propose_action(session, tool, inputs, actor=actor, conversation_id=conversation_id, scopes=scopes)
+            return Rehearsal(made.failure, made.tier, made.consequence)
+        finally:
+            session.rollback()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from flask import Blueprint
 def register(blueprint: Blueprint) -> None:
     """Mount every page of the console on the extension's blueprint."""
     from flask_cairnloop.console import (
+        approvals,
         audit,
         conversation,
         files,
@@ -22,7 +23,19 @@ def register(blueprint: Blueprint) -> None:
     )
 
     rendering.register(blueprint)
-    for screen in (home, inbox, conversation, knowledge, studio, files, audit, settings, preferences, palette):
+    for screen in (
+        home,
+        inbox,
+        conversation,
+        approvals,
+        knowledge,
+        studio,
+        files,
+        audit,
+        settings,
+        preferences,
+        palette,
+    ):
         screen.register(blueprint)
 
 

@@ -30,6 +30,8 @@ View = Callable[P, Answer]
 # What the rail of every whole page leads to.
 SECTIONS = (
     Permission.CONVERSATIONS_READ,
+    Permission.ACTIONS_APPROVE,
+    Permission.ACTIONS_PROPOSE,
     Permission.KNOWLEDGE_READ,
     Permission.AUDIT_READ,
     Permission.OPERATIONS_READ,
@@ -201,6 +203,8 @@ def _page() -> str:
         return url_for("cairnloop.conversation", conversation_id=arguments["conversation_id"])
     if "article_id" in arguments:
         return url_for("cairnloop.article", article_id=arguments["article_id"])
+    if "action_id" in arguments:
+        return url_for("cairnloop.action", action_id=arguments["action_id"])
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
     return own_page(request.form.get("next", ""), console_path())

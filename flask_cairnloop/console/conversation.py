@@ -25,7 +25,13 @@ from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 from flask_cairnloop.retrieval import memory
 
 # What a page with a conversation offers beside reading it.
-DECISIONS = (Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_NOTE, Permission.CONVERSATIONS_RESOLVE)
+DECISIONS = (
+    Permission.CONVERSATIONS_REPLY,
+    Permission.CONVERSATIONS_NOTE,
+    Permission.CONVERSATIONS_RESOLVE,
+    Permission.ACTIONS_PROPOSE,
+    Permission.ACTIONS_APPROVE,
+)
 BIGINT_MAX = 2**63 - 1
 ID = "<int(max=9223372036854775807):{}>"
 
@@ -223,7 +229,9 @@ def reopen(conversation_id: int) -> Response:
 
 
 def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
-    """What the thread of a conversation needs. Three queries."""
+    """What the thread of a conversation needs. Three queries, and three for its actions where it has any."""
+    from flask_cairnloop.console import approvals  # which shows a conversation again after a decision
+
     with reading() as session:
         thread = queries.timeline(session, conversation_id, operator().id, before=before)
     latest = before is None
@@ -234,6 +242,7 @@ def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
         "record": thread.customer,
         "entries": presenters.entries(thread, operator(), times()),
         "card": presenters.draft_card(thread.open_draft, times()) if latest else None,
+        "actions": approvals.cards_of(conversation_id) if latest else [],
         "latest": latest,
         "client_ids": (uuid.uuid4(), uuid.uuid4()),
     }
@@ -243,8 +252,13 @@ def _done(conversation_id: int, words: str, *, sent: str | None = None) -> Respo
     """The timeline as it is now, with a toast; for a browser without scripts, the page again."""
     if not is_fragment():
         return redirect(url_for("cairnloop.conversation", conversation_id=conversation_id), code=303)
-    answer = page("_timeline.html", **shown(conversation_id), view=_view(), alone=True)
+    answer = timeline_now(conversation_id)
     return toast(answer, words, {"cairnloop:sent": {"mode": sent, "conversation": conversation_id}} if sent else None)
+
+
+def timeline_now(conversation_id: int) -> Response:
+    """The timeline as it is now, as a fragment."""
+    return page("_timeline.html", **shown(conversation_id), view=_view(), alone=True)
 
 
 def _late(conversation_id: int, conflict: IllegalTransition) -> Response:

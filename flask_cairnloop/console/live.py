@@ -28,7 +28,18 @@ RECHECK_SECONDS = 60.0
 TYPING_SECONDS = 1.0
 WATCHED = 50  # conversations one socket may have looked at before it has to come back
 # What leaves by this socket: ids and bounded values, named one by one.
-PASSED = ("conversation_id", "draft_id", "article_id", "sequence", "kind", "state", "status", "cursor", "author")
+PASSED = (
+    "conversation_id",
+    "draft_id",
+    "proposal_id",
+    "article_id",
+    "sequence",
+    "kind",
+    "state",
+    "status",
+    "cursor",
+    "author",
+)
 
 
 def register(blueprint: Blueprint, sock: Sockets) -> None:

@@ -286,9 +286,12 @@ def _article(article: Article) -> Option:
 
 def _pages() -> list[Option]:
     """The pages that the operator may open."""
+    decides = Permission.ACTIONS_APPROVE if may_open(Permission.ACTIONS_APPROVE) else Permission.ACTIONS_PROPOSE
+    approvals = (("Approvals", "shield", "approvals", decides),) if current().hooks.tools else ()
     known = (
         ("Home", "home", "home", Permission.CONVERSATIONS_READ),
         ("Inbox", "inbox", "inbox", Permission.CONVERSATIONS_READ),
+        *approvals,
         ("Knowledge", "book", "knowledge", Permission.KNOWLEDGE_READ),
         ("Audit log", "list", "audit", Permission.AUDIT_READ),
         ("Settings", "gear", "settings", Permission.OPERATIONS_READ),
@@ -338,6 +341,10 @@ def _actions(opened: Conversation | None) -> list[Option]:
         (Permission.CONVERSATIONS_REPLY, Option("Edit the draft", "draft", press="[data-edit]", key="⇧E")),
         (Permission.CONVERSATIONS_READ, Option("Customer details", "panel", press=".ctxb")),
     ]
+    if current().hooks.tools:
+        options.append(
+            (Permission.ACTIONS_PROPOSE, Option("Propose an action", "bolt", press="[data-propose]", key="A"))
+        )
     return [option for permission, option in options if may(permission)]
 
 

@@ -15,12 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response
 
 from flask_cairnloop import clock
-from flask_cairnloop.console import presenters
+from flask_cairnloop.console import action_words, presenters
 from flask_cairnloop.console.presenters import Times
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.database.failures import broke_off, kind
+from flask_cairnloop.governance import queries as actions
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.jobs.queries import worker_states
 from flask_cairnloop.resources import folder
@@ -31,7 +32,15 @@ THEMES = ("system", "light", "dark")
 
 # What a view may give a template, and what it is otherwise. Said here, before the host's own context processors or its
 # `StrictUndefined` say something else.
-UNLESS_GIVEN: dict[str, Any] = {"alone": False, "fresh": False, "counts": None, "section": ""}
+UNLESS_GIVEN: dict[str, Any] = {
+    "alone": False,
+    "fresh": False,
+    "counts": None,
+    "section": "",
+    "errors": {},
+    "queue": None,
+    "actions": (),
+}
 
 # What happened, why it matters, what to do. Never a path, a class or a query.
 PROBLEMS: dict[int, tuple[str, str]] = {
@@ -153,6 +162,17 @@ def waiting_count() -> int | None:
         return None
 
 
+def approvals_count() -> int | None:
+    """How many actions wait for a decision; ``None`` where it cannot be said just now. One query."""
+    session = current().session()
+    try:
+        with session.begin_nested():
+            return actions.waiting_count(session)
+    except SQLAlchemyError:
+        current().app.logger.exception("the number of waiting actions could not be read")
+        return None
+
+
 def outage() -> list[str]:
     """What stands still right now, in sentences for every page; empty when all is well. One query."""
     cairnloop = current()
@@ -202,6 +222,10 @@ def register(blueprint: Blueprint) -> None:
             "may": may,
             "may_open": may_open,
             "waiting_count": waiting_count,
+            "has_actions": bool(current().hooks.tools),
+            "approvals_count": approvals_count,
+            "words": action_words,
+            "deferrals": action_words.DEFERRALS,
             "outage": outage,
             "operator": g.get("cairnloop_operator"),
             "settings": current().settings,

@@ -73,6 +73,7 @@ def forget_actions(session: Session, customer_id: int) -> int:
             reason="",
             result=_NOTHING,
             confirmation=None,
+            client_key=None,  # the host's own words, of which a digest could be guessed
             outcome=case((ActionProposal.outcome.is_(None), None), else_=ERASED),
             failure=case((ActionProposal.failure.is_(None), None), else_=ERASED),
         )

@@ -8,7 +8,6 @@ committed: if nothing is written after it, nobody knows how it ended, and a pers
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,8 +40,6 @@ from flask_cairnloop.hooks import Hooks, Operator, Permission
 from flask_cairnloop.jobs import JobContext
 from flask_cairnloop.jobs.runner import backoff
 from flask_cairnloop.telemetry import ACTION, Note, span
-
-log = logging.getLogger(__name__)
 
 RESULT_SIZE: Final = 8_000  # characters of a result's data, as JSON
 DONE: Final = "Done."

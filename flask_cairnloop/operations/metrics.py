@@ -21,6 +21,8 @@ from flask_cairnloop.conversations.queries import View, view_counts
 from flask_cairnloop.drafting import ledger, quality
 from flask_cairnloop.drafting.models import OPEN_STATES, CallOutcome, Draft
 from flask_cairnloop.drafting.quality import Quality
+from flask_cairnloop.governance.models import ActionProposal
+from flask_cairnloop.governance.types import OPEN_STATES as ACTIONS_OPEN
 from flask_cairnloop.jobs.queries import queue_states, worker_states
 from flask_cairnloop.realtime.sockets import open_sockets
 from flask_cairnloop.retrieval import indexing
@@ -87,6 +89,13 @@ def _conversations(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
     for view, count in view_counts(session).items():
         if view is not View.DRAFT_READY:
             yield (view.value,), float(count)
+
+
+def _actions(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    counted = select(ActionProposal.state, func.count()).where(ActionProposal.state.in_(ACTIONS_OPEN))
+    found = dict(session.execute(counted.group_by(ActionProposal.state)).all())
+    for state in ACTIONS_OPEN:
+        yield (state.value,), float(found.get(state, 0))
 
 
 def _drafts(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
@@ -168,6 +177,7 @@ METRICS = (
         "cairnloop_conversations", ("view",), "Conversations in each working view, counted up to 1000.", _conversations
     ),
     Metric("cairnloop_drafts", ("state",), "Open drafts.", _drafts),
+    Metric("cairnloop_actions", ("state",), "Open actions: pending, deferred, approved, running, uncertain.", _actions),
     Metric(
         "cairnloop_draft_outcomes",
         ("engine", "outcome"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event
 
-from flask_cairnloop import Customer, receive
+from flask_cairnloop import Customer, propose_action, receive
 from flask_cairnloop.clock import now
 from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
+from flask_cairnloop.governance import service as actions
 from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.testing import run_jobs
 from tests.support.databases import idle_in_transaction
+from tests.support.tools import PEOPLE
 
 CITATION = {
     "number": 1,
@@ -50,6 +54,36 @@ class Desk:
             message = receive(session, customer=customer, body=body, channel="widget", conversation_id=into)
             session.commit()
             return message.conversation_id
+
+    def action(self, conversation_id: int | None, tool: str = "tag", by: str = "ada", **inputs: Any) -> int:
+        """An action, where the host has the tools of :mod:`tests.support.tools`."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            given = {"mark": uuid.uuid4().hex[:8], **inputs}
+            made = propose_action(session, tool, given, actor=PEOPLE[by], conversation_id=conversation_id)
+            session.commit()
+            return made.id
+
+    def action_for(self, endpoint: str, conversation_id: int) -> int:
+        """An action in a state in which this route has something to do."""
+        if endpoint == "settle_action":
+            action = self.action(conversation_id, "webhook", how="raise")
+            self._decide(lambda session: actions.approve(session, action, actor=PEOPLE["ben"]))
+            run_jobs(self.app)
+            return action
+        action = self.action(conversation_id, by="lee" if endpoint == "withdraw_action" else "ada")
+        until, ben = now() + timedelta(days=1), PEOPLE["ben"]
+        if endpoint == "back_action":
+            self._decide(lambda s: actions.defer(s, action, actor=ben, until=until, reason="Later"))
+        elif endpoint == "propose_again":
+            self._decide(lambda s: actions.reject(s, action, actor=ben, reason="No"))
+        return action
+
+    def _decide(self, decision: Callable[[Any], Any]) -> None:
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            decision(session)
+            session.commit()
 
     def draft(self, conversation_id: int, **changes: Any) -> int:
         """Bring the open draft into the state a page is to show; by default a ready, well grounded reply."""

@@ -22,6 +22,7 @@ from flask_cairnloop.knowledge.service import publish, save_article
 from tests.conftest import Client
 from tests.console.conftest import Desk
 from tests.support.routes import address, console_rules
+from tests.support.tools import KEYS
 
 
 def test_a_page_offers_no_more_than_its_reader_may_do(desk: Desk, sign_in: Callable[[str], FlaskClient]) -> None:
@@ -82,10 +83,11 @@ def test_whoever_is_not_signed_in_is_sent_to_the_host_and_back(make_app: Callabl
 
 def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: Callable[..., Flask]) -> None:
     """Every form of the console, sent without a script: what it leads to after the sign-in is a page that opens."""
-    app = make_app(LOGIN_URL="/login")
+    app = make_app(LOGIN_URL="/login", **KEYS)
     desk, client = Desk(app), app.test_client()
     conversation_id = desk.ask()
     draft_id = desk.draft(conversation_id)
+    action_id = desk.action(conversation_id)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         article_id = save_article(session, slug="form", title="Form", body="Words", actor=Actor.system("test")).id
@@ -95,7 +97,9 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
         if "POST" not in (rule.methods or ()):
             continue
         answer = client.post(
-            address(rule, conversation_id=conversation_id, draft_id=draft_id, article_id=article_id),
+            address(
+                rule, conversation_id=conversation_id, draft_id=draft_id, article_id=article_id, action_id=action_id
+            ),
             data={"next": "/support/inbox?view=open"},
             headers={"Origin": "http://localhost"},
         )
@@ -109,10 +113,13 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             "cairnloop.set_theme": "/support/inbox?view=open",
             "cairnloop.settled": "/support/inbox?view=open",
             "cairnloop.export_audit": "/support/inbox?view=open",
+            "cairnloop.decide_several": "/support/inbox?view=open",
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",
         }
         usual = f"/support/knowledge/{article_id}" if about_an_article else page
+        if "action_id" in rule.arguments:
+            usual = f"/support/approvals/{action_id}"
         assert back == other_pages.get(rule.endpoint, usual)
         assert signed_in(app).get(back).status_code == 200
     below = client.post(

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from tests.console.conftest import Desk
 from tests.console.test_access import address, console_rules
+from tests.support.tools import KEYS
 
 # As they go over the wire: bytes that are no text, text that no column holds, numbers that no column holds.
 VALUES = (
@@ -62,13 +63,30 @@ FORMS: dict[str, dict[str, str]] = {
     "schedule_article": {"edits": "1", "at": "2030-01-01T09:00"},
     "export_audit": {"format": "csv", "q": "mina", "actor": "operator:mina", "thread": "conversation:1"},
     "upload_file": {"alt": "A%20plan", "file": "plan.png"},
+    "approve_action": {
+        "revision": "0",
+        "change": "yes",
+        "input.mark": "m",
+        "input.amount": "2",
+        "input.how": "",
+        "confirmation": "tag",
+        "note": "Fine",
+        "at": "conversation",
+        "show": "waiting",
+    },
+    "reject_action": {"reason": "No", "at": "list", "show": "waiting"},
+    "defer_action": {"reason": "Later", "days": "3", "at": "list", "show": "waiting"},
+    "settle_action": {"happened": "yes", "note": "Seen", "at": "list", "show": "look"},
+    **{name: {"at": "list", "show": "waiting"} for name in ("back_action", "withdraw_action", "propose_again")},
+    "decide_several": {"action": "1", "does": "reject", "reason": "No", "days": "3", "show": "waiting"},
+    "propose_action": {"tool": "tag", "input.mark": "m", "input.amount": "2", "reason": "Why"},
     "set_theme": {"theme": "dark", "next": "/support/inbox"},
 }
 
 
 @pytest.fixture(scope="module")
 def config(config: dict[str, Any]) -> dict[str, Any]:
-    return {**config, "FILE_STORAGE": "memory://forms"}
+    return {**config, **KEYS, "FILE_STORAGE": "memory://forms"}
 
 
 def fillings(name: str) -> list[dict[str, str]]:
@@ -93,9 +111,14 @@ def test_a_form_of_nonsense_is_no_error_of_ours(
     rule = next(rule for rule in console_rules(app) if rule.endpoint == f"cairnloop.{name}")
     failed, path = [], ""
     for number, filling in enumerate(fillings(name)):
-        if not path or name in ("approve", "discard", "resolve"):  # what is decided once needs a new one each time
+        if (
+            not path or name in ("approve", "discard", "resolve") or "action_id" in rule.arguments
+        ):  # what is decided once needs a new one each time
             conversation_id = desk.ask()
-            path = address(rule, conversation_id=conversation_id, draft_id=desk.draft(conversation_id))
+            about = {"draft_id": desk.draft(conversation_id)}
+            if "action_id" in rule.arguments:
+                about["action_id"] = desk.action(conversation_id)
+            path = address(rule, conversation_id=conversation_id, **about)
         if filling.get("client_id") == FORMS[name].get("client_id") == "":
             filling["client_id"] = str(uuid.uuid4())
         body = "&".join(f"{field}={value}" for field, value in filling.items())

@@ -123,10 +123,14 @@ def test_the_guide_shows_every_hook_and_every_permission(guide: Guide) -> None:
 
 
 def test_the_guides_import_from_the_front_door_only() -> None:
-    code = [block for name in ("hooks.md", "quickstart.md", "engines.md") for block in Guide(name).take("python")]
+    code = [
+        block
+        for name in ("hooks.md", "quickstart.md", "engines.md", "actions.md")
+        for block in Guide(name).take("python")
+    ]
     imported = re.findall(r"^from (flask_cairnloop\S*) import", "\n".join(code), re.MULTILINE)
     assert len(imported) > 8
-    assert set(imported) == {"flask_cairnloop"}
+    assert set(imported) == {"flask_cairnloop", "flask_cairnloop.testing"}
 
 
 def test_the_hooks_of_the_guide_work(snippets: Any, make_app: Any) -> None:
@@ -187,6 +191,55 @@ def test_a_conversation_goes_through_the_hooks_of_the_guide(snippets: Any, make_
         testing.run_jobs(app)
     assert list(snippets.TOLD.values()) == ["Support answered “Where do orders wait?”"]
     assert ("7", "conversation.resolve") in snippets.LOG
+
+
+# --- actions ---
+
+
+@about("actions.md")
+def test_the_tools_of_the_guide_do_what_it_says(guide: Guide, tmp_path: Path, make_app: Any) -> None:
+    from flask_cairnloop.governance import service
+
+    tools = load("actions_guide", "\n".join(guide.take("python")), tmp_path)
+    app: Flask = make_app(
+        OPERATOR_RESOLVER=tools.operator_by_id,
+        TOOLS=[tools.GiveCredit, tools.CallWorkshop],
+        ACTION_POLICY=tools.action_rules,
+    )
+    mina, omar = tools.operator_by_id("7"), tools.operator_by_id("8")
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        session.execute(text("CREATE TABLE credits (ref text, pence integer, key text UNIQUE)"))
+        asked = receive(session, customer=Customer("41", "Lena"), body="Late again.", channel="host")
+        number = asked.conversation_id
+        session.commit()
+        credit = tools.make_good(session, number, 900)
+        session.commit()
+        assert tools.make_good(session, number, 900).id == credit.id
+        assert credit.consequence == "Gives 900 pence to Lena. It cannot be taken back from here."
+        service.approve(session, credit.id, actor=mina)
+        session.commit()
+        assert tools.large_credits_are_refused(app, mina, number)
+        large = {"pence": 3000}
+        refused = tools.propose_action(session, "give_credit", large, actor=mina, conversation_id=number)
+        assert (refused.state, refused.failure) == ("refused", "Your app’s policy refuses this action.")
+        slot = tools.propose_action(session, "call_workshop", {"day": "Monday"}, actor=mina)
+        closed = tools.propose_action(session, "call_workshop", {"day": "Sunday"}, actor=omar)
+        session.commit()
+        for action in (slot, closed):
+            service.approve(session, action.id, actor=omar)
+            session.commit()
+        testing.run_jobs(app)
+        testing.run_jobs(app)
+        session.expire_all()
+        assert (credit.state, credit.outcome) == ("succeeded", "The credit was given.")
+        assert session.execute(text("SELECT ref, pence, key FROM credits")).all() == [("41", 900, credit.run_key)]
+        assert (slot.state, slot.outcome, slot.attempt) == ("succeeded", "Booked on Monday.", 2)
+        assert len(set(tools.CALLED)) == 1
+        assert (closed.state, closed.failure) == ("failed", "The workshop is closed on Sundays.")
+        session.execute(text("DROP TABLE credits"))
+        session.commit()
+    del sys.modules["actions_guide"]
 
 
 # --- a shop for the guides that tell commands ---

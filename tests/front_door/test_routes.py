@@ -28,6 +28,7 @@ from tests.files.conftest import png
 from tests.support.host import verifier
 from tests.support.processes import Process
 from tests.support.routes import CUSTOMERS, OPEN, SAFE, address, console_rules, open_rules, pages, rules
+from tests.support.tools import KEYS
 from tests.support.websocket import UPGRADE, handshake
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -36,6 +37,15 @@ FORM = {
     **{"body": "Words", "seen": "99", "sequence": "1", "reason": "other", "theme": "dark", "next": "/support/inbox"},
     **{"title": "Hours", "edits": "1", "at": f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT09:00}"},
     "format": "csv",
+    **{
+        "tool": "tag",
+        "input.mark": "m",
+        "note": "Seen",
+        "happened": "yes",
+        "does": "reject",
+        "action": "1",
+        "days": "1",
+    },
 }
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},
@@ -75,7 +85,7 @@ BEFORE = {
 
 @pytest.fixture(scope="module")
 def config(config: dict[str, Any]) -> dict[str, Any]:
-    return {**config, "FILE_STORAGE": "memory://routes"}
+    return {**config, **KEYS, "FILE_STORAGE": "memory://routes"}
 
 
 @pytest.fixture
@@ -101,6 +111,9 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = 1
                 case "answer_id":
                     values[argument] = desk.answered(values["article_id"], desk.ask())
+                case "action_id":
+                    endpoint = rule.endpoint.removeprefix("cairnloop.")
+                    values[argument] = desk.action_for(endpoint, desk.ask())
                 case "job_id":
                     values[argument] = dead_job(app)
                 case "file_id":

@@ -133,6 +133,7 @@ NO_RISK = type("NoRisk", (Tool,), {"name": "no_risk", "title": "T", "description
         ({"TOOLS": "tests.support.tools:Refund"}, "it must be a list of subclasses of Tool"),
         ({"TOOLS": ["tests.support.tools:Nothing"]}, "CAIRNLOOP_TOOLS .* cannot be imported"),
         ({"TOOLS": [Refund], "OPERATOR_RESOLVER": None}, "CAIRNLOOP_TOOLS needs CAIRNLOOP_OPERATOR_RESOLVER"),
+        ({"LOOSEN_TOOLS": {"add_note": "auto"}, "OPERATOR_RESOLVER": None}, "LOOSEN_TOOLS needs CAIRNLOOP_OPERATOR"),
         ({"FOUR_EYES": "destructive"}, "must be one of high_write, low_write"),
         ({"LOOSEN_TOOLS": {"refunds": "one"}}, 'LOOSEN_TOOLS names "refunds", which is no tool'),
         ({"LOOSEN_TOOLS": {"add_note": "two"}}, 'says "two" of "add_note"; it must be one of auto, one, other'),

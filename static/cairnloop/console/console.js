@@ -288,7 +288,16 @@
   /* What tells how many wait: the inbox's views bring the rail's number with them, elsewhere it is asked for alone. */
   const counted = () => $("#views") || $("#rail-count");
 
+  /* The list of actions and the one beside it; a field that somebody types in is left alone by the morph. */
+  function refetchActions(id, wait = 120) {
+    refetch($("#queue"), wait);
+    refetch($("#approvals-count"), Math.max(wait, 500));
+    const detail = $("#detail[data-action]");
+    if (detail && (!id || String(id) === detail.dataset.action)) refetch(detail, wait);
+  }
+
   function refetchAll() {
+    refetchActions(0, 0);
     refetch($("#timeline"), 0);
     refetch(counted(), 0);
     refetch($("#home"), 0);
@@ -358,7 +367,7 @@
   }
 
   function mark() {
-    const id = openConversation();
+    const id = $("#detail") ? $("#detail").dataset.action : openConversation();
     for (const link of $$("#rows .row")) {
       if (id && link.parentElement.dataset.row === id) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
@@ -386,6 +395,10 @@
     message(event) { changed(event); },
     draft(event) { changed(event); },
     conversation(event) { changed(event); },
+    action(event) {
+      if (event.conversation_id) changed(event);
+      refetchActions(event.proposal_id);
+    },
     seen() {},
     article() {},
     watching() {},
@@ -518,6 +531,7 @@
     $("#held")?.replaceChildren();
     $("#tl")?.scrollTo({ top: 0 });
   });
+  document.addEventListener("cairnloop:proposed", () => $("#propose")?.close());
   document.addEventListener("cairnloop:held", (event) => {
     if (String(event.detail.conversation) !== openConversation()) return;
     $("#held")?.querySelector("textarea, button")?.focus();
@@ -571,6 +585,10 @@
     } else if ((element = on("context"))) {
       event.preventDefault();
       $("#work").toggleAttribute("data-panel");
+    } else if ((element = on("propose")) && $("#propose")) {
+      event.preventDefault();
+      $("#propose").showModal();
+      htmx.ajax("GET", element.href, { target: "#propose-body", swap: "innerHTML" });
     } else if ((element = on("refresh"))) {
       newcomers.clear();
       refetch(document.getElementById(element.dataset.refresh), 0);
@@ -614,6 +632,13 @@
     row.scrollIntoView({ block: "nearest" });
   }
 
+  function reason(why) {
+    const box = $(`#detail [data-why=${why}]`);
+    if (!box) return;
+    box.open = true;
+    $("textarea", box).focus();
+  }
+
   const keys = {
     j: () => move(1),
     k: () => move(-1),
@@ -621,6 +646,10 @@
     r: () => write("reply"),
     n: () => write("note"),
     e: () => { const form = $("#status-form"); if (form && !$("#thread-head[data-resolved]")) form.requestSubmit(); },
+    a: () => $("[data-propose]")?.click(),
+    x: () => document.activeElement?.closest("[data-row]")?.querySelector("input[type=checkbox]")?.click(),
+    R: () => reason("reject"),
+    D: () => reason("defer"),
     E: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); },
     "?": () => $("#keys")?.showModal(),
   };
