@@ -18,6 +18,8 @@ class GapSource(StrEnum):
     """Where a question was asked."""
 
     PALETTE = "palette"
+    HELP_SEARCH = "help_search"
+    HELP_VOTE = "help_vote"
 
 
 class GapReason(StrEnum):
@@ -26,6 +28,7 @@ class GapReason(StrEnum):
     NOTHING_FOUND = "nothing_found"
     CASES_ONLY = "cases_only"  # past cases, which help an operator and are quoted to nobody
     NOT_COVERED = "not_covered"  # articles that come near, and do not answer it
+    NOT_HELPFUL = "not_helpful"  # an article, of which a visitor says that it did not help
 
 
 class GapEvent(Base):
