@@ -182,17 +182,17 @@ def test_votes_decide_between_what_is_alike_and_without_any_nothing_changes(
 
     def order() -> list[str]:
         session.rollback()
-        found = search(session, "How do I mix slip?", limit=10).passages
+        found = search(session, "How long do I stir slip?", limit=10).passages
         slugs = {article.id: article.slug for article in session.scalars(select(Article))}
         return [slugs[passage.article_id] for passage in found if slugs[passage.article_id] in (one, other)]
 
     def parts() -> set[str]:
-        found = search(session, "How do I mix slip?", limit=10).passages
+        found = search(session, "How long do I stir slip?", limit=10).passages
         return {name for passage in found if passage.title.startswith("Mixing slip") for name in passage.parts}
 
     before = order()
     assert "readers" not in parts()
-    for _ in range(6):
+    for _ in range(20):
         stranger(app).post(f"/help/articles/{before[0]}/vote", data={"helpful": "no"})
         stranger(app).post(f"/help/articles/{before[1]}/vote", data={"helpful": "yes"})
     assert order() == before[::-1]
