@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
-from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
 from itsdangerous import BadSignature, URLSafeSerializer
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
@@ -125,7 +126,10 @@ def unavailable(_: Exception) -> Response:
 
 def vote(slug: str) -> Response:
     """Keep whether an article helped. Where it did not, the search that led to it is a gap."""
-    helpful = request.form.get("helpful", "") == "yes"
+    said = request.form.get("helpful", "")
+    if said not in ("yes", "no"):
+        abort(400)
+    helpful = said == "yes"
     if current().rate_limits.take("votes", _address()):
         return _page("wait.html", 429, wait=0)
     number, asked = _visitor(), _typed("q")
@@ -183,12 +187,12 @@ def _searched(
     results = search_articles(session, asked, limit=RESULTS, audience=Audience.PUBLIC, tags=tags)
     named = public.slugs(session, [passage.article_id for passage in results.passages], tags)
     reason = None if results.refused else miss(asked, results, calibration(session))
-    return results.passages, named, reason
+    return tuple(passage for passage in results.passages if passage.article_id in named), named, reason
 
 
 def _keep(asked: str, source: GapSource, reason: GapReason) -> None:
     with Session(current().engine) as session:
-        record_gap(session, asked, source=source, reason=reason, actor=VISITOR)
+        record_gap(session, asked, source=source, reason=reason, actor=VISITOR, visitor=_whoever())
         session.commit()
 
 
@@ -200,6 +204,13 @@ def _page(template: str, status: int = 200, **context: Any) -> Response:
 def _typed(name: str) -> str:
     value = request.values.get(name, "")
     return "" if "\x00" in value else " ".join(value.split())[:QUERY_LENGTH]
+
+
+def _whoever() -> str:
+    """What stands for a visitor who has no cookie yet: a digest of where they are, under the app's key."""
+    key = current().app.secret_key or ""
+    secret = key if isinstance(key, bytes) else key.encode()
+    return hmac.new(secret, f"visitor:{request.remote_addr}".encode(), hashlib.sha256).hexdigest()
 
 
 def _address() -> str:

@@ -24,6 +24,8 @@ RELATED: Final = 4
 SITEMAP_BATCH: Final = 1_000
 SITEMAP_LIMIT: Final = 50_000  # addresses in one sitemap, see https://www.sitemaps.org/protocol.html
 
+# What is written and not published yet shows in nothing: its time neither.
+_PUBLISHED: Final = (Revision, (Revision.article_id == Article.id) & (Revision.state == RevisionState.PUBLISHED))
 Tags = frozenset[str] | None  # all articles, or those with one of these tags
 
 
@@ -59,17 +61,19 @@ def shelves(session: Session, tags: Tags) -> list[Shelf]:
 def on_shelf(
     session: Session, tags: Tags, *, category: str | None = None, tag: str | None = None, after: Cursor | None = None
 ) -> ShelfPage:
-    """Articles of a category, of a tag, or all, newest change first. One query."""
-    wanted = _public(select(Article), tags).order_by(Article.updated_at.desc(), Article.id.desc())
+    """Articles of a category, of a tag, or all, those published last first. One query."""
+    wanted = _public(select(Article, Revision.published_at), tags).join(*_PUBLISHED)
+    wanted = wanted.order_by(Revision.published_at.desc(), Article.id.desc())
     if category is not None:
         wanted = wanted.where(Article.category == category)
     if tag is not None:
         wanted = wanted.where(Article.tags.contains([tag]))
     if after is not None:
-        wanted = wanted.where(tuple_(Article.updated_at, Article.id) < tuple_(after.at, after.id))
-    found = session.scalars(wanted.limit(PAGE_SIZE + 1)).all()
-    shown = tuple(found[:PAGE_SIZE])
-    return ShelfPage(shown, Cursor(shown[-1].updated_at, shown[-1].id) if len(found) > PAGE_SIZE else None)
+        wanted = wanted.where(tuple_(Revision.published_at, Article.id) < tuple_(after.at, after.id))
+    found = session.execute(wanted.limit(PAGE_SIZE + 1)).all()
+    shown = found[:PAGE_SIZE]
+    more = Cursor(shown[-1][1], shown[-1][0].id) if len(found) > PAGE_SIZE else None
+    return ShelfPage(tuple(row[0] for row in shown), more)
 
 
 def useful(session: Session, tags: Tags) -> list[Article]:
@@ -77,8 +81,8 @@ def useful(session: Session, tags: Tags) -> list[Article]:
     yes = func.count().filter(ArticleVote.helpful)
     standing = (2 * yes - func.count()) / (func.count() + float(BEFOREHAND))
     votes = select(ArticleVote.article_id, standing.label("standing")).group_by(ArticleVote.article_id).subquery()
-    wanted = _public(select(Article).outerjoin(votes, votes.c.article_id == Article.id), tags)
-    best_first = func.coalesce(votes.c.standing, 0.0).desc(), Article.updated_at.desc(), Article.id.desc()
+    wanted = _public(select(Article).outerjoin(votes, votes.c.article_id == Article.id), tags).join(*_PUBLISHED)
+    best_first = func.coalesce(votes.c.standing, 0.0).desc(), Revision.published_at.desc(), Article.id.desc()
     return list(session.scalars(wanted.order_by(*best_first).limit(USEFUL)))
 
 
@@ -91,9 +95,7 @@ def by_slug(session: Session, slug: str, tags: Tags) -> tuple[Article, Revision]
     if "\x00" in slug:
         raise NotFound("There is no such article.")
     found = session.execute(
-        _public(select(Article, Revision), tags)
-        .join(Revision, (Revision.article_id == Article.id) & (Revision.state == RevisionState.PUBLISHED))
-        .where(Article.slug == slug)
+        _public(select(Article, Revision), tags).join(*_PUBLISHED).where(Article.slug == slug)
     ).one_or_none()
     if found is None:
         raise NotFound("There is no such article.")
@@ -113,7 +115,7 @@ SELECT id FROM {schema}.articles AS other
 WHERE state = 'published' AND audience = 'public' AND id <> :id AND (tags && :mine OR category = :category)
     AND (CAST(:tags AS text[]) IS NULL OR tags && CAST(:tags AS text[]))
 ORDER BY (SELECT count(*) FROM unnest(tags) AS tag WHERE tag = ANY(:mine)) DESC,
-    (category = :category) DESC NULLS LAST, updated_at DESC, id DESC
+    (category = :category) DESC NULLS LAST, id DESC
 LIMIT :limit
 """
 
@@ -134,12 +136,13 @@ def related(session: Session, article: Article, tags: Tags) -> list[Article]:
 
 def everything(session: Session, tags: Tags) -> Iterator[tuple[str, datetime]]:
     """Slug and last change of every public article, for robots."""
-    wanted = _public(select(Article.id, Article.slug, Article.updated_at), tags).order_by(Article.id)
+    wanted = _public(select(Article.id, Article.slug, Revision.published_at), tags).join(*_PUBLISHED)
+    wanted = wanted.order_by(Article.id)
     after, told = 0, 0
     while told < SITEMAP_LIMIT:
         rows = session.execute(wanted.where(Article.id > after).limit(SITEMAP_BATCH)).all()
-        for article_id, slug, updated_at in rows:
-            yield slug, updated_at
+        for article_id, slug, published_at in rows:
+            yield slug, published_at
             after = article_id
         told += len(rows)
         if len(rows) < SITEMAP_BATCH:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -46,8 +46,10 @@ def vote(
         comment: what was missing, of an article that did not help; kept redacted, and cut at its length.
     """
     words = redact(" ".join(comment.replace("\x00", "").split()))[:COMMENT_LENGTH].strip() if not helpful else ""
-    said = {"helpful": helpful, "comment": words or None, "voted_at": now()}
+    said: dict[str, Any] = {"helpful": helpful, "comment": words or None, "voted_at": now()}
     one = insert(ArticleVote).values(article_id=article_id, revision_id=revision_id, visitor=visitor, **said)
+    if not helpful and not words:  # the same once more: what they wrote stays
+        said["comment"] = ArticleVote.comment
     session.execute(one.on_conflict_do_update(index_elements=["revision_id", "visitor"], set_=said))
 
 

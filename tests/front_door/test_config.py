@@ -13,7 +13,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_cairnloop import Cairnloop
-from flask_cairnloop.config import RATE_LIMITS, KEYS, Settings
+from flask_cairnloop.config import KEYS, RATE_LIMITS, Settings
 from flask_cairnloop.errors import ConfigurationError
 
 

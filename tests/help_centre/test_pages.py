@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event, select
+from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import Actor
@@ -146,7 +146,9 @@ def test_each_visitor_has_one_vote_a_revision_and_may_change_it(
     assert "HttpOnly" in answer.headers["Set-Cookie"]
     assert "Thank you" in visitor.get(answer.location).get_data(as_text=True)
     visitor.post(path, data={"helpful": "no", "comment": "Write to me at ada@customer.example"})
+    visitor.post(path, data={"helpful": "no"})
     assert votes() == [(False, "Write to me at [email]")]
+    assert visitor.post(path, data={"helpful": "perhaps"}).status_code == 400
     stranger(app).post(path, data={"helpful": "yes"})
     forged = stranger(app)
     forged.set_cookie("cairnloop_visitor", "made-up", path="/help")
@@ -158,20 +160,29 @@ def test_each_visitor_has_one_vote_a_revision_and_may_change_it(
     assert len(votes()) == 3
 
 
-def test_what_was_asked_in_vain_is_a_gap_once(
-    visitor: FlaskClient, write: Callable[..., str], at_the_desk: Callable[..., Any]
+def test_what_was_asked_in_vain_is_a_gap_once_a_visitor(
+    app: Flask, visitor: FlaskClient, write: Callable[..., str], at_the_desk: Callable[..., Any]
 ) -> None:
     slug = write("Drying greenware", "Slowly, under plastic.")
     for _ in range(2):
         page = visitor.get("/help/search?q=Who won the football final in Lisbon last year?").get_data(as_text=True)
         assert "ask a person" in page
-    visitor.post(f"/help/articles/{slug}/vote", data={"helpful": "no", "q": "Why does greenware crack?"})
+    for _ in range(2):
+        vote = {"helpful": "no", "q": "Who won the football final in Lisbon last year?"}
+        visitor.post(f"/help/articles/{slug}/vote", data=vote)
     rows = at_the_desk(lambda s: s.execute(select(GapEvent.question, GapEvent.source, GapEvent.reason)).all())
     told = {(question, source, reason is GapReason.NOT_HELPFUL) for question, source, reason in rows}
     assert told == {
         ("Who won the football final in Lisbon last year?", GapSource.HELP_SEARCH, False),
-        ("Why does greenware crack?", GapSource.HELP_VOTE, True),
+        ("Who won the football final in Lisbon last year?", GapSource.HELP_VOTE, True),
     }
+    assert len(rows) == 2
+    other = stranger(app)
+    other.environ_base["REMOTE_ADDR"] = "10.1.2.3"
+    other.get("/help/search?q=Who won the football final in Lisbon last year?")
+    assert (
+        at_the_desk(lambda s: s.scalar(select(func.count()).select_from(GapEvent))) == 3
+    )  # somebody else asks as well
 
 
 def test_votes_decide_between_what_is_alike_and_without_any_nothing_changes(

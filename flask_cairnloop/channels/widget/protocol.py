@@ -49,6 +49,7 @@ SLOW_DOWN = "That was a lot at once. Please slow down."
 FAILED = "Something went wrong on our side. Please try again."
 TYPING_SECONDS = 2.0
 SUGGESTED = 3
+LOOKED_AT = 12  # the help centre may have fewer articles than this customer
 MAX_ID = 2**63 - 1
 
 Frame = dict[str, Any]
@@ -334,11 +335,11 @@ class WidgetSession:
         if suggests and not self._cairnloop.rate_limits.take("searches", customer.ref):
             scope = hooks.article_scope(customer)
             with self._transaction() as session:
-                results = search(session, words, limit=SUGGESTED, audience=Audience.PUBLIC, tags=scope)
+                results = search(session, words, limit=LOOKED_AT, audience=Audience.PUBLIC, tags=scope)
                 if not results.refused and miss(words, results, calibration(session)) is None:
                     ids = [passage.article_id for passage in results.passages]
                     named = slugs(session, ids, public_tags(settings, hooks))
-                    passages = [passage for passage in results.passages if passage.article_id in named]
+                    passages = [passage for passage in results.passages if passage.article_id in named][:SUGGESTED]
                     found = [{"title": passage.title, "slug": named[passage.article_id]} for passage in passages]
         return {"type": "suggestions", "articles": found}
 

@@ -36,6 +36,9 @@ GAPS = (
 def upgrade(op: Operations, schema: str) -> None:
     run(op, schema, TABLE)
     run(op, schema, INDEX)
+    run(op, schema, "ALTER TABLE {schema}.gap_events ADD COLUMN visitor VARCHAR(64)")
+    run(op, schema, "DROP INDEX {schema}.ix_gap_events_asked")
+    run(op, schema, "CREATE INDEX ix_gap_events_asked ON {schema}.gap_events (digest, occurred_at)")
     for column, _, values in GAPS:
         _hold(op, schema, column, values)
 
@@ -44,6 +47,9 @@ def downgrade(op: Operations, schema: str) -> None:
     run(op, schema, "DELETE FROM {schema}.gap_events WHERE source <> 'palette' OR reason = 'not_helpful'")
     for column, values, _ in GAPS:
         _hold(op, schema, column, values)
+    run(op, schema, "DROP INDEX {schema}.ix_gap_events_asked")
+    run(op, schema, "ALTER TABLE {schema}.gap_events DROP COLUMN visitor")
+    run(op, schema, "CREATE INDEX ix_gap_events_asked ON {schema}.gap_events (operator_id, digest, occurred_at)")
     run(op, schema, "DROP TABLE {schema}.article_votes")
 
 

@@ -408,7 +408,7 @@ function suggest(articles) {
     ...articles.map(({ title, slug }) => {
       const item = $("suggested-template").content.firstElementChild.cloneNode(true);
       const article = item.querySelector("a");
-      article.href = `${document.body.dataset.help}articles/${encodeURIComponent(slug)}?${new URLSearchParams({ q: asked })}`;
+      article.href = `${document.body.dataset.help}articles/${encodeURIComponent(slug)}`; // nothing of what is unsent
       article.querySelector("span").textContent = title;
       return item;
     }),
