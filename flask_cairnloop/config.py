@@ -28,8 +28,8 @@ class Key:
 
     Args:
         name: without the ``CAIRNLOOP_`` prefix.
-        kind: ``str``, ``int``, ``float``, ``list`` (of str), ``mapping`` (of str to str or None; what is left out keeps
-            its default), ``options`` (a mapping of str to anything), ``hook`` (callable or
+        kind: ``str``, ``bool``, ``int``, ``float``, ``list`` (of str), ``mapping`` (of str to str or None; what is left
+            out keeps its default), ``options`` (a mapping of str to anything), ``hook`` (callable or
             ``"package.module:attribute"``), ``tools`` (a list of classes or such paths), ``storage`` (an address, a
             folder or a hook) or ``object`` (any object or such a path).
         default: the value when the host sets none.
@@ -60,6 +60,10 @@ def _schema(value: str) -> str | None:
 
 def _prefix(value: str) -> str | None:
     return None if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value) else 'it must look like "/support"'
+
+
+def _optional_prefix(value: str) -> str | None:
+    return _prefix(value) if value else None
 
 
 def _redis_url(value: str) -> str | None:
@@ -137,6 +141,8 @@ RATE_LIMITS: dict[str, str | None] = {
     "conversations": "20/day",
     "frames": "20/second",
     "uploads": "60/minute",
+    "searches": "30/minute",
+    "votes": "20/hour",
 }
 
 KEYS: tuple[Key, ...] = (
@@ -181,6 +187,32 @@ KEYS: tuple[Key, ...] = (
         "without it there are no actions.",
     ),
     Key("LOGIN_URL", "str", "", "Where an operator who is not signed in is sent, with `?next=`. Empty: 401."),
+    Key(
+        "HELP_URL_PREFIX",
+        "str",
+        "",
+        "Where the public help centre is mounted, e.g. `/help`. Empty: there is none.",
+        check=_optional_prefix,
+    ),
+    Key(
+        "HELP_TAGS",
+        "list",
+        [],
+        "Only articles with one of these tags are in the help centre. Empty: all that are public; none while "
+        "`ARTICLE_SCOPE` is set, as there is nobody to ask it about.",
+    ),
+    Key(
+        "HELP_CONTACT_URL",
+        "str",
+        "",
+        "Page of yours where one reaches a person, as with the chat; the help centre links to it. Empty: no link.",
+    ),
+    Key(
+        "WIDGET_SUGGESTIONS",
+        "bool",
+        True,
+        "Whether the chat names articles of the help centre while a customer types. Without a help centre it does not.",
+    ),
     Key(
         "CUSTOMER_VERIFIER",
         "hook",
@@ -407,6 +439,10 @@ class Settings:
     authorize: Any
     operator_resolver: Any
     login_url: str
+    help_url_prefix: str
+    help_tags: list[str]
+    help_contact_url: str
+    widget_suggestions: bool
     customer_verifier: Any
     context_provider: Any
     article_scope: Any
@@ -483,6 +519,7 @@ def _value(key: Key, config: Mapping[str, Any]) -> Any:
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("str", lambda value: isinstance(value, str)),
+    "bool": ("bool", lambda value: isinstance(value, bool)),
     "int": ("int", lambda value: isinstance(value, int) and not isinstance(value, bool)),
     "float": ("float", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)),
     "list": (

@@ -85,7 +85,10 @@ class Cairnloop:
         self.hooks.resolve()
         self._translate_schema()
         app.extensions["cairnloop"] = self
+        from flask_cairnloop import help_centre
+
         app.register_blueprint(self._blueprint(), url_prefix=self.settings.url_prefix)
+        help_centre.mount(self)
         from flask_cairnloop.cli import group
         from flask_cairnloop.database.autogenerate import leave_our_schema_alone
 
@@ -172,7 +175,7 @@ class Cairnloop:
             static_folder=str(folder("static") / "cairnloop"),
             static_url_path="/static",
         )
-        blueprint.before_request(self._guard_origin)
+        blueprint.before_request(self.guard_origin)
         blueprint.after_request(self._add_headers)
         sock = Sockets(blueprint, self.settings.socket_limit)
         console.register(blueprint)
@@ -181,7 +184,7 @@ class Cairnloop:
         operations.register(blueprint)
         return blueprint
 
-    def _guard_origin(self) -> None:
+    def guard_origin(self) -> None:
         """Refuse an unsafe request, or a socket, that another site made the browser send."""
         is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
         if request.method in SAFE_METHODS and not is_socket:

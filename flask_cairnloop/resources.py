@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -9,3 +11,10 @@ def folder(name: str) -> Path:
     """The absolute path of ``templates`` or ``static``."""
     inside = Path(__file__).resolve().parent / name
     return inside if inside.is_dir() else inside.parent.parent / name
+
+
+@lru_cache(maxsize=64)
+def asset_mark(name: str) -> str:
+    """A mark of a static file's content, for its address: a new one is fetched."""
+    path = folder("static") / "cairnloop" / name
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:10]

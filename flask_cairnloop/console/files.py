@@ -24,6 +24,7 @@ from flask_cairnloop.files.service import as_shown
 from flask_cairnloop.files.storage import Storage, storage_of
 from flask_cairnloop.hooks import Permission, Subject
 from flask_cairnloop.knowledge import queries
+from flask_cairnloop.knowledge.public import public_tags
 from flask_cairnloop.knowledge.queries import Use
 
 log = logging.getLogger(__name__)
@@ -171,11 +172,10 @@ def _look_up(file_id: UUID) -> tuple[File | None, list[Use]]:
 
 
 def _is_public(uses: list[Use]) -> bool:
-    """Whether anybody may see it: an article that anybody may read uses it.
-
-    Where the host narrows articles by who asks, there is nobody here to ask it about.
-    """
-    return any(use.public for use in uses) and not current().hooks.configured("ARTICLE_SCOPE")
+    """Whether anybody may see it: an article that anybody may read uses it."""
+    cairnloop = current()
+    tags = public_tags(cairnloop.settings, cairnloop.hooks)
+    return any(use.public and (tags is None or not tags.isdisjoint(use.tags)) for use in uses)
 
 
 def _operator_may(uses: list[Use]) -> bool:

@@ -18,7 +18,7 @@ from flask_cairnloop.console.rendering import console_path, is_fragment, page, t
 from flask_cairnloop.context import current
 from flask_cairnloop.drafting import quality
 from flask_cairnloop.hooks import Permission
-from flask_cairnloop.knowledge import links, queries
+from flask_cairnloop.knowledge import links, queries, votes
 from flask_cairnloop.knowledge.models import ArticleState, Audience, RevisionState
 from flask_cairnloop.knowledge.rendering import heading_slug, missing_files, render_with_files
 from flask_cairnloop.knowledge.service import reindex
@@ -151,6 +151,8 @@ def show_article(article_id: int, *, status: int = 200, trouble: str = "") -> Re
         drafts = quality.of_article(session, article_id, since=moment - timedelta(days=DRAFT_DAYS), until=moment)
         body = anchored(render_with_files(session, revision.body))
         gone = missing_files(session, revision.body)
+        readers = votes.counts(session, [article_id]).get(article_id)
+        comments = votes.comments(session, article_id) if readers else ()
         references = links.references(body, console_path())
         names = {name for reference in references for name in reference.names}
         known = queries.standing(
@@ -170,6 +172,8 @@ def show_article(article_id: int, *, status: int = 200, trouble: str = "") -> Re
         cited=cited,
         standing=standing,
         drafts=presenters.article_drafts(drafts, DRAFT_DAYS),
+        readers=readers,
+        comments=comments,
         body=links.resolved(body, references, known, lambda id_: url_for("cairnloop.article", article_id=id_)),
         broken=[*links.broken(body, references, known), *map(links.without_file, gone)],
         said=presenters.DONE.get(request.args.get("done", ""), ""),

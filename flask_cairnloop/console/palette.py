@@ -33,10 +33,11 @@ from flask_cairnloop.hooks import Customer, Permission, Subject
 from flask_cairnloop.knowledge.models import Article, Revision
 from flask_cairnloop.knowledge.queries import articles_by_title
 from flask_cairnloop.retrieval import memory
-from flask_cairnloop.retrieval.grounding import assess, calibration
+from flask_cairnloop.retrieval.grounding import calibration
 from flask_cairnloop.retrieval.models import ResolvedCase
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import Outcome, Passage, SearchResults
+from flask_cairnloop.upkeep.misses import miss as miss_of
 from flask_cairnloop.upkeep.models import GapReason, GapSource
 from flask_cairnloop.upkeep.service import record_gap
 
@@ -436,18 +437,8 @@ def _search(session: Session, typed: str, open_id: int | None) -> _Searched:
     rows = session.execute(select(Revision.id, Revision.published_at).where(Revision.id.in_(revisions)))
     published = {id_: at for id_, at in rows if at is not None}
     named = articles_by_title(session, typed, 1)
-    miss = None if named else _miss(typed, results, cases, calibration(session))
+    miss = None if named else miss_of(typed, results, calibration(session), cases=bool(cases))
     return _Searched(results, cases, published, miss)
-
-
-def _miss(typed: str, results: SearchResults, cases: list[Any], fitted: Any) -> GapReason | None:
-    """Whether no published article answers it, by what drafts go by. A search that failed says nothing of articles."""
-    if results.degraded:
-        return None
-    if results.outcome is Outcome.NO_HIT:
-        return GapReason.CASES_ONLY if cases else GapReason.NOTHING_FOUND
-    covered = assess(typed, results, fitted).score >= current().settings.grounding_partial
-    return None if covered else GapReason.NOT_COVERED
 
 
 def _quotable(passages: Iterable[Passage], open_id: int | None, customer: Customer | None) -> Callable[[Passage], bool]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, tzinfo
-from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
@@ -24,7 +22,7 @@ from flask_cairnloop.database.failures import broke_off, kind
 from flask_cairnloop.governance import queries as actions
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.jobs.queries import worker_states
-from flask_cairnloop.resources import folder
+from flask_cairnloop.resources import asset_mark
 
 THEME_COOKIE = "cairnloop_theme"
 ZONE_COOKIE = "cairnloop_zone"
@@ -195,13 +193,7 @@ def outage() -> list[str]:
 
 def asset(name: str) -> str:
     """Address of a static file, with a mark of its content so that a new one is fetched."""
-    return url_for("cairnloop.static", filename=name, v=_mark(name))
-
-
-@lru_cache(maxsize=64)
-def _mark(name: str) -> str:
-    path = folder("static") / "cairnloop" / name
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+    return url_for("cairnloop.static", filename=name, v=asset_mark(name))
 
 
 def register(blueprint: Blueprint) -> None:

@@ -95,6 +95,25 @@ class Revision(Base):
     article: Mapped[Article] = relationship(lazy="raise")
 
 
+class ArticleVote(Base):
+    """Whether a visitor of the help centre found a revision helpful. One a visitor and revision; they may change it."""
+
+    __tablename__ = "article_votes"
+    __table_args__ = (
+        UniqueConstraint("revision_id", "visitor"),
+        Index("ix_article_votes_article_id", "article_id", "helpful"),
+        CheckConstraint("comment IS NULL OR NOT helpful", name="comment_on_no"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    article_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.articles.id", ondelete="CASCADE"))
+    revision_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.revisions.id", ondelete="CASCADE"))
+    visitor: Mapped[str] = mapped_column(String(64))  # digest of a number drawn by lot, which only their browser has
+    helpful: Mapped[bool]
+    comment: Mapped[str | None] = mapped_column(String(500))  # what was missing, redacted
+    voted_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class ArticleFile(Base):
     """A revision shows or links to a file. Decided from its words when they are saved; it goes with the revision."""
 

@@ -15,6 +15,7 @@ KEYWORD_WEIGHT: Final = 0.6
 BREADTH_WEIGHT: Final = 0.8  # of the mean similarity of an article's three nearest passages: one lucky passage is less
 MEMORY_WEIGHT: Final = 0.2  # of the logarithm of the votes: the tenth similar question says less than the first
 MEMORY_FLOOR: Final = 0.01  # votes that count as one step
+READERS_WEIGHT: Final = 0.05  # of whether visitors found it helpful: it decides between what is nearly alike
 
 SHINGLE: Final = 3  # words
 NEARLY_THE_SAME: Final = 0.8  # share of shingles that two passages have in common (Broder, 1997)
@@ -32,6 +33,7 @@ class Candidate:
     breadth: float = 0.0
     votes: float = 0.0  # of similar earlier questions
     answered: int = 0  # how many these are
+    standing: float = 0.0  # from -1 to 1: whether readers found it helpful, see knowledge.votes
 
     @property
     def keyword_score(self) -> float:
@@ -44,17 +46,18 @@ class Candidate:
     @property
     def parts(self) -> dict[str, float]:
         """What each lane adds to the score."""
-        return {
+        parts = {
             "meaning": self.best_similarity,
             "breadth": BREADTH_WEIGHT * self.breadth,
             "words": KEYWORD_WEIGHT * self.keyword_score,
             "memory": MEMORY_WEIGHT * math.log1p(self.votes / MEMORY_FLOOR),
         }
+        return parts | {"readers": READERS_WEIGHT * self.standing} if self.standing else parts
 
     @property
     def support(self) -> float:
-        """The score by the article's own words, without what earlier questions say."""
-        return sum(value for name, value in self.parts.items() if name != "memory")
+        """The score by the article's own words, without what earlier questions and readers say."""
+        return sum(value for name, value in self.parts.items() if name not in ("memory", "readers"))
 
     @property
     def score(self) -> float:

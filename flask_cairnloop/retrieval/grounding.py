@@ -145,7 +145,9 @@ def features(results: SearchResults) -> dict[str, float]:
     keyword = max(passage.keyword_score or 0.0 for passage in found)
     return {
         "similarity": max(passage.similarity or 0.0 for passage in found),
-        "support": max(passage.score - passage.parts.get("memory", 0.0) for passage in found),
+        "support": max(
+            passage.score - passage.parts.get("memory", 0.0) - passage.parts.get("readers", 0.0) for passage in found
+        ),
         "off_topic": max(ON_TOPIC - (results.domain or 0.0), 0.0),
         "keyword": keyword,
         "known": results.known,

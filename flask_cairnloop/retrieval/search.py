@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop.context import current
 from flask_cairnloop.database.base import quoted_schema, raw
+from flask_cairnloop.knowledge import votes
 from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.retrieval import fusion, keyword_lane, memory, vector_lane, vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
@@ -130,6 +131,8 @@ def explore(session: Session, query: str, scope: Scope, besides: int | None = No
     if embedder is not None:
         # What both have in common fails both, and each alone only itself.
         found.lanes["vector"] = _working(session, "vector", lambda: _by_vectors(session, asked, found))
+    for article_id, of_readers in votes.counts(session, list(found.candidates)).items():
+        found.candidate(article_id).standing = of_readers.standing
     return found
 
 
@@ -182,9 +185,9 @@ def _by_vectors(session: Session, asked: _Asked, found: Found) -> Lane:
 
 def _by_memory(session: Session, asked: _Asked, vector: list[float], model: LiveModel, found: Found) -> Lane:
     found.recall = memory.recall(session, vector, model, asked.scope, asked.besides)
-    for article_id, votes in found.recall.votes.items():
+    for article_id, weight in found.recall.votes.items():
         candidate = found.candidate(article_id)
-        candidate.votes, candidate.answered = votes, found.recall.counts[article_id]
+        candidate.votes, candidate.answered = weight, found.recall.counts[article_id]
     return Lane("memory", LaneState.OK)
 
 

@@ -18,6 +18,8 @@ class GapSource(StrEnum):
     """Where a question was asked."""
 
     PALETTE = "palette"
+    HELP_SEARCH = "help_search"
+    HELP_VOTE = "help_vote"
 
 
 class GapReason(StrEnum):
@@ -26,6 +28,7 @@ class GapReason(StrEnum):
     NOTHING_FOUND = "nothing_found"
     CASES_ONLY = "cases_only"  # past cases, which help an operator and are quoted to nobody
     NOT_COVERED = "not_covered"  # articles that come near, and do not answer it
+    NOT_HELPFUL = "not_helpful"  # an article, of which a visitor says that it did not help
 
 
 class GapEvent(Base):
@@ -34,7 +37,7 @@ class GapEvent(Base):
     __tablename__ = "gap_events"
     __table_args__ = (
         CheckConstraint("question <> ''", name="question_not_empty"),
-        Index("ix_gap_events_asked", "operator_id", "digest", "occurred_at"),
+        Index("ix_gap_events_asked", "digest", "occurred_at"),
         Index("ix_gap_events_occurred_at", "occurred_at"),
         Index(
             "ix_gap_events_conversation_id",
@@ -51,6 +54,7 @@ class GapEvent(Base):
     # SHA-256 of the question as it stands here, however it was written: it tells no more than the question does.
     digest: Mapped[str] = mapped_column(String(64))
     operator_id: Mapped[str | None] = mapped_column(String(200))
+    visitor: Mapped[str | None] = mapped_column(String(64))  # of the help centre: a digest that stands for somebody
     # The one that was open. It goes with its customer.
     conversation_id: Mapped[int | None] = mapped_column(
         ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE")

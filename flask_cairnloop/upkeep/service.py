@@ -40,6 +40,7 @@ def record_gap(
     reason: GapReason,
     actor: Acting,
     conversation_id: int | None = None,
+    visitor: str | None = None,
 ) -> GapEvent | None:
     """Keep a question that no published article answers, redacted, once a person and day.
 
@@ -50,6 +51,7 @@ def record_gap(
         question: as it was asked.
         conversation_id: of what was open meanwhile. Its customer's names are taken out of the question, and the row
             goes when they are forgotten.
+        visitor: a digest that stands for whoever asked, where that is nobody of the team.
 
     Returns:
         ``None`` where nothing was kept: the person asked the same of late, the conversation's customer was forgotten,
@@ -70,7 +72,7 @@ def record_gap(
         return None
     operator_id = actor.id if actor.kind is ActorKind.OPERATOR else None
     mark = digest(words)
-    if _asked_of_late(session, operator_id, mark):
+    if _asked_of_late(session, operator_id or visitor, mark, source):
         return None
     event = GapEvent(
         source=source,
@@ -78,6 +80,7 @@ def record_gap(
         question=words,
         digest=mark,
         operator_id=operator_id,
+        visitor=visitor,
         conversation_id=conversation_id,
         occurred_at=now(),
     )
@@ -101,10 +104,13 @@ def _whose(session: Session, conversation_id: int) -> CustomerRecord | None:
     return None if found[0] is not None else found[1]
 
 
-def _asked_of_late(session: Session, operator_id: str | None, mark: str) -> bool:
+def _asked_of_late(session: Session, asker: str | None, mark: str, source: GapSource) -> bool:
     """Whether it was kept already. Of two requests at once, the second waits for the first."""
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"gap:{operator_id}:{mark}", 0))))
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"gap:{asker}:{mark}", 0))))
     earlier = select(GapEvent.id).where(
-        GapEvent.operator_id == operator_id, GapEvent.digest == mark, GapEvent.occurred_at > now() - ONCE_WITHIN
+        func.coalesce(GapEvent.operator_id, GapEvent.visitor).is_not_distinct_from(asker),
+        GapEvent.digest == mark,
+        GapEvent.source == source,
+        GapEvent.occurred_at > now() - ONCE_WITHIN,
     )
     return session.scalar(earlier.limit(1)) is not None

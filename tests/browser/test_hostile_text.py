@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
@@ -48,6 +49,7 @@ class Desk:
     ref: str
     conversation_id: int
     articles: tuple[int, ...]
+    help_pages: tuple[str, ...]
 
     @property
     def pages(self) -> Iterator[str]:
@@ -62,7 +64,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def config(config: dict[str, Any]) -> dict[str, Any]:
-    return {**config, "FILE_STORAGE": "memory://hostile"}
+    return {**config, "FILE_STORAGE": "memory://hostile", "HELP_URL_PREFIX": "/help"}
 
 
 def article_of_files(app: Flask, session: Session) -> int:
@@ -82,7 +84,7 @@ def article_of_files(app: Flask, session: Session) -> int:
 
 @pytest.fixture
 def desk(app: Flask, serve: Callable[[Flask], str]) -> Desk:
-    articles, system = [], Actor.system("test")
+    articles, system, help_pages = [], Actor.system("test"), ["/browse?" + urlencode({"category": PLAIN[1]})]
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         for number, start in enumerate(range(0, len(EVERYTHING), 12)):
@@ -98,6 +100,7 @@ def desk(app: Flask, serve: Callable[[Flask], str]) -> Desk:
                 actor=system,
             )
             articles.append(article.id)
+            help_pages.append(f"/articles/{article.slug}?{urlencode({'q': batch[0]})}")
             knowledge.publish(session, article.id, actor=system)
         articles.append(article_of_files(app, session))
         session.commit()
@@ -120,7 +123,7 @@ def desk(app: Flask, serve: Callable[[Flask], str]) -> Desk:
             receive(session, customer=who, body=text, subject=text, channel="widget")
         drafts(session, conversation_id, articles[0])
         session.commit()
-    return Desk(serve(app), ref, conversation_id, tuple(articles))
+    return Desk(serve(app), ref, conversation_id, tuple(articles), tuple(help_pages))
 
 
 def drafts(session: Session, conversation_id: int, article_id: int) -> None:
@@ -165,6 +168,9 @@ def walk(desk: Desk, page: Page) -> None:
             page.locator(".draft .dtext .cite").first.hover()
             expect(page.locator("#passage")).to_contain_text("<script>alert(1)</script>")
         runs_nothing(page)
+    for path in ("", "/browse", f"/search?{urlencode({'q': PLAIN[0]})}", *desk.help_pages):
+        page.goto(f"{desk.url}/help{path}")
+        runs_nothing(page)
     page.goto(f"{desk.url}/host/chat/{desk.ref}")
     wait_until(lambda: page.frame(url="**/support/widget"))
     frame = page.frame(url="**/support/widget")
@@ -184,5 +190,6 @@ def test_no_text_of_anybody_runs_on_any_page(desk: Desk, new_page: Callable[...,
     for without_policy in (False, True):
         page = new_page(bypass_csp=without_policy, viewport={"width": 1440, "height": 900})
         page.on("dialog", dialog)
+        page.route("**/favicon.ico", lambda route: route.fulfill(status=204))  # the host's to have
         walk(desk, page)
     assert ran == []

@@ -13,7 +13,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_cairnloop import Cairnloop
-from flask_cairnloop.config import KEYS, Settings
+from flask_cairnloop.config import KEYS, RATE_LIMITS, Settings
 from flask_cairnloop.errors import ConfigurationError
 
 
@@ -116,12 +116,7 @@ def test_every_kind_of_address_of_redis_is_taken(value: str) -> None:
 
 def test_a_mapping_keeps_the_defaults_of_what_it_leaves_out() -> None:
     settings = Settings.load({"CAIRNLOOP_RATE_LIMITS": {"messages": None, "frames": "5/second"}})
-    assert settings.rate_limits == {
-        "messages": None,
-        "conversations": "20/day",
-        "frames": "5/second",
-        "uploads": "60/minute",
-    }
+    assert settings.rate_limits == {**RATE_LIMITS, "messages": None, "frames": "5/second"}
     assert Settings.load({}).rate_limits["messages"] == "30/minute"
 
 

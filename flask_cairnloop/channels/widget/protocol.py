@@ -29,11 +29,15 @@ from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
 from flask_cairnloop.knowledge.models import Audience
+from flask_cairnloop.knowledge.public import public_tags, slugs
 from flask_cairnloop.rate_limits import Pace, rate
 from flask_cairnloop.realtime.events import DISCONNECT, Event, Refetch, conversation_topic, customer_topic
 from flask_cairnloop.realtime.publish import publish_now
+from flask_cairnloop.retrieval.grounding import calibration
+from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.visibility import Name, Scope, names
 from flask_cairnloop.telemetry import FRAME, span
+from flask_cairnloop.upkeep.misses import miss
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -44,6 +48,8 @@ PAGE = 100
 SLOW_DOWN = "That was a lot at once. Please slow down."
 FAILED = "Something went wrong on our side. Please try again."
 TYPING_SECONDS = 2.0
+SUGGESTED = 3
+LOOKED_AT = 12  # the help centre may have fewer articles than this customer
 MAX_ID = 2**63 - 1
 
 Frame = dict[str, Any]
@@ -86,6 +92,13 @@ class Typing(_Strict):
     type: Literal["typing"]
 
 
+class Suggest(_Strict):
+    """What the customer is writing: is there an article about it? Nothing is kept of it."""
+
+    type: Literal["suggest"]
+    text: Annotated[Text, Field(max_length=500)]
+
+
 class Rate(_Strict):
     """What the customer thinks of the help, once it is resolved."""
 
@@ -100,7 +113,7 @@ class Ping(_Strict):
     type: Literal["ping"]
 
 
-ClientFrame = Annotated[Join | Say | Seen | Typing | Rate | Ping, Field(discriminator="type")]
+ClientFrame = Annotated[Join | Say | Seen | Typing | Suggest | Rate | Ping, Field(discriminator="type")]
 _CLIENT_FRAME: TypeAdapter[ClientFrame] = TypeAdapter(ClientFrame)
 
 
@@ -256,6 +269,8 @@ class WidgetSession:
             yield error("not_joined", "Say who you are first.", getattr(frame, "client_id", None))
         elif isinstance(frame, Say):
             yield from self._say(self.customer, frame)
+        elif isinstance(frame, Suggest):
+            yield self._suggest(self.customer, frame.text)
         elif self._conversation_id is None:
             yield error("no_conversation", "There is no conversation yet.")
         elif isinstance(frame, Seen):
@@ -308,6 +323,25 @@ class WidgetSession:
         yield joined
         if len(page) == PAGE:
             yield from self._missed()
+
+    def _suggest(self, customer: Customer, words: str) -> Frame:
+        """Articles of the help centre about what is being written; none where nothing answers it, or too much is asked.
+
+        The host is asked whose articles these are, and the words are embedded, with no transaction open.
+        """
+        found: list[dict[str, str]] = []
+        settings, hooks = self._cairnloop.settings, self._cairnloop.hooks
+        suggests = settings.widget_suggestions and bool(settings.help_url_prefix)
+        if suggests and not self._cairnloop.rate_limits.take("searches", customer.ref):
+            scope = hooks.article_scope(customer)
+            with self._transaction() as session:
+                results = search(session, words, limit=LOOKED_AT, audience=Audience.PUBLIC, tags=scope)
+                if not results.refused and miss(words, results, calibration(session)) is None:
+                    ids = [passage.article_id for passage in results.passages]
+                    named = slugs(session, ids, public_tags(settings, hooks))
+                    passages = [passage for passage in results.passages if passage.article_id in named][:SUGGESTED]
+                    found = [{"title": passage.title, "slug": named[passage.article_id]} for passage in passages]
+        return {"type": "suggestions", "articles": found}
 
     def _say(self, customer: Customer, frame: Say) -> Iterator[Frame]:
         limit = self._cairnloop.settings.message_limit

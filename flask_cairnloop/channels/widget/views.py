@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, render_template, request, send_from_directory
+from flask import Blueprint, Response, render_template, request, send_from_directory, url_for
 
 from flask_cairnloop.context import current
 from flask_cairnloop.resources import folder
@@ -27,4 +27,10 @@ def widget_frame() -> str:
     """The chat itself. It says nothing about anybody: the loader hands it the customer's token."""
     settings = current().settings
     origins = [request.host_url.rstrip("/"), *settings.widget_origins]
-    return render_template("cairnloop/widget/frame.html", product_name=settings.product_name, origins=origins)
+    suggests = settings.widget_suggestions and bool(settings.help_url_prefix)
+    return render_template(
+        "cairnloop/widget/frame.html",
+        product_name=settings.product_name,
+        origins=origins,
+        help_url=url_for("cairnloop_help.home") if suggests else "",
+    )

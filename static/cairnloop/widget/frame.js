@@ -29,6 +29,9 @@ const SHORT_WAIT = 2; // seconds that the server may ask us to wait before words
 const TYPING_EVERY = 3_000;
 const TYPING_SHOWN = 6_000;
 const GROUP_WITHIN = 5 * 60_000;
+const SUGGEST_AFTER = 600;
+const SUGGEST_FROM = 12; // characters
+const SUGGEST_UP_TO = 500;
 
 const $ = (id) => document.getElementById(id);
 const clockFace = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -256,6 +259,10 @@ const heard = {
     show();
   },
 
+  suggestions({ articles }) {
+    suggest($("body").value.trim() === asked ? articles : []);
+  },
+
   error(frame) {
     if (frame.code === "not_found") {
       clear(); // what is unsent goes into the conversation that is resumed, or into a new one
@@ -302,6 +309,7 @@ function submit() {
   if (length > chat.limit) return warn(TEXT.tooLong(length, chat.limit));
   const item = queue(uuid(), body, new Date().toISOString());
   setDraft("");
+  askForArticles();
   warn("");
   keep();
   link.send({ type: "message", client_id: item.client_id, body });
@@ -377,11 +385,42 @@ function setDraft(text) {
   field.form.querySelector(".send").setAttribute("aria-disabled", String(!text.trim()));
 }
 
+/* ---- articles about what is being written: offered, never in the way of sending it ---- */
+
+let asked = "";
+let askSoon = 0;
+function askForArticles() {
+  clearTimeout(askSoon);
+  const text = $("body").value.trim();
+  if (text !== asked) suggest([]);
+  const enough = text.length >= SUGGEST_FROM && text.includes(" ") && text.length <= SUGGEST_UP_TO;
+  if (!document.body.dataset.help || !enough) return;
+  askSoon = setTimeout(() => {
+    if (text === asked || Date.now() < quietUntil || !link.ready) return;
+    asked = text;
+    link.send({ type: "suggest", text });
+  }, SUGGEST_AFTER);
+}
+
+function suggest(articles) {
+  $("suggest").hidden = !articles.length;
+  $("suggested").replaceChildren(
+    ...articles.map(({ title, slug }) => {
+      const item = $("suggested-template").content.firstElementChild.cloneNode(true);
+      const article = item.querySelector("a");
+      article.href = `${document.body.dataset.help}articles/${encodeURIComponent(slug)}`; // nothing of what is unsent
+      article.querySelector("span").textContent = title;
+      return item;
+    }),
+  );
+}
+
 let typedAt = 0;
 function typed() {
   setDraft($("body").value);
   warn(ended);
   keep();
+  askForArticles();
   if (chat.conversation !== null && $("body").value && Date.now() > Math.max(typedAt + TYPING_EVERY, quietUntil)) {
     typedAt = Date.now();
     link.send({ type: "typing" });
