@@ -30,10 +30,12 @@ from flask import Flask
 from simple_websocket import Client, ConnectionClosed
 from simple_websocket import ConnectionError as SocketError
 from sqlalchemy import inspect, select, text
+from sqlalchemy.orm import Session
 
 from example_app import create_app
 from example_app.models import Account, Charge, ChargeState, Refund, Role, User, db
 from flask_cairnloop import ActionProposal, DraftKind, ProposalState, Strength, search
+from flask_cairnloop.audit import sealing
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.database.base import quote
@@ -224,12 +226,14 @@ class Journey:
         with self.desk.socket("/support/live") as live:
             self._answered(live)
             self._from_the_palette()
+            self._helped()
             self._written(live)
             self._refunded(live)
             self._one_question_back(live)
             self._handed_over(live)
             self._survives(live)
             self._forgotten(live)
+        self._sealed()
         self._well()
 
     def _answered(self, live: Socket) -> None:
@@ -309,6 +313,32 @@ class Journey:
                 kept = db.session.scalars(select(GapEvent).filter_by(conversation_id=conversation_id)).all()
                 need(len(kept) == 1, f"There are {len(kept)} gaps, not one.")
                 say("question that no article answers is kept, once", gap=kept[0].id, reason=kept[0].reason.value)
+
+    def _helped(self) -> None:
+        """Somebody nobody knows finds an article in the help centre, and says that it helped."""
+        visitor = Browser(self.url)
+        found = visitor.get("/help/search?" + urllib.parse.urlencode({"q": COVERED}))
+        addresses = [values["href"] for values in found.elements if "/help/articles/" in values.get("href", "")]
+        need(addresses, "The help centre finds nothing for the covered question.")
+        action, fields = visitor.get(addresses[0]).form("/vote")
+        said = visitor.post(action, fields | {"helpful": "yes"})
+        need("Thank you" in said.html, "The help centre does not say that the vote was kept.")
+        slug = action.split("/")[-2]
+        say("a visitor finds an article in the help centre, and votes", article=slug)
+
+    def _sealed(self) -> None:
+        """Everything above is in the audit log, sealed by the relay, and verifies."""
+
+        def look() -> sealing.Verified | None:
+            with self.app.app_context(), Session(db.engine) as session:
+                found = sealing.verify(session)
+            return found if found.fault is not None or found.unsealed == 0 else None
+
+        found = until("Everything is sealed", look)
+        need(found.fault is None, f"The audit log is not what it was: {found.fault}")
+        page = self.desk.get("/support/audit?action=draft.approved")
+        need("approved a draft" in page.html, "The audit log does not show the approval.")
+        say("the audit log is sealed and verifies", entries=found.links)
 
     def _written(self, live: Socket) -> None:
         """An article is written and published; the next customer who asks about it is answered from it."""
