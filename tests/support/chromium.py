@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Playwright
 
-# The shell has no window, and with that no browser's own pages to load for every context: it takes a quarter of the time.
+# The shell has no window, and no pages of the browser to load for every context: it takes a quarter of the time.
 NAMES = (
     *("chromium-headless-shell", "chrome-headless-shell"),
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
