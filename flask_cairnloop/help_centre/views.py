@@ -39,6 +39,21 @@ QUERY_LENGTH: Final = 300
 RESULTS: Final = 10
 EXCERPT: Final = 220
 STYLE: Final = "help/help.css"
+# By the two letters of ISO 639-1.
+LANGUAGES: Final = {
+    **{"ar": "العربية", "cs": "Čeština", "da": "Dansk", "de": "Deutsch", "el": "Ελληνικά", "en": "English"},
+    **{"es": "Español", "fi": "Suomi", "fr": "Français", "he": "עברית", "hi": "हिन्दी", "hu": "Magyar"},
+    **{
+        "id": "Bahasa Indonesia",
+        "it": "Italiano",
+        "ja": "日本語",
+        "ko": "한국어",
+        "nb": "Norsk bokmål",
+        "nl": "Nederlands",
+    },
+    **{"no": "Norsk", "pl": "Polski", "pt": "Português", "ro": "Română", "ru": "Русский", "sv": "Svenska"},
+    **{"th": "ไทย", "tr": "Türkçe", "uk": "Українська", "vi": "Tiếng Việt", "zh": "中文"},
+}
 
 
 def register(blueprint: Blueprint) -> None:
@@ -59,18 +74,23 @@ def register(blueprint: Blueprint) -> None:
 
 def home() -> Response:
     """Where to look: by words, by category, or among what others found helpful."""
-    shelves, useful = _read(lambda s, tags: (public.shelves(s, tags), public.useful(s, tags)))
-    return _page("home.html", shelves=shelves, useful=useful, total=sum(shelf.count for shelf in shelves))
+    shelves, useful, languages = _read(
+        lambda s, tags: (public.shelves(s, tags), public.useful(s, tags), public.languages(s, tags))
+    )
+    total = sum(shelf.count for shelf in shelves)
+    return _page("home.html", shelves=shelves, useful=useful, total=total, languages=languages)
 
 
 def browse() -> Response:
-    """The articles of a category, or with a tag, or all."""
-    category, tag = _typed("category") or None, _typed("tag") or None
+    """The articles of a category, with a tag or in a language, or all."""
+    asked = {name: _typed(name) or None for name in ("category", "tag", "language")}
     after = Cursor.parse(request.args.get("after"))
-    found = _read(lambda s, tags: public.on_shelf(s, tags, category=category, tag=tag, after=after))
+    found, languages = _read(
+        lambda s, tags: (public.on_shelf(s, tags, **asked, after=after), public.languages(s, tags))
+    )
     if not found.articles and after is None:
         raise NotFound("There are no such articles.")
-    return _page("browse.html", found=found, category=category, tag=tag, paged=after is not None)
+    return _page("browse.html", found=found, asked_for=asked, languages=languages)
 
 
 def search() -> Response:
@@ -229,6 +249,11 @@ def _link(one: Article | str, asked: str = "") -> str:
     return f"{address}?{urlencode({'q': asked})}" if asked else address
 
 
+def _language_name(code: str) -> str:
+    """What speakers of a language call it, where it is a common one."""
+    return LANGUAGES.get(code.partition("-")[0].lower(), code)
+
+
 def _helpers() -> dict[str, Any]:
     settings = current().settings
     style = url_for("cairnloop.static", filename=STYLE, v=asset_mark(STYLE))
@@ -236,6 +261,7 @@ def _helpers() -> dict[str, Any]:
         "settings": settings,
         "style": style,
         "link": _link,
+        "language_name": _language_name,
         "excerpt": _excerpt,
         "today": clock.now(),
         "canonical": f"{request.url_root.rstrip('/')}{request.path}",

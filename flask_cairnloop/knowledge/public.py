@@ -58,16 +58,31 @@ def shelves(session: Session, tags: Tags) -> list[Shelf]:
     return sorted((Shelf(*row) for row in rows), key=lambda shelf: (shelf.name is None, (shelf.name or "").casefold()))
 
 
+def languages(session: Session, tags: Tags) -> list[str]:
+    """The languages that articles say they are in, if they are several. One query."""
+    wanted = _public(select(Article.language).distinct(), tags).where(Article.language.is_not(None))
+    found = sorted(language for language in session.scalars(wanted) if language)
+    return found if len(found) > 1 else []
+
+
 def on_shelf(
-    session: Session, tags: Tags, *, category: str | None = None, tag: str | None = None, after: Cursor | None = None
+    session: Session,
+    tags: Tags,
+    *,
+    category: str | None = None,
+    tag: str | None = None,
+    language: str | None = None,
+    after: Cursor | None = None,
 ) -> ShelfPage:
-    """Articles of a category, of a tag, or all, those published last first. One query."""
+    """Articles of a category, of a tag, in a language, or all, those published last first. One query."""
     wanted = _public(select(Article, Revision.published_at), tags).join(*_PUBLISHED)
     wanted = wanted.order_by(Revision.published_at.desc(), Article.id.desc())
     if category is not None:
         wanted = wanted.where(Article.category == category)
     if tag is not None:
         wanted = wanted.where(Article.tags.contains([tag]))
+    if language is not None:
+        wanted = wanted.where(Article.language == language)
     if after is not None:
         wanted = wanted.where(tuple_(Revision.published_at, Article.id) < tuple_(after.at, after.id))
     found = session.execute(wanted.limit(PAGE_SIZE + 1)).all()

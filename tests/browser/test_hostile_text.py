@@ -37,7 +37,9 @@ NOT_OURS = (
     "script:not([src]), style, base, object, iframe:not([src*='/widget']), math, svg animate, meta[http-equiv=refresh],"
     " [onerror], [onload], [onclick], [onfocus], [onmouseover], [ontoggle], [onbegin], [srcdoc], [hx-on\\:\\:load]"
 )
-ADDRESSES = "[...document.querySelectorAll('[href], [src], [action]')].map(e => e.href || e.src || e.action)"
+# A form may have a field named "action", which hides its own.
+ADDRESSES = """[...document.querySelectorAll('[href], [src], [action]')].map(
+    e => e.matches('form') ? new URL(e.getAttribute('action'), location).href : e.href || e.src || e.action)"""
 SCHEMES = ("http:", "https:", "mailto:")
 
 
@@ -54,6 +56,7 @@ class Desk:
     @property
     def pages(self) -> Iterator[str]:
         yield from ("/", "/inbox", "/inbox?view=all", "/knowledge", "/knowledge?state=draft", "/settings")
+        yield from ("/audit", "/audit?action=draft.discarded", "/approvals", "/search?q=refund")
         for path in ("/conversations/{}", "/conversations/{}/context"):
             yield path.format(self.conversation_id)
         for article_id in self.articles:

@@ -108,6 +108,19 @@ def test_where_the_host_narrows_articles_only_tags_that_it_gives_out_are_shown(
     assert set(places(stranger(given), other, "Glazes for members").values()) == {False}
 
 
+def test_where_articles_are_in_several_languages_each_is_offered(
+    visitor: FlaskClient, write: Callable[..., str]
+) -> None:
+    english = write("Wedge the clay twice", "Cut it.", category="Tongues", language="en")
+    assert 'aria-label="Languages"' not in visitor.get("/help/").get_data(as_text=True)
+    german = write("Ton schlagen", "Zweimal.", category="Tongues", language="de-AT")
+    assert "Deutsch" in visitor.get("/help/").get_data(as_text=True)
+    page = visitor.get("/help/browse?category=Tongues&language=de-AT").get_data(as_text=True)
+    assert german in page
+    assert english not in page
+    assert 'lang="de-AT"' in visitor.get(f"/help/articles/{german}").get_data(as_text=True)
+
+
 def test_without_a_prefix_there_is_none(make_app: Callable[..., Flask]) -> None:
     app = make_app(HELP_URL_PREFIX="")
     assert app.test_client().get("/help/").status_code == 404
