@@ -812,11 +812,7 @@ def test_the_chat_is_served_as_its_guide_says(guide: Guide, shop: Shop, app: Fla
     goes_by_post(app, customer, exempt)
     bare = Flask("shop")
     exec(limits, {"app": bare})  # noqa: S102 - the guide's own lines
-    assert Settings.load(bare.config).rate_limits == {
-        "messages": "10/minute",
-        "conversations": None,
-        "frames": RATE_LIMITS["frames"],
-    }
+    assert Settings.load(bare.config).rate_limits == {**RATE_LIMITS, "messages": "10/minute", "conversations": None}
     assert re.fullmatch(r'<script src="/support/widget\.js" data-token="\{\{ token \}\}" async></script>\n', tag)
     for line in guide.take("console"):
         with shop.serves(line.strip()) as server:
