@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class CairnloopError(Exception):
     """Base of all errors raised on purpose."""
@@ -74,46 +76,38 @@ class IllegalTransition(Conflict):
         self.step = step
 
 
-class StaleConversation(Conflict):
-    """The customer wrote after the caller last looked.
+class Stale(Conflict):
+    """Somebody changed something after the caller last looked.
 
     Args:
-        seen: the sequence the caller had seen.
-        newest: the sequence of the customer's newest message.
-    """
-
-    def __init__(self, seen: int, newest: int) -> None:
-        super().__init__("The customer has written again since you last looked.")
-        self.seen = seen
-        self.newest = newest
-
-
-class StaleArticle(Conflict):
-    """Somebody saved the article after the caller last looked.
-
-    Args:
-        seen: the article's ``edits`` as the caller had seen them.
-        newest: what they are now.
-    """
-
-    def __init__(self, seen: int, newest: int) -> None:
-        super().__init__("Somebody has saved a newer draft since you last looked.")
-        self.seen = seen
-        self.newest = newest
-
-
-class StaleAction(Conflict):
-    """Somebody changed what an action would do after the caller last looked.
-
-    Args:
-        seen: the action's ``revision`` as the caller had seen it.
+        seen: its number as the caller had seen it.
         newest: what it is now.
     """
 
+    words: ClassVar[str]
+
     def __init__(self, seen: int, newest: int) -> None:
-        super().__init__("Somebody has changed this action since you last looked. Read it again before you decide.")
+        super().__init__(self.words)
         self.seen = seen
         self.newest = newest
+
+
+class StaleConversation(Stale):
+    """The customer wrote after the caller last looked. The numbers are sequences of their messages."""
+
+    words = "The customer has written again since you last looked."
+
+
+class StaleArticle(Stale):
+    """Somebody saved the article after the caller last looked. The numbers are its ``edits``."""
+
+    words = "Somebody has saved a newer draft since you last looked."
+
+
+class StaleAction(Stale):
+    """Somebody changed what an action would do after the caller last looked. The numbers are its ``revision``."""
+
+    words = "Somebody has changed this action since you last looked. Read it again before you decide."
 
 
 class HookFailed(CairnloopError):

@@ -38,6 +38,7 @@ from example_app.servers import Servers
 from flask_cairnloop import Customer, Operator
 from tests.support import chromium, databases, processes
 from tests.support.host import OPERATORS, make_host, verifier
+from tests.support.tools import hosts_rules
 
 PATIENCE = 20_000  # milliseconds: a worker that has just started loads its model before the first draft
 
@@ -259,6 +260,13 @@ def live_server(database_url: str, redis_url: str, config: dict[str, Any]) -> It
 def worker(database_url: str, redis_url: str, config: dict[str, Any]) -> Iterator[processes.Process]:
     with processes.worker(processes.environment(database_url, redis_url, **config)) as process:
         yield process
+
+
+@pytest.fixture
+def house_rules() -> Iterator[None]:
+    """What the hooks of ``tests.support.tools`` answer can be changed; after the test they answer as before."""
+    with hosts_rules():
+        yield
 
 
 @pytest.fixture

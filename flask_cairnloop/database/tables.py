@@ -13,7 +13,7 @@ from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.files.models import File
 from flask_cairnloop.governance.models import ActionApproval, ActionEvent, ActionProposal
 from flask_cairnloop.jobs.models import Job, WorkerProcess
-from flask_cairnloop.knowledge.models import Article, ArticleFile, ArticleVote, Revision
+from flask_cairnloop.knowledge.models import Article, ArticleFile, ArticleStanding, ArticleVote, Revision
 from flask_cairnloop.retrieval.models import (
     Chunk,
     ChunkEmbedding,
@@ -37,6 +37,7 @@ __all__ = [
     "ActionProposal",
     "Article",
     "ArticleFile",
+    "ArticleStanding",
     "ArticleVote",
     "AuditCheckpoint",
     "AuditEntry",

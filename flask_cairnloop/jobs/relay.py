@@ -18,6 +18,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.clock import database_now
+from flask_cairnloop.database.failures import AWAY
 from flask_cairnloop.jobs.heartbeat import FORGET
 from flask_cairnloop.jobs.models import Job, JobState, QueueName, WorkerProcess
 from flask_cairnloop.jobs.outbox import PUSH_LEASE, Push, enqueue, push, rq_id
@@ -59,6 +60,9 @@ def do_chores(cairnloop: Cairnloop, due: dict[str, float]) -> None:
 
     Args:
         due: when each is due next, by the monotonic clock. It is kept up to date.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: the database is away, or another of ``AWAY``: no other could do better.
     """
     for known in chores():
         if time.monotonic() < due.get(known.name, 0.0):
@@ -68,6 +72,9 @@ def do_chores(cairnloop: Cairnloop, due: dict[str, float]) -> None:
         try:
             more = known.function(cairnloop, session)
             session.commit()
+        except AWAY:
+            session.rollback()
+            raise
         except Exception:
             session.rollback()
             log.exception("The relay could not do %s.", known.name)

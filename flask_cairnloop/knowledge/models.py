@@ -101,7 +101,7 @@ class ArticleVote(Base):
     __tablename__ = "article_votes"
     __table_args__ = (
         UniqueConstraint("revision_id", "visitor"),
-        Index("ix_article_votes_article_id", "article_id", "helpful"),
+        Index("ix_article_votes_article_id", "article_id", "helpful"),  # comments, and what goes with an article
         CheckConstraint("comment IS NULL OR NOT helpful", name="comment_on_no"),
     )
 
@@ -112,6 +112,18 @@ class ArticleVote(Base):
     helpful: Mapped[bool]
     comment: Mapped[str | None] = mapped_column(String(500))  # what was missing, redacted
     voted_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ArticleStanding(Base):
+    """How the votes on an article stand, over all its revisions. A trigger counts: no search counts votes."""
+
+    __tablename__ = "article_standings"
+
+    article_id: Mapped[int] = mapped_column(
+        ForeignKey("__cairnloop__.articles.id", ondelete="CASCADE"), primary_key=True
+    )
+    yes: Mapped[int]
+    no: Mapped[int]
 
 
 class ArticleFile(Base):

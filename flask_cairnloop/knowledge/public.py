@@ -14,7 +14,7 @@ from flask_cairnloop.config import Settings
 from flask_cairnloop.database.base import quoted_schema, raw
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import Hooks
-from flask_cairnloop.knowledge.models import Article, ArticleState, ArticleVote, Audience, Revision, RevisionState
+from flask_cairnloop.knowledge.models import Article, ArticleStanding, ArticleState, Audience, Revision, RevisionState
 from flask_cairnloop.knowledge.votes import BEFOREHAND
 from flask_cairnloop.paging import Cursor
 
@@ -93,11 +93,11 @@ def on_shelf(
 
 def useful(session: Session, tags: Tags) -> list[Article]:
     """The articles that visitors found most helpful, then the newest. One query."""
-    yes = func.count().filter(ArticleVote.helpful)
-    standing = (2 * yes - func.count()) / (func.count() + float(BEFOREHAND))
-    votes = select(ArticleVote.article_id, standing.label("standing")).group_by(ArticleVote.article_id).subquery()
-    wanted = _public(select(Article).outerjoin(votes, votes.c.article_id == Article.id), tags).join(*_PUBLISHED)
-    best_first = func.coalesce(votes.c.standing, 0.0).desc(), Revision.published_at.desc(), Article.id.desc()
+    votes = ArticleStanding.yes + ArticleStanding.no
+    standing = (ArticleStanding.yes - ArticleStanding.no) / (votes + float(BEFOREHAND))
+    wanted = select(Article).outerjoin(ArticleStanding, ArticleStanding.article_id == Article.id)
+    wanted = _public(wanted, tags).join(*_PUBLISHED)
+    best_first = func.coalesce(standing, 0.0).desc(), Revision.published_at.desc(), Article.id.desc()
     return list(session.scalars(wanted.order_by(*best_first).limit(USEFUL)))
 
 

@@ -10,12 +10,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.clock import now
-from flask_cairnloop.knowledge.models import ArticleVote
+from flask_cairnloop.knowledge.models import ArticleStanding, ArticleVote
 from flask_cairnloop.privacy.redactor import redact
 
 COMMENT_LENGTH: Final = 500
@@ -54,16 +54,11 @@ def vote(
 
 
 def counts(session: Session, article_ids: Collection[int]) -> dict[int, Votes]:
-    """Votes of articles, over all their revisions; those without any are left out. One query at most."""
+    """Votes of articles, over all their revisions; those that never had one are left out. One query at most."""
     if not article_ids:
         return {}
-    yes = func.count().filter(ArticleVote.helpful)
-    rows = session.execute(
-        select(ArticleVote.article_id, yes, func.count())
-        .where(ArticleVote.article_id.in_(article_ids))
-        .group_by(ArticleVote.article_id)
-    )
-    return {article_id: Votes(found, total - found) for article_id, found, total in rows}
+    rows = session.scalars(select(ArticleStanding).where(ArticleStanding.article_id.in_(article_ids)))
+    return {row.article_id: Votes(row.yes, row.no) for row in rows}
 
 
 def comments(session: Session, article_id: int, limit: int = 5) -> Sequence[ArticleVote]:

@@ -131,9 +131,20 @@ def explore(session: Session, query: str, scope: Scope, besides: int | None = No
     if embedder is not None:
         # What both have in common fails both, and each alone only itself.
         found.lanes["vector"] = _working(session, "vector", lambda: _by_vectors(session, asked, found))
-    for article_id, of_readers in votes.counts(session, list(found.candidates)).items():
-        found.candidate(article_id).standing = of_readers.standing
+    _ask_readers(session, found)
     return found
+
+
+def _ask_readers(session: Session, found: Found) -> None:
+    """What visitors said of the candidates. Without it the order is by the lanes alone."""
+    try:
+        with session.begin_nested():
+            standings = votes.counts(session, list(found.candidates))
+    except SQLAlchemyError as fault:
+        log.warning("What readers said could not be read: %s", type(fault).__name__)
+        return
+    for article_id, of_readers in standings.items():
+        found.candidate(article_id).standing = of_readers.standing
 
 
 def _embed_question(embedder: Embedder | None, query: str) -> tuple[list[float] | None, Lane]:

@@ -32,7 +32,8 @@ def conversation() -> dict[str, int]:
     return {}
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])  # each size and each theme
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
 def test_the_console_has_no_violation(site: Site, conversation: dict[str, int], theme: str, size: str) -> None:
     if not conversation:
         conversation["id"] = site.customer().ask(QUESTION)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,20 +11,14 @@ from tests.browser.conftest import Site
 from tests.browser.test_accessibility import SIZES, complaints
 from tests.browser.test_journeys import MARK
 from tests.support.host import HostNote
-from tests.support.tools import KEYS, hosts_rules
+from tests.support.tools import KEYS
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("house_rules")]
 
 
 @pytest.fixture(scope="module")
 def config(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, **KEYS, "OPERATOR_LOADER": "tests.support.tools:load"}
-
-
-@pytest.fixture(autouse=True)
-def _rules() -> Iterator[None]:
-    with hosts_rules():
-        yield
 
 
 def test_a_refund_is_approved_by_the_other_and_seen_live_by_the_first(site: Site) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html import unescape
 from typing import Any
@@ -31,20 +31,15 @@ from flask_cairnloop.governance.types import (
 )
 from flask_cairnloop.testing import run_jobs
 from tests.console.conftest import Desk
-from tests.support.tools import KEYS, PEOPLE, POLICY, hosts_rules
+from tests.support.tools import KEYS, PEOPLE, POLICY
 
+pytestmark = pytest.mark.usefixtures("house_rules")
 S = ProposalState
 
 
 @pytest.fixture(scope="module")
 def config(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, **KEYS, "OPERATOR_LOADER": "tests.support.tools:load"}
-
-
-@pytest.fixture(autouse=True)
-def _rules() -> Iterator[None]:
-    with hosts_rules():
-        yield
 
 
 def words(answer: Any) -> str:

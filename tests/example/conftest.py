@@ -1,4 +1,4 @@
-"""The example app on a database of its own, migrated by its own migrations and seeded once for all tests here."""
+"""The example app on a database of its own: migrated by its own migrations and seeded once a run, then cloned."""
 
 from __future__ import annotations
 
@@ -20,20 +20,31 @@ SECRET_KEY = "a key for tests only"
 
 @pytest.fixture(scope="session")
 def example(servers: Servers, worker_number: int) -> Iterator[Flask]:
-    with databases.database(servers.database_url, f"example{worker_number}", of_template=False) as url:
-        app = create_app(
-            {
-                "TESTING": True,
-                "SECRET_KEY": SECRET_KEY,
-                "SQLALCHEMY_DATABASE_URI": url,
-                "CAIRNLOOP_REDIS_URL": databases.redis_url_for(servers.redis_url, worker_number),
-            }
-        )
+    redis_url = databases.redis_url_for(servers.redis_url, worker_number)
+
+    def fill(url: str) -> None:
+        app = example_app(url, redis_url)
         with app.app_context():
             flask_migrate.upgrade()
         seed(app)
+        close(app)
+
+    seeded = databases.template(servers.database_url, "seeded", fill)
+    with databases.database(servers.database_url, f"example{worker_number}", source=seeded) as url:
+        app = example_app(url, redis_url)
         yield app
         close(app)
+
+
+def example_app(url: str, redis_url: str) -> Flask:
+    return create_app(
+        {
+            "TESTING": True,
+            "SECRET_KEY": SECRET_KEY,
+            "SQLALCHEMY_DATABASE_URI": url,
+            "CAIRNLOOP_REDIS_URL": redis_url,
+        }
+    )
 
 
 @pytest.fixture(scope="session")

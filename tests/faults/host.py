@@ -65,14 +65,19 @@ def create_app() -> Flask:
 
 
 def _committed(app: Flask, *, conversation_id: int, **_: Any) -> None:
+    stop(AFTER_COMMIT, ref_of(app, conversation_id))
+
+
+def ref_of(app: Flask, conversation_id: int) -> str:
+    """Whose conversation it is."""
     session = app.extensions["sqlalchemy"].session
-    ref = session.scalar(
+    ref = session.scalars(
         select(CustomerRecord.ref)
         .join(Conversation, Conversation.customer_id == CustomerRecord.id)
         .where(Conversation.id == conversation_id)
-    )
+    ).one()
     session.remove()
-    stop(AFTER_COMMIT, ref)
+    return str(ref)
 
 
 def allow(draft: DraftInfo) -> str:

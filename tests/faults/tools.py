@@ -6,12 +6,10 @@ from typing import Any
 
 from flask import Flask, current_app
 from pydantic import BaseModel
-from sqlalchemy import select
 
 from flask_cairnloop import Operator, Risk, Tool, ToolContext, ToolKind, signals
-from flask_cairnloop.conversations.models import Conversation, CustomerRecord
 from tests.faults import host
-from tests.faults.host import stop
+from tests.faults.host import ref_of, stop
 from tests.support.host import OPERATORS, HostNote
 
 BEFORE, DURING, AFTER = "before-effect", "during-effect", "after-effect"
@@ -30,14 +28,7 @@ def create_app() -> Flask:
 
 
 def _ended(app: Flask, *, conversation_id: int, **_: Any) -> None:
-    session = app.extensions["sqlalchemy"].session
-    ref = session.scalar(
-        select(CustomerRecord.ref)
-        .join(Conversation, Conversation.customer_id == CustomerRecord.id)
-        .where(Conversation.id == conversation_id)
-    )
-    session.remove()
-    stop(AFTER, ref)
+    stop(AFTER, ref_of(app, conversation_id))
 
 
 class Stopped(Tool):

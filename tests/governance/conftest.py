@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, receive
 from tests.support.host import HostNote
-from tests.support.tools import KEYS, hosts_rules
+from tests.support.tools import KEYS
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,8 @@ def config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _rules() -> Iterator[None]:
-    with hosts_rules():
-        yield
+def _rules(house_rules: None) -> None:
+    """Every test here may change them."""
 
 
 @pytest.fixture

@@ -31,18 +31,14 @@ def _articles(app: Flask, at_the_desk: Callable[..., Any]) -> None:
     def write(session: Session) -> None:
         if session.scalar(select(Article.id).where(Article.slug == "wheels")) is not None:
             return  # an earlier test of the module has written them
-        for slug, tags, audience in (
-            ("wheels", ["open"], Audience.PUBLIC),
-            ("wheels-inside", ["open"], Audience.INTERNAL),
+        spokes = "Turn the spoke nipples a quarter turn at a time."
+        for slug, title, body, audience in (
+            ("wheels", "True a bent wheel", spokes, Audience.PUBLIC),
+            ("wheels-inside", "True a bent wheel", f"{spokes} Ask Jo.", Audience.INTERNAL),
+            ("hours", "Opening hours", "We are here from nine to six, except on Sundays.", Audience.PUBLIC),
         ):
             made = save_article(
-                session,
-                slug=slug,
-                title="True a bent wheel",
-                body=f"Turn the spoke nipples a quarter turn at a time. {slug}",
-                tags=tags,
-                audience=audience,
-                actor=SOMEONE,
+                session, slug=slug, title=title, body=body, tags=["open"], audience=audience, actor=SOMEONE
             )
             publish(session, made.id, actor=SOMEONE)
 

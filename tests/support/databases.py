@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -113,33 +113,43 @@ def redis_url_for(url: str, number: int) -> str:
     return parsed.set(database=str(number)).render_as_string(hide_password=False)
 
 
-def template(url: str) -> str:
-    """The name of this run's template database, migrated by the first process that asks."""
+def _migrate(url: str) -> None:
+    create_tables(make_host(url))
+
+
+def template(url: str, kind: str = "template", fill: Callable[[str], None] = _migrate) -> str:
+    """The name of one of this run's template databases, filled by the first process that asks.
+
+    Args:
+        kind: which one: by default, a migrated one with nothing in it.
+        fill: is given its address, and leaves no connection to it open.
+    """
     run_dir = Path(os.environ[RUN_DIR])
-    name = f"{_run_name(run_dir)}_template"
-    with _locked(run_dir / "template.lock"), admin(url) as connection:
+    name = f"{_run_name(run_dir)}_{kind}"
+    with _locked(run_dir / f"{kind}.lock"), admin(url) as connection:
         known = connection.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", (name,)).fetchone()
         if known == (False,):
             return name
         _drop(connection, name)  # a process that made it died on the way
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        create_tables(make_host(database_url(url, name)))
+        fill(database_url(url, name))
         # An open connection, even an idle one, would block cloning.
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
     return name
 
 
 @contextmanager
-def database(url: str, suffix: str, *, of_template: bool = True) -> Iterator[str]:
+def database(url: str, suffix: str, *, of_template: bool = True, source: str | None = None) -> Iterator[str]:
     """A database of its own for as long as the block runs.
 
     Args:
         url: any database of the server.
         suffix: makes the name unique within the run.
         of_template: migrated already, or empty.
+        source: another template, in its place.
     """
     name = f"{_run_name(Path(os.environ[RUN_DIR]))}_{suffix}"[:63]
-    source = template(url) if of_template else "template1"
+    source = source or (template(url) if of_template else "template1")
     with admin(url) as connection:
         _drop(connection, name)
         connection.execute(

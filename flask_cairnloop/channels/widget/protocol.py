@@ -49,6 +49,7 @@ SLOW_DOWN = "That was a lot at once. Please slow down."
 FAILED = "Something went wrong on our side. Please try again."
 TYPING_SECONDS = 2.0
 SUGGESTED = 3
+NEAR_THE_BEST = 2 / 3  # of its score: what is further away is about something else
 LOOKED_AT = 12  # the help centre may have fewer articles than this customer
 MAX_ID = 2**63 - 1
 
@@ -339,7 +340,8 @@ class WidgetSession:
                 if not results.refused and miss(words, results, calibration(session)) is None:
                     ids = [passage.article_id for passage in results.passages]
                     named = slugs(session, ids, public_tags(settings, hooks))
-                    passages = [passage for passage in results.passages if passage.article_id in named][:SUGGESTED]
+                    least = NEAR_THE_BEST * results.passages[0].score
+                    passages = [p for p in results.passages if p.article_id in named and p.score >= least][:SUGGESTED]
                     found = [{"title": passage.title, "slug": named[passage.article_id]} for passage in passages]
         return {"type": "suggestions", "articles": found}
 
