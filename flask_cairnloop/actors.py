@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from flask_cairnloop.hooks import Customer, Operator
+    from flask_cairnloop.tokens.types import Token
 
 
 ID_LENGTH = 200
@@ -17,6 +18,7 @@ NAME_LENGTH = 200
 class ActorKind(StrEnum):
     OPERATOR = "operator"
     CUSTOMER = "customer"
+    TOKEN = "token"  # noqa: S105 - a machine with a key of the desk
     POLICY = "policy"
     SYSTEM = "system"
 
@@ -27,7 +29,8 @@ class Actor:
 
     Args:
         kind: what kind of actor.
-        id: the host's id of the operator, the customer's ref, the policy's or the job's name: 1 to 200 characters.
+        id: the host's id of the operator, the customer's ref, the token's, the policy's or the job's name: 1 to 200
+            characters.
         name: how people call them; shown beside what they did. Kept as far as rows have room for it.
         pseudonym: of a customer, what the audit log calls them; looked up there when left out.
 
@@ -52,6 +55,10 @@ class Actor:
     @classmethod
     def customer(cls, customer: Customer, pseudonym: str | None = None) -> Actor:
         return cls(ActorKind.CUSTOMER, customer.ref, customer.name or customer.ref, pseudonym)
+
+    @classmethod
+    def token(cls, token: Token) -> Actor:
+        return cls(ActorKind.TOKEN, token.actor_id, token.name)
 
     @classmethod
     def policy(cls, name: str) -> Actor:

@@ -89,6 +89,15 @@ def _origins(value: list[str]) -> str | None:
     return None
 
 
+def _hosts(value: list[str]) -> str | None:
+    for host in value:
+        if not re.fullmatch(r"[A-Za-z0-9.\-\[\]:]+", host):
+            return (
+                f'"{host}" is no host; write it as it stands in an address, e.g. "desk.example" or "desk.example:8443"'
+            )
+    return None
+
+
 def _ancestors(value: list[str]) -> str | None:
     return _origins([origin for origin in value if origin != "'self'"])
 
@@ -320,6 +329,14 @@ KEYS: tuple[Key, ...] = (
         "Origins that may show the console in a frame; `'self'` is your own. Default: none.",
         check=_ancestors,
     ),
+    Key(
+        "MCP_HOSTS",
+        "list",
+        [],
+        "Hosts, with the port where it is named, by which machines may call the MCP endpoint. Empty: all that your web "
+        "server lets through.",
+        check=_hosts,
+    ),
     Key("SEARCH_LANGUAGE", "str", "english", "PostgreSQL text search configuration of articles.", check=_language),
     Key(
         "REOPEN_WINDOW",
@@ -441,6 +458,7 @@ class Settings:
     login_url: str
     help_url_prefix: str
     help_tags: list[str]
+    mcp_hosts: list[str]
     help_contact_url: str
     widget_suggestions: bool
     customer_verifier: Any

@@ -85,10 +85,11 @@ class Cairnloop:
         self.hooks.resolve()
         self._translate_schema()
         app.extensions["cairnloop"] = self
-        from flask_cairnloop import help_centre
+        from flask_cairnloop import help_centre, mcp
 
         app.register_blueprint(self._blueprint(), url_prefix=self.settings.url_prefix)
         help_centre.mount(self)
+        mcp.mount(self)
         from flask_cairnloop.cli import group
         from flask_cairnloop.database.autogenerate import leave_our_schema_alone
 

@@ -54,6 +54,7 @@ class Permission(StrEnum):
     OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
     OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
     AUDIT_READ = "audit.read"  # who did what, in all conversations and articles
+    TOKENS_MANAGE = "tokens.manage"  # make and revoke the keys of machines
 
 
 DEFAULT_PERMISSIONS = frozenset(Permission)

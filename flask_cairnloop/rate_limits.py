@@ -51,7 +51,13 @@ class RateLimits:
 
     def take(self, kind: Literal["messages", "conversations", "uploads", "searches", "votes"], who: str) -> int:
         """Count one more of a kind. Returns 0, or how many seconds to wait where it is one too many."""
-        allowed = self._rates[kind]
+        return self._take(self._rates[kind], kind, who)
+
+    def take_at(self, rate_text: str | None, kind: Literal["tokens"], who: str) -> int:
+        """The same, at a rate that is not of the configuration; ``None`` is no limit."""
+        return self._take(rate(rate_text), kind, who)
+
+    def _take(self, allowed: RateLimitItem | None, kind: str, who: str) -> int:
         if allowed is None:
             return 0
         # A reference may be somebody's address: it is not left lying about.

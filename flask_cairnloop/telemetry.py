@@ -76,8 +76,14 @@ ACTION = SpanKind(
     ("action.tool", "action.risk", "action.kind", "action.attempt", "action.outcome"),
     "One run of an approved action; what it was given and what it answered is not in it.",
 )
+MCP = SpanKind(
+    "cairnloop.mcp",
+    "CHAIN",
+    ("mcp.method", "mcp.version", "mcp.outcome"),
+    "A request of a token to the MCP endpoint; the outcome is 0, or the code of the error it was answered with.",
+)
 HOOK = SpanKind("cairnloop.hook", "TOOL", ("hook.key", "hook.outcome"), "A call of one of the host's hooks.")
-SPANS = (FRAME, JOB, DRAFT, SEARCH, EMBED, MODEL, ACTION, HOOK)
+SPANS = (FRAME, JOB, DRAFT, SEARCH, EMBED, MODEL, ACTION, MCP, HOOK)
 
 
 @contextmanager

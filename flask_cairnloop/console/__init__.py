@@ -20,6 +20,7 @@ def register(blueprint: Blueprint) -> None:
         rendering,
         settings,
         studio,
+        tokens,
     )
 
     rendering.register(blueprint)
@@ -33,6 +34,7 @@ def register(blueprint: Blueprint) -> None:
         files,
         audit,
         settings,
+        tokens,
         preferences,
         palette,
     ):

@@ -315,7 +315,7 @@ def _due(one: ActionProposal, times: Times) -> str:
 
 
 def _proposer(one: ActionProposal) -> str:
-    if one.proposed_by_kind is ActorKind.OPERATOR:
+    if one.proposed_by_kind in (ActorKind.OPERATOR, ActorKind.TOKEN):
         return one.proposed_by_name
     return one.proposed_by.partition(":")[2].replace("_", " ").capitalize() or "Your app"
 
@@ -354,7 +354,7 @@ def _answer(event: ActionEvent, approvals: Any) -> ActionApproval | None:
 
 
 def _actor(event: ActionEvent) -> str:
-    return event.actor_name if event.actor_kind is ActorKind.OPERATOR else "The desk"
+    return event.actor_name if event.actor_kind in (ActorKind.OPERATOR, ActorKind.TOKEN) else "The desk"
 
 
 def _track(one: ActionProposal) -> tuple[tuple[str, str], ...]:

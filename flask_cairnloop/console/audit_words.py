@@ -75,6 +75,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "message.note": "wrote a note",
     "message.receive": "wrote a message",
     "message.reply": "replied",
+    "token.create": "made a token",
+    "token.revoke": "revoked a token",
 }
 SUBJECTS: Final[Mapping[str, str]] = {"audit": "Audit log", "index": "Search index"}
 # Where a thing is shown, and how its page calls its number. Of the rest, there is no page.
@@ -117,7 +119,7 @@ def entry_view(entry: AuditEntry, words: str | None) -> EntryView:
         entry.id,
         entry.occurred_at,
         _who(entry),
-        entry.actor_kind in (ActorKind.SYSTEM, ActorKind.POLICY),
+        entry.actor_kind in (ActorKind.SYSTEM, ActorKind.POLICY, ActorKind.TOKEN),
         action_phrase(entry.action),
         thread,
         subject_title(*thread),
@@ -165,6 +167,8 @@ def _who(entry: AuditEntry) -> Person:
         case ActorKind.SYSTEM:
             part = entry.actor_id.removeprefix("system:")
             return person(f"Cairnloop ({humanized(part).lower()})", team=True)
+        case ActorKind.TOKEN:
+            return person(f"{entry.actor_name or entry.actor_id} (token)", team=True)
         case _:
             return person(entry.actor_name or entry.actor_id, team=True)
 

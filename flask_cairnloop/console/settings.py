@@ -27,6 +27,7 @@ JOB = "<int(max=9223372036854775807):job_id>"
 TITLES = {
     "drafting.draft": "Write a draft",
     "conversations.tell_resolved": "Tell your app that a conversation was resolved",
+    "governance.stop_token": "Take back what a revoked token asked for",
     "retrieval.index": "Put an article into the index",
     "retrieval.start": "See to the vectors of the embedding model",
     "retrieval.tend": "Change over to the embedding model",
@@ -72,7 +73,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(f"/settings/jobs/{JOB}/discard", "discard_job", discard, methods=["POST"])
 
 
-@requires(Permission.OPERATIONS_READ, Permission.OPERATIONS_MANAGE)
+@requires(Permission.OPERATIONS_READ, Permission.OPERATIONS_MANAGE, Permission.TOKENS_MANAGE)
 def settings() -> Response:
     """The page, or its live part."""
     return _shown()

@@ -27,11 +27,13 @@ from flask_cairnloop.retrieval.models import (
     Term,
     TermChange,
 )
+from flask_cairnloop.tokens.models import AccessToken
 from flask_cairnloop.upkeep.models import GapEvent
 
 metadata = Base.metadata
 
 __all__ = [
+    "AccessToken",
     "ActionApproval",
     "ActionEvent",
     "ActionProposal",

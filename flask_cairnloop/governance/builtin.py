@@ -14,6 +14,7 @@ from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, Invalid
 from flask_cairnloop.governance.tools import Change, Consequence, Outcome, PermanentFailure, Tool, ToolContext
 from flask_cairnloop.governance.types import Risk, ToolKind
 from flask_cairnloop.hooks import Permission, Subject
+from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.retrieval.search import search
 
 PASSAGES = 5
@@ -26,6 +27,8 @@ class _Ours(Tool):
     needs: Permission
 
     def authorize(self, inputs: Any, context: ToolContext) -> bool | str:  # noqa: ARG002
+        if context.token is not None:
+            return self.needs in context.token.scopes or f"The token lacks {self.needs.value}."
         if context.operator is None:  # the host's own code, which may call the room itself
             return True
         subject = Subject("conversation", context.conversation.id) if context.conversation else None
@@ -34,7 +37,14 @@ class _Ours(Tool):
         return f"{context.operator.name} lacks the permission {self.needs.value}."
 
     def _actor(self, context: ToolContext) -> Actor:
+        if context.token is not None:
+            return Actor.token(context.token)
         return Actor.operator(context.operator) if context.operator else Actor.system(self.name)
+
+
+def needed(tool: Tool) -> Permission | None:
+    """The permission that a tool of ours asks for beside its scopes; of others, ``None``."""
+    return tool.needs if isinstance(tool, _Ours) else None
 
 
 class AddNote(_Ours):
@@ -120,7 +130,9 @@ class SearchKnowledge(_Ours):
         tags = cairnloop.hooks.article_scope(context.customer) if context.customer else None
         besides = context.conversation.id if context.conversation else None
         session: Session = cairnloop.session()
-        found = search(session, inputs.question, limit=PASSAGES, tags=tags, besides=besides).passages
+        # A token that acts for one customer reads what they may.
+        audience = Audience.PUBLIC if context.token is not None and context.token.bound else None
+        found = search(session, inputs.question, limit=PASSAGES, audience=audience, tags=tags, besides=besides).passages
         passages = [
             {
                 "article_id": one.article_id,

@@ -8,10 +8,12 @@ from __future__ import annotations
 from flask_cairnloop.clock import now
 from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.errors import Conflict, NotFound
-from flask_cairnloop.governance import running, service, transitions
+from flask_cairnloop.governance import queries, running, service, transitions
 from flask_cairnloop.governance.transitions import SYSTEM
 from flask_cairnloop.governance.types import ProposalState
 from flask_cairnloop.jobs import JobContext, QueueName, job
+from flask_cairnloop.tokens import service as tokens
+from flask_cairnloop.tokens.types import ID_PREFIX
 
 # Seconds. Host code is asked twelve times at most: for each of three people who they are, what they may and whether
 # the tool lets them; the policy; the tool itself. Each may use its whole time; the rest is ours.
@@ -41,6 +43,16 @@ def never_again(context: JobContext, *, proposal_id: int, **_: object) -> None:
 def run(context: JobContext, *, proposal_id: int, **_: object) -> None:
     """Run an approved action."""
     running.run(context, proposal_id)
+
+
+@job(tokens.STOP)
+def stop_token(context: JobContext, *, token_id: int) -> None:
+    """Take back what a token that works no more has asked for and what has not run. A run itself is not cut off."""
+    for number in queries.open_of(context.session, f"{ID_PREFIX}{token_id}"):
+        proposal = transitions.lock(context.session, number)
+        if proposal.state in transitions.TRANSITIONS["be withdrawn"][0]:
+            proposal.decided_at = now()
+            transitions.step(context.session, proposal, "be withdrawn", SYSTEM, because="token")
 
 
 @job(service.WAKE, max_attempts=8)

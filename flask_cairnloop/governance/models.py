@@ -71,6 +71,8 @@ class ActionProposal(Base):
             text("id DESC"),
             postgresql_where=text("finished_at IS NOT NULL"),
         ),
+        # What one token asked for.
+        Index("ix_action_proposals_token", "proposed_by", "id", postgresql_where=text("proposed_by_kind = 'token'")),
         Index("ix_action_proposals_again_of", "again_of", postgresql_where=text("again_of IS NOT NULL")),
     )
 

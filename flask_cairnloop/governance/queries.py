@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.governance.models import ActionApproval, ActionEvent, ActionProposal
@@ -137,6 +138,21 @@ def found(session: Session, proposal_id: int) -> Found:
     if row is None:
         raise NotFound("There is no such action.")
     return _complete(session, [Found(*row)])[0]
+
+
+def open_of(session: Session, token: str) -> list[int]:
+    """The numbers of the open actions that a token asked for, oldest first. One query."""
+    return list(
+        session.scalars(
+            select(ActionProposal.id)
+            .where(
+                ActionProposal.proposed_by_kind == ActorKind.TOKEN,
+                ActionProposal.proposed_by == token,
+                ActionProposal.state.in_(OPEN_STATES),
+            )
+            .order_by(ActionProposal.id)
+        )
+    )
 
 
 def of_conversation(session: Session, conversation_id: int) -> list[Found]:

@@ -40,6 +40,8 @@ from flask_cairnloop.hooks import Hooks, Operator, Permission
 from flask_cairnloop.jobs import JobContext
 from flask_cairnloop.jobs.runner import backoff
 from flask_cairnloop.telemetry import ACTION, Note, span
+from flask_cairnloop.tokens.service import token_of
+from flask_cairnloop.tokens.types import Token
 
 RESULT_SIZE: Final = 8_000  # characters of a result's data, as JSON
 DONE: Final = "Done."
@@ -89,6 +91,7 @@ class _Run:
     model: BaseModel
     place: Place
     operator: Operator | None  # who proposed it, where it was a person
+    token: Token | None  # or a token
     sealed: Mapping[str, Any]
 
     def context(self, proposal: ActionProposal, session: Session | None) -> ToolContext:
@@ -99,6 +102,7 @@ class _Run:
             proposal.run_key,
             proposal.attempt,
             session,
+            self.token,
         )
 
 
@@ -197,10 +201,13 @@ def _asked(context: JobContext, proposal: ActionProposal) -> _Run | _Invalid:
         if one.state is ApprovalState.APPROVED
     ]
     proposer = Actor(proposal.proposed_by_kind, proposal.proposed_by, proposal.proposed_by_name)
+    token = token_of(session, proposer)
     scopes, key = list(proposal.scopes), proposal.run_key
     read = (proposal.id, proposal.revision, dict(proposal.sealed), dict(proposal.inputs))
     context.release()
 
+    if isinstance(token, str):
+        return _Invalid(token)
     operator = standing.person_of(hooks, proposer)
     if proposer.kind is ActorKind.OPERATOR and operator is None:
         return _Invalid(f"{proposer.name}, who proposed it, is not an operator any more.")
@@ -213,6 +220,7 @@ def _asked(context: JobContext, proposal: ActionProposal) -> _Run | _Invalid:
         inputs=model,
         place=place,
         key=key,
+        token=token,
     )
     if denied is not None:
         return _Invalid(denied.reason)
@@ -224,7 +232,7 @@ def _asked(context: JobContext, proposal: ActionProposal) -> _Run | _Invalid:
         raise HookFailed("CAIRNLOOP_ACTION_POLICY", "raised", "it could not be asked before the action ran")
     if not tiers.satisfied(ruled.tier, proposer.id, [who for who, _ in approvers]):
         return _Invalid(_tightened(ruled.tier))
-    return _Run(read[0], read[1], tool, model, place, operator, read[2])
+    return _Run(read[0], read[1], tool, model, place, operator, token, read[2])
 
 
 def _approver_lost(

@@ -50,6 +50,8 @@ from flask_cairnloop.governance.types import (
 )
 from flask_cairnloop.hooks import Hooks, Operator, Permission, Subject
 from flask_cairnloop.jobs import enqueue
+from flask_cairnloop.tokens.service import token_of
+from flask_cairnloop.tokens.types import Token
 
 RUN: Final = "governance.run"
 WAKE: Final = "governance.wake"
@@ -80,7 +82,7 @@ def propose_action(
     Args:
         tool: its name.
         inputs: what it needs, without what the conversation fills.
-        actor: who wants it: an operator, or a job or policy of the host's. Never a customer.
+        actor: who wants it: an operator, a token, or a job or policy of the host's. Never a customer.
         conversation_id: the conversation it belongs to.
         reason: why, in a sentence for whoever decides.
         evidence: what it rests on: mappings of ``title`` and ``text``, twenty at most.
@@ -176,9 +178,12 @@ def _propose(
     hooks = current().hooks
     began = _idle(session)
     place = standing.place_of(session, conversation_id)
+    token = _token(session, who)
     _end_reading(session, began)
+    if token is not None and not token.reaches(conversation_id, place.customer.ref if place.customer else None):
+        raise NotFound("There is no such conversation.")  # nor is it told of those of others that they exist
     model = given.checked(found, inputs, place.conversation, place.customer)
-    asked = _asked(hooks, found, model, place, who, actor, scopes)
+    asked = _asked(hooks, found, model, place, who, actor, scopes, token)
     shown, sealed = given.snapshot(found, model)
     values = {**shown, **sealed}
     mark = given.digest(_secret(), found.name, conversation_id, values, client_key)
@@ -193,7 +198,7 @@ def _propose(
         proposed_by_kind=who.kind,
         proposed_by=who.id,
         proposed_by_name=who.name,
-        scopes=sorted(scopes),
+        scopes=sorted(token.scopes if token else scopes),
         reason=reason,
         again_of=again_of,
         inputs=shown,
@@ -228,7 +233,14 @@ class _Asked:
 
 
 def _asked(
-    hooks: Hooks, tool: Tool, model: BaseModel, place: Place, who: Actor, acting: Acting, scopes: Collection[str]
+    hooks: Hooks,
+    tool: Tool,
+    model: BaseModel,
+    place: Place,
+    who: Actor,
+    acting: Acting,
+    scopes: Collection[str],
+    token: Token | None,
 ) -> _Asked:
     shown, _ = given.snapshot(tool, model)
     try:
@@ -246,6 +258,7 @@ def _asked(
                 scopes=scopes,
                 inputs=model,
                 place=place,
+                token=token,
             )
     except HookFailed:
         operator, denial = None, standing.Denial(Refusal.TOOL, "Nobody could say whether it is allowed.")
@@ -254,7 +267,7 @@ def _asked(
         denial = standing.Denial(Refusal.POLICY, "Your app’s policy refuses this action.")
     if denial is not None:  # what it would do is not worked out for somebody who may not know
         return _Asked(denial, ruled, Consequence(tool.description), None)
-    context = ToolContext(operator, place.conversation, place.customer)
+    context = ToolContext(operator, place.conversation, place.customer, token=token)
     told = _would_do(hooks, tool, model, context)
     words = standing.confirmation(hooks, tool, model, context) if tiers.confirmed(ruled.tier) else None
     return _Asked(None, ruled, told, words)
@@ -385,6 +398,7 @@ def approve(
     transitions.check(before, "be approved")
     tool, revision = _known(before.tool), before.revision
     place = standing.place_of(session, before.conversation_id)
+    _token(session, _proposer(before))
     model, edited = _with_edits(tool, before, edits, place)
     key, proposer, run_context = (
         before.run_key,
@@ -593,6 +607,23 @@ def come_back(session: Session, proposal: ActionProposal, actor: Actor) -> None:
     session.flush()
 
 
+def withdraw_own(session: Session, proposal_id: int, *, actor: Actor) -> ActionProposal:
+    """Take an action back before it runs, as whoever proposed it and is no person.
+
+    Raises:
+        NotFound: they proposed no such action.
+        IllegalTransition: it runs, or is over.
+    """
+    proposal = transitions.lock(session, proposal_id)
+    if (proposal.proposed_by_kind, proposal.proposed_by) != (actor.kind, actor.id):
+        raise NotFound("There is no such action.")
+    transitions.check(proposal, "be withdrawn")
+    proposal.decided_at = now()
+    transitions.step(session, proposal, "be withdrawn", actor)
+    session.flush()
+    return proposal
+
+
 def withdraw(session: Session, proposal_id: int, *, actor: Operator) -> ActionProposal:
     """Take an action back before it runs: whoever proposed it, or who may decide on it.
 
@@ -658,6 +689,18 @@ def _known(name: str) -> Tool:
     if tool is None:
         raise NotFound("There is no such tool.")
     return tool
+
+
+def _token(session: Session, who: Actor) -> Token | None:
+    """The token that somebody is, if they are one.
+
+    Raises:
+        Conflict: it is one that does not work any more.
+    """
+    token = token_of(session, who)
+    if isinstance(token, str):
+        raise Conflict(token)
+    return token
 
 
 def _proposer(proposal: ActionProposal) -> Actor:

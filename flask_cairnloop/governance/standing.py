@@ -22,6 +22,7 @@ from flask_cairnloop.governance.models import REASON_LENGTH
 from flask_cairnloop.governance.tools import Change, Consequence, Tool, ToolContext, ToolFailure
 from flask_cairnloop.governance.types import Refusal, Risk, Tier
 from flask_cairnloop.hooks import ActionInfo, ConversationInfo, Customer, Hooks, Operator, Permission, Subject
+from flask_cairnloop.tokens.types import Token
 
 MOST_CHANGES = 20
 TEXT_LENGTH = 2000  # characters of a consequence
@@ -101,29 +102,45 @@ def denial(
     inputs: BaseModel,
     place: Place,
     key: str = "",
+    token: Token | None = None,
 ) -> Denial | None:
     """Why somebody may not propose or approve this, as they and the tool are now; ``None`` when they may.
 
     Args:
         operator: the person; ``None`` where it is none, such as a job of the host's.
         scopes: what it may then, in place of a person's permissions.
+        token: the machine's key that it is, if it is one; then what this one may decides.
 
     Raises:
         HookFailed: the host could not be asked, which is no answer.
     """
     if operator is not None and not allowed(hooks, operator, permission, place.subject):
         return Denial(Refusal.PERMISSION, f"{operator.name} lacks the permission {permission.value}.")
-    has = scopes if operator is None else operator.permissions
+    if token is not None and (lost := lacking(token, tool.name, permission, place)):
+        return Denial(Refusal.PERMISSION, lost)
+    has = token.scopes if token else scopes if operator is None else operator.permissions
     missing = sorted(set(tool.scopes) - set(has))
     if missing:
         who = operator.name if operator else "Whoever proposed it"
         return Denial(Refusal.SCOPE, f"{who} lacks {', '.join(missing)}."[:REASON_LENGTH])
-    context = ToolContext(operator, place.conversation, place.customer, key)
+    context = ToolContext(operator, place.conversation, place.customer, key, token=token)
     answer = hooks.ask_tool(tool.name, lambda: tool.authorize(inputs, context))
     if answer is True:
         return None
     said = str(answer) if isinstance(answer, str | ToolFailure) else ""
     return Denial(Refusal.TOOL, _kept(said) or "The tool does not allow it.")
+
+
+def lacking(token: Token, tool: str, permission: Permission, place: Place) -> str | None:
+    """What keeps a token from using a tool in a place, in a sentence; ``None``: nothing."""
+    if permission not in token.scopes:
+        return f"The token “{token.name}” lacks {permission.value}."
+    if not token.may_use(tool):
+        return f"The token “{token.name}” may not use this tool."
+    conversation_id = place.conversation.id if place.conversation else None
+    if not token.reaches(conversation_id, place.customer.ref if place.customer else None):
+        return f"The token “{token.name}” may not act here."
+    return None
 
 
 def allowed(hooks: Hooks, operator: Operator, permission: Permission, subject: Subject | None) -> bool:

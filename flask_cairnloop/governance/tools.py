@@ -15,6 +15,7 @@ from flask_cairnloop.governance.types import Risk, Tier, ToolKind
 
 if TYPE_CHECKING:
     from flask_cairnloop.hooks import ConversationInfo, Customer, Operator
+    from flask_cairnloop.tokens.types import Token
 
 LONGEST_RUN: Final = 60.0  # seconds, as `config.LONGEST_HOOK`
 MOST_ATTEMPTS: Final = 10
@@ -28,6 +29,7 @@ SOURCES: Final = (
     "customer.email",
     "customer.organization",
 )
+RESERVED: Final = "action_status"  # what tokens ask for the outcome of an action by
 LOOSENED: Final = (Tier.AUTO, Tier.ONE, Tier.OTHER)
 
 
@@ -89,6 +91,7 @@ class ToolContext:
         customer: whose that conversation is.
         key: the same over every attempt of this action, and of no other; empty before there is an action.
         attempt: 1 for the first run; 0 before there is one.
+        token: the machine's key that is asked about, or for which it runs, where one proposed it.
         session: of a transactional tool that runs, ours: what is added to it is committed together with the outcome,
             or not at all. It can be neither committed nor rolled back. ``None`` everywhere else.
     """
@@ -99,6 +102,7 @@ class ToolContext:
     key: str = ""
     attempt: int = 0
     session: Session | None = None
+    token: Token | None = None
 
 
 class Tool:
@@ -112,7 +116,7 @@ class Tool:
         description: a sentence for whoever chooses it, be it a person or a model.
         risk: decides who has to agree.
         kind: where its effect lies. External unless it says otherwise, as nothing then is taken for granted.
-        scopes: what whoever proposes or approves it must have among their permissions.
+        scopes: what whoever proposes or approves it must have among their permissions, or a token among its scopes.
         idempotent: of an external tool: called twice with one key, its effect happens once. Only then is it called
             again after a cut.
         timeout: seconds a run may take, at most 60.
@@ -233,6 +237,8 @@ def _made(candidate: Any) -> Tool:
 
 
 def _text_faults(tool: Any) -> Iterable[str]:
+    if tool.name == RESERVED:
+        yield f'has the name "{RESERVED}", by which tokens ask for the outcome of an action'
     if not isinstance(tool.name, str) or not NAME.fullmatch(tool.name):
         yield f"has the name {tool.name!r}; use 2 to 50 small letters, digits and underscores, beginning with a letter"
     for attribute, longest in (("title", 100), ("description", 500)):

@@ -26,6 +26,7 @@ from flask_cairnloop.jobs.holdings import forget_jobs
 from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
 from flask_cairnloop.retrieval.memory import export as export_questions
 from flask_cairnloop.retrieval.memory import forget as forget_questions
+from flask_cairnloop.tokens.service import forget_tokens
 from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
 
 # Who holds what, and how it goes: called in this order with the id of the customer's row, in one transaction, the row
@@ -34,6 +35,7 @@ from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
 FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("drafts", forget_drafts),
     ("actions", forget_actions),
+    ("tokens", forget_tokens),
     ("messages", forget_messages),
     ("conversations", forget_conversations),
     ("jobs", forget_jobs),
