@@ -19,7 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
@@ -140,8 +140,8 @@ class Browser:
         address = f"{urllib.parse.urljoin(self.url, path)}?{urllib.parse.urlencode(query)}"
         return self._open(urllib.request.Request(address, headers=headers))  # noqa: S310
 
-    def post(self, path: str, fields: dict[str, str]) -> Page:
-        body = urllib.parse.urlencode(fields).encode()
+    def post(self, path: str, fields: Mapping[str, str | list[str]]) -> Page:
+        body = urllib.parse.urlencode(fields, doseq=True).encode()
         headers = {"Origin": self.url, "Sec-Fetch-Site": "same-origin"}
         return self._open(urllib.request.Request(urllib.parse.urljoin(self.url, path), body, headers))  # noqa: S310
 
@@ -163,6 +163,38 @@ class Browser:
         finally:
             with suppress(ConnectionClosed):  # the server may have closed it first
                 client.close()
+
+
+class Machine:
+    """A client of the Model Context Protocol, in its revision without a handshake."""
+
+    REVISION = "2026-07-28"
+    NAMED_BY: Mapping[str, str] = {"tools/call": "name", "resources/read": "uri"}
+
+    def __init__(self, url: str, token: str) -> None:
+        self._endpoint = urllib.parse.urljoin(url, "/support/mcp")
+        self._token = token
+
+    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """The result of a request."""
+        known = {f"io.modelcontextprotocol/{name}": value for name, value in self._about().items()}
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": known}}
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            "MCP-Protocol-Version": self.REVISION,
+            "Mcp-Method": method,
+        }
+        if method in self.NAMED_BY:
+            headers["Mcp-Name"] = params[self.NAMED_BY[method]]
+        request = urllib.request.Request(self._endpoint, json.dumps(body).encode(), headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own demo
+            told: dict[str, Any] = json.load(answer)
+        return dict(told["result"])
+
+    def _about(self) -> dict[str, Any]:
+        return {"protocolVersion": self.REVISION, "clientCapabilities": {}}
 
 
 class SocketClient(Client):  # type: ignore[misc]
@@ -229,6 +261,7 @@ class Journey:
             self._helped()
             self._written(live)
             self._refunded(live)
+            self._asked_by_a_machine()
             self._one_question_back(live)
             self._handed_over(live)
             self._survives(live)
@@ -407,6 +440,50 @@ class Journey:
                 refunds = db.session.scalars(select(Refund).filter_by(key=key)).all()
                 need(len(refunds) == 1, f"There are {len(refunds)} refunds, not one.")
             say("the first one sees that it was done, once", refund=refunds[0].id, pence=refunds[0].amount)
+
+    def _asked_by_a_machine(self) -> None:
+        """A machine with a token proposes a note, an operator approves it, and the machine reads that it was done."""
+        action, fields = self.desk.get("/support/settings/tokens").form("/settings/tokens")
+        name = f"Smoke {uuid.uuid4().hex[:8]}"
+        scopes = ["knowledge.read", "actions.propose", "conversations.note"]
+        given: dict[str, str | list[str]] = {**fields, "name": name, "scope": scopes, "days": "30"}
+        made = self.desk.post(action, given | {"rate": "600/minute"})
+        raw = next((one["value"] for one in made.elements if one.get("aria-label") == "Token"), "")
+        need(raw.startswith("cairnloop_"), "The new token is not shown.")
+        machine = Machine(self.url, raw)
+        tools = {tool["name"] for tool in machine.ask("tools/list")["tools"]}
+        need({"add_note", "action_status"} <= tools, f"The machine sees {sorted(tools)}.")
+        need("refund_charge" not in tools, "The machine sees a tool that its token has no scope for.")
+        article = machine.ask("resources/list")["resources"][0]["uri"]
+        need(machine.ask("resources/read", uri=article)["contents"][0]["text"], "The article has no words.")
+        say("a machine lists tools, and reads an article", token=name.split()[1], article=article.rpartition("/")[2])
+        with self._customer() as (customer, chat):
+            about = {"body": "The machine was here.", "conversation_id": self._ask(customer, chat, BY_HAND)}
+            first = machine.ask("tools/call", name="add_note", arguments=about)["structuredContent"]
+            need(first["state"] == "pending", f"The machine's action is {first['state']}.")
+            number = first["action_id"]
+            say("its call proposes an action, and is answered at once", action=number)
+            action, fields = self.desk.get(f"/support/approvals/{number}").form(f"/approvals/{number}/approve")
+            self.desk.post(action, {name: value for name, value in fields.items() if name != "change"})
+
+            def outcome() -> dict[str, Any] | None:
+                told = machine.ask("tools/call", name="action_status", arguments={"action_id": number})
+                found: dict[str, Any] = told["structuredContent"]
+                return found if found["over"] else None
+
+            done = until("The machine's action is over", outcome)
+            need(done["state"] == "succeeded", f"It ended as {done['state']}: {done.get('failure')}")
+            again = machine.ask("tools/call", name="add_note", arguments=about)["structuredContent"]
+            need(again == done, "The same call again is not the same action.")
+            say("after an approval it reads the outcome, once for two calls", action=number)
+        self.desk.post(*self.desk.get("/support/settings/tokens").form(f"/tokens/{raw.split('_')[1]}/revoke"))
+        try:
+            machine.ask("tools/list")
+        except urllib.error.HTTPError as refused:
+            need(refused.code == 401, f"A revoked token got {refused.code}.")
+        else:
+            raise Failed("A revoked token was let in.")
+        say("revoked, it is let in no more")
 
     def _one_question_back(self, live: Socket) -> None:
         with self._customer() as (customer, chat):

@@ -207,7 +207,7 @@ def _page() -> str:
         return url_for("cairnloop.action", action_id=arguments["action_id"])
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
-    if "token_id" in arguments or request.endpoint == "cairnloop.create_token":
+    if "token_id" in arguments:
         return url_for("cairnloop.tokens")
     return own_page(request.form.get("next", ""), console_path())
 

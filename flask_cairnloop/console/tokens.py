@@ -32,20 +32,17 @@ SCOPE_WORDS: Final = {
 
 
 def register(blueprint: Blueprint) -> None:
-    blueprint.add_url_rule("/settings/tokens", "tokens", tokens)
-    blueprint.add_url_rule("/settings/tokens", "create_token", create, methods=["POST"])
+    blueprint.add_url_rule("/settings/tokens", "tokens", tokens, methods=["GET", "POST"])
     blueprint.add_url_rule(f"/settings/tokens/{ROW}/revoke", "revoke_token", revoke, methods=["POST"])
 
 
 @requires(Permission.TOKENS_MANAGE)
 def tokens() -> Response:
-    """Every token, and the form for another."""
-    return _shown()
+    """Every token, and the form for another; sent, it makes one and shows its secret this once."""
+    return _created() if request.method == "POST" else _shown()
 
 
-@requires(Permission.TOKENS_MANAGE)
-def create() -> Response:
-    """Make a token, and show its secret this once."""
+def _created() -> Response:
     session = current().session()
     scopes = request.form.getlist("scope")
     try:

@@ -85,8 +85,6 @@ def _token() -> Token | None:
         return None
     session = current().session()
     token = tokens.authenticate(session, raw.strip())
-    if token is not None:
-        tokens.used(session, token)
     session.commit()
     return token
 

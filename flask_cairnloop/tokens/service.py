@@ -146,13 +146,15 @@ def _end(session: Session, token: AccessToken, who: Actor) -> None:
 
 
 def authenticate(session: Session, raw: str) -> Token | None:
-    """The token that a secret belongs to, if it works at this moment. One query."""
+    """The token that a secret belongs to, if it works at this moment, and that it was used. One query, as a rule."""
     match = _RAW.fullmatch(raw)
     found = session.execute(_with_customer().where(AccessToken.id == int(match[1]))).one_or_none() if match else None
     known = found[0].digest if found else bytes(32)
     same = hmac.compare_digest(known, _digest(match[2] if match else ""))  # also where there is none: it takes as long
     if found is None or not same or _ended(found[0]) is not None:
         return None
+    if found[0].last_used_at is None or found[0].last_used_at < now() - USED_EVERY:
+        _note_use(session, found[0].id)
     return _plain(*found)
 
 
@@ -184,12 +186,11 @@ def customer_of(session: Session, token: Token) -> Customer | None:
     return None if found is None else Customer(found.ref, found.name, found.email, found.organization)
 
 
-def used(session: Session, token: Token) -> None:
-    """Note that a token was used. At most once a minute it is written."""
+def _note_use(session: Session, token_id: int) -> None:
     session.execute(
         update(AccessToken)
         .where(
-            AccessToken.id == token.id,
+            AccessToken.id == token_id,
             or_(AccessToken.last_used_at.is_(None), AccessToken.last_used_at < now() - USED_EVERY),
         )
         .values(last_used_at=now())

@@ -18,13 +18,14 @@ from flask_cairnloop.cli import group
 from flask_cairnloop.jobs import registry
 from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.testing import run_jobs
+from flask_cairnloop.tokens import service as tokens
 from tests.retrieval.conftest import LIBRARY
 from tests.support.host import OPERATORS
 
 # What a command or a job only shows, measures, or derives from what was decided before.
 ONLY_SHOWS = frozenset(
     {
-        *("doctor", "worker", "jobs list", "kb export", "index status", "audit verify"),
+        *("doctor", "worker", "jobs list", "kb export", "index status", "audit verify", "tokens list"),
         *("eval retrieval", "eval drafts"),
         "install",  # writes a file of the host's, and nothing of ours
     }
@@ -38,13 +39,14 @@ DERIVES = frozenset(
 )
 COMMANDS = (
     *("jobs retry", "jobs discard", "kb import", "index rebuild", "eval grounding"),
-    *("customers export", "customers forget"),
+    *("customers export", "customers forget", "tokens create", "tokens revoke"),
 )
 # Each with a test of its own beside its room: files.sweep in tests/files, governance.wake in tests/governance,
-# knowledge.publish in tests/knowledge.
+# governance.stop_token in tests/mcp, knowledge.publish in tests/knowledge.
 JOBS = {
     "drafting.draft": "draft.",
     "governance.run": "action.succeeded",
+    "governance.stop_token": "action.withdrawn",
     "governance.wake": "action.",
     "knowledge.publish": "article.publish",
     "files.sweep": "file.delete",
@@ -102,6 +104,8 @@ def test_every_command_that_changes_something_is_in_the_log(
 ) -> None:
     at_the_desk(lambda s: receive(s, customer=customer, body="Anybody?", channel="host"))
     (tmp_path / "bells.md").write_text("---\ntitle: Bells\n---\n\nWe sell bells.\n")
+    someone = Actor.system("test")
+    a_token = at_the_desk(lambda s: tokens.create(s, "Another", actor=someone, scopes=["knowledge.read"]))[0].id
     dead = str(at_the_desk(lambda s: s.execute(text(DEAD)).scalar_one()))
     arguments = {
         "jobs retry": [dead],
@@ -110,6 +114,8 @@ def test_every_command_that_changes_something_is_in_the_log(
         "eval grounding": [str(LIBRARY / "grounding.jsonl"), "--kb", str(LIBRARY), "--fit"],
         "customers export": [customer.ref],
         "customers forget": [customer.ref, "--yes"],
+        "tokens create": ["Machine"],
+        "tokens revoke": [str(a_token)],
     }
     silent = []
     entries()

@@ -116,6 +116,8 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             "cairnloop.decide_several": "/support/inbox?view=open",
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",
+            "cairnloop.tokens": "/support/settings/tokens",
+            "cairnloop.revoke_token": "/support/settings/tokens",
         }
         usual = f"/support/knowledge/{article_id}" if about_an_article else page
         if "action_id" in rule.arguments:

@@ -80,6 +80,16 @@ FORMS: dict[str, dict[str, str]] = {
     **{name: {"at": "list", "show": "waiting"} for name in ("back_action", "withdraw_action", "propose_again")},
     "decide_several": {"action": "1", "does": "reject", "reason": "No", "days": "3", "show": "waiting"},
     "propose_action": {"tool": "tag", "input.mark": "m", "input.amount": "2", "reason": "Why"},
+    "tokens": {
+        "name": "Machine",
+        "scope": "knowledge.read",
+        "tool": "tag",
+        "conversation": "",
+        "customer": "",
+        "days": "90",
+        "rate": "60/minute",
+    },
+    "revoke_token": {},
     "set_theme": {"theme": "dark", "next": "/support/inbox"},
 }
 

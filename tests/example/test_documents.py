@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from flask import Flask, redirect, request, session
 from flask_wtf import CSRFProtect
@@ -40,6 +41,7 @@ from flask_cairnloop import (
     testing,
 )
 from flask_cairnloop.actors import Actor
+from flask_cairnloop.cli.tokens import tokens as tokens_cli
 from flask_cairnloop.config import KEYS, PREFIX, RATE_LIMITS, Settings
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.database import migrations, tables
@@ -52,9 +54,11 @@ from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import ContextView
 from flask_cairnloop.jobs import service as jobs
 from flask_cairnloop.knowledge.service import publish, save_article
+from flask_cairnloop.mcp.methods import METHODS
 from flask_cairnloop.operations.metrics import METRICS
 from flask_cairnloop.privacy.redactor import KINDS
 from flask_cairnloop.retrieval.indexing import IndexState
+from flask_cairnloop.tokens.service import SCOPES
 from tests.conftest import Client
 from tests.example.configuration_table import table, written
 from tests.example.guides import DOCS, Guide, Shop, sql
@@ -569,6 +573,33 @@ def test_the_log_verifies_as_its_guide_says(guide: Guide, shop: Shop) -> None:
     shop.type(expecting)
     shop.env["HEAD"] = f"{10**6}:{'00' * 32}"
     assert "head you gave" in shop.type(expecting, ends_with=(1,))
+
+
+@about("mcp.md")
+def test_machines_get_in_as_their_guide_says(guide: Guide, shop: Shop, make_app: Any) -> None:
+    made, listed = guide.take("console")[0].strip().splitlines()
+    assert shop.type(made).startswith("cairnloop_1_")
+    assert "Billing assistant" in shop.type(listed)
+    said = json.loads(shop.type(f"{made.replace('Billing', 'Second')} --json"))
+    assert {"id", "token", "name"} <= said.keys()
+    assert "is revoked" in shop.type(f"flask cairnloop tokens revoke {said['id']}")
+    options = set(re.findall(r"`(--[\w-]+)", guide.section("A token").split("| Scope")[0]))
+    assert options >= {option for command in tokens_cli.commands.values() for option in _options(command)} - {"--help"}
+    scopes = set(re.findall(r"^\| `([\w.]+)` \| (?:see|read|use)", guide.text, re.MULTILINE))
+    assert scopes == {*SCOPES} - {Permission.CONVERSATIONS_REPLY}
+    methods = set(
+        re.findall(r"`([a-z]+(?:/[a-z]+)*)`", "".join(re.findall(r"^\| (`.*?) \|", guide.text, re.MULTILINE)))
+    )
+    assert methods >= METHODS
+    (exempt,) = guide.take("python")
+    app = make_app()
+    named = re.findall(r'"(.+)"', exempt)[0]
+    view = app.view_functions["cairnloop_mcp.endpoint"]
+    assert f"{view.__module__}.{view.__name__}" == named
+
+
+def _options(command: click.Command) -> set[str]:
+    return {option for one in command.params for option in one.opts if option.startswith("--")}
 
 
 @about("help-centre.md")

@@ -22,6 +22,7 @@ from flask_cairnloop import Actor, Customer, Operator, Permission
 from flask_cairnloop.files import service as files
 from flask_cairnloop.files.links import as_markdown
 from flask_cairnloop.knowledge.service import publish, save_article
+from flask_cairnloop.tokens import service as tokens
 from tests.conftest import Client
 from tests.console.conftest import Desk
 from tests.files.conftest import png
@@ -37,6 +38,7 @@ FORM = {
     **{"body": "Words", "seen": "99", "sequence": "1", "reason": "other", "theme": "dark", "next": "/support/inbox"},
     **{"title": "Hours", "edits": "1", "at": f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT09:00}"},
     "format": "csv",
+    "scope": "tokens.manage",
     **{
         "tool": "tag",
         "input.mark": "m",
@@ -116,6 +118,8 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = desk.action_for(endpoint, desk.ask())
                 case "job_id":
                     values[argument] = dead_job(app)
+                case "token_id":
+                    values[argument] = a_token(app)
                 case "file_id":
                     values[argument] = shown_file(app)
                 case "name":
@@ -157,11 +161,19 @@ def dead_job(app: Flask) -> int:
         return int(connection.execute(text(DEAD_JOB)).scalar_one())
 
 
+def a_token(app: Flask) -> int:
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        made, _ = tokens.create(session, uuid.uuid4().hex, actor=Actor.system("test"), scopes=["knowledge.read"])
+        session.commit()
+        return int(made.id)
+
+
 def form(of: Rule | None = None) -> dict[str, Any]:
     """What a form sends; that of a file brings one along."""
     brings = of is not None and of.endpoint == "cairnloop.upload_file"
     file = {"file": (io.BytesIO(png(width=next(WIDTHS))), "plan.png")} if brings else {}
-    return {**FORM, "client_id": str(uuid.uuid4()), **file}
+    return {**FORM, "client_id": str(uuid.uuid4()), "name": uuid.uuid4().hex, **file}
 
 
 def browser(app: Flask, **environ: str) -> FlaskClient:
