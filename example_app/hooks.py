@@ -20,6 +20,7 @@ from flask_cairnloop import (
     Operator,
     PolicyAnswer,
     PolicyDecision,
+    ReplyUnseenEvent,
     ResolvedEvent,
     SignedCustomerVerifier,
     Strength,
@@ -131,6 +132,28 @@ def note_in_activity(event: ResolvedEvent) -> None:
             account_id=account.id,
             text=f"Support answered “{event.subject}”"[:300],
             happened_at=event.resolved_at,
+        )
+        .on_conflict_do_nothing(index_elements=["key"])
+    )
+    db.session.commit()
+
+
+def note_what_was_not_seen(event: ReplyUnseenEvent) -> None:
+    """CAIRNLOOP_ON_REPLY_UNSEEN: a customer who left finds the answer on the shop's activity page.
+
+    A shop with more to lose would send a mail here.
+    """
+    account = account_of(event.customer.ref)
+    if account is None:
+        return
+    newest = event.replies[-1]
+    db.session.execute(
+        insert(Activity)
+        .values(
+            key=event.key,
+            account_id=account.id,
+            text=f"{newest.author} answered “{event.subject}”: open the chat to read it"[:300],
+            happened_at=newest.sent_at,
         )
         .on_conflict_do_nothing(index_elements=["key"])
     )

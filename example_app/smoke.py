@@ -33,7 +33,7 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.orm import Session
 
 from example_app import create_app
-from example_app.models import Account, Charge, ChargeState, Refund, Role, User, db
+from example_app.models import Account, Activity, Charge, ChargeState, Refund, Role, User, db
 from flask_cairnloop import ActionProposal, DraftKind, ProposalState, Strength, search
 from flask_cairnloop.audit import sealing
 from flask_cairnloop.context import current
@@ -261,6 +261,7 @@ class Journey:
             self._helped()
             self._written(live)
             self._refunded(live)
+            self._left_and_told()
             self._asked_by_a_machine()
             self._one_question_back(live)
             self._handed_over(live)
@@ -440,6 +441,23 @@ class Journey:
                 refunds = db.session.scalars(select(Refund).filter_by(key=key)).all()
                 need(len(refunds) == 1, f"There are {len(refunds)} refunds, not one.")
             say("the first one sees that it was done, once", refund=refunds[0].id, pence=refunds[0].amount)
+
+    def _left_and_told(self) -> None:
+        """A customer has left when the answer comes: the app is told, and tells them in its own way."""
+        with self._customer() as (customer, chat):
+            conversation_id = self._ask(customer, chat, BY_HAND)
+            action, fields = self.desk.get(f"/support/conversations/{conversation_id}").form("/reply")
+            self.desk.post(action, fields | {"body": "We do: come in any day before noon."})
+
+            def told() -> Activity | None:
+                with self.app.app_context():
+                    key = f"conversation:{conversation_id}:unseen:%"
+                    return db.session.scalars(select(Activity).where(Activity.key.like(key))).one_or_none()
+
+            row = until("The app is told of the unseen reply", told)
+            page = self.desk.get(f"/support/conversations/{conversation_id}")
+            need("passed on by your app" in page.html, "The thread does not say that the reply was passed on.")
+            say("a reply that nobody saw is passed on by the app", activity=row.id)
 
     def _asked_by_a_machine(self) -> None:
         """A machine with a token proposes a note, an operator approves it, and the machine reads that it was done."""

@@ -289,6 +289,20 @@ KEYS: tuple[Key, ...] = (
         "`(event) -> None`: called by a job, at least once; `event.key` is stable over retries.",
     ),
     Key(
+        "ON_REPLY_UNSEEN",
+        "hook",
+        None,
+        "`(event) -> None`: the customer has not seen a reply, so that you can mail or push it to them. "
+        "Called by a job, at least once; `event.key` is stable over retries.",
+    ),
+    Key(
+        "REPLY_UNSEEN_AFTER",
+        "int",
+        15 * 60,
+        "Seconds that a customer has to see a reply before `ON_REPLY_UNSEEN` is told of it.",
+        check=_between(1, TEN_YEARS),
+    ),
+    Key(
         "AUDITOR",
         "hook",
         None,
@@ -458,7 +472,6 @@ class Settings:
     login_url: str
     help_url_prefix: str
     help_tags: list[str]
-    mcp_hosts: list[str]
     help_contact_url: str
     widget_suggestions: bool
     customer_verifier: Any
@@ -471,6 +484,8 @@ class Settings:
     loosen_tools: dict[str, str | None]
     approval_ttl: int
     on_conversation_resolved: Any
+    on_reply_unseen: Any
+    reply_unseen_after: int
     auditor: Any
     draft_generator: Any
     embedder: Any
@@ -478,6 +493,7 @@ class Settings:
     trusted_origins: list[str]
     widget_origins: list[str]
     frame_ancestors: list[str]
+    mcp_hosts: list[str]
     search_language: str
     reopen_window: int
     message_limit: int

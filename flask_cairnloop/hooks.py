@@ -167,6 +167,33 @@ class ResolvedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class UnseenReply:
+    """A reply that the customer has not seen. ``author`` is who of the team wrote it, as the customer reads it."""
+
+    message_id: int
+    body: str
+    author: str
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyUnseenEvent:
+    """What ``ON_REPLY_UNSEEN`` receives.
+
+    Args:
+        key: the same over every retry, and of no other event.
+        replies: all that the customer has not seen and was not told of, oldest first. There may be one more of them
+            when it is tried again.
+    """
+
+    key: str
+    conversation_id: int
+    customer: Customer
+    subject: str
+    replies: tuple[UnseenReply, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AuditInfo:
     """What ``AUDITOR`` receives.
 
@@ -516,6 +543,14 @@ class Hooks:
         """
         self._call("ON_CONVERSATION_RESOLVED", self._resolved["ON_CONVERSATION_RESOLVED"], event)
 
+    def reply_unseen(self, event: ReplyUnseenEvent) -> None:
+        """Tell the host.
+
+        Raises:
+            HookFailed: it raised or ran out of time; the job asks again.
+        """
+        self._call("ON_REPLY_UNSEEN", self._resolved["ON_REPLY_UNSEEN"], event)
+
     def audit(self, session: Session, entry: AuditEntry) -> None:
         """Let the host add its own row to our transaction. An exception is the host's veto: it ends the transaction."""
         hook = self._resolved["AUDITOR"]
@@ -595,6 +630,7 @@ _HOOK_KEYS = (
     "OPERATOR_RESOLVER",
     "ACTION_POLICY",
     "ON_CONVERSATION_RESOLVED",
+    "ON_REPLY_UNSEEN",
     "AUDITOR",
     "DRAFT_GENERATOR",
 )

@@ -97,7 +97,7 @@ class _Live:
         """What to send for an event; ``None`` for nothing."""
         if isinstance(item, Refetch):
             return {"type": "refetch"}
-        if item.topic != CONSOLE and item.type != "typing":
+        if item.topic != CONSOLE and item.type not in ("typing", "seen"):
             return None  # the console's own topic has it too
         if item.type == "typing" and item.data.get("by") == self.operator.id:
             return None

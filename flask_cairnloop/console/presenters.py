@@ -332,6 +332,7 @@ class Entry:
     icon: str = ""
     sources: tuple[Source, ...] = ()
     automatic: bool = False  # no person sent it
+    delivery: str = ""  # of the newest reply: whether the customer has seen it
     past: PastDraft | None = None  # what a draft that is history said
 
 
@@ -372,7 +373,7 @@ def entries(view: Timeline, operator: Operator, times: Times) -> list[Entry]:
     Messages stand by their number, which is their order for the customer too: the clocks of two hosts may differ. What
     became of drafts is told in between, by time; each line on one page only.
     """
-    messages = [_message(message, view, operator) for message in view.messages]
+    messages = [_message(message, view, operator, times) for message in view.messages]
     since = view.messages[0].created_at if view.messages and view.earlier else None
     until = view.following.created_at if view.following else None
     # A decision stands before what it sent, which may be the first message of the next page.
@@ -411,7 +412,18 @@ def _with_separators(items: Iterable[Entry], new: str | None, times: Times) -> I
         yield item
 
 
-def _message(message: Message, view: Timeline, operator: Operator) -> Entry:
+def _delivery(message: Message, view: Timeline, times: Times) -> str:
+    """How far the newest reply has come; of earlier ones nobody asks any more."""
+    if any(later.kind is MessageKind.REPLY and later.sequence > message.sequence for later in view.messages):
+        return ""
+    if message.sequence <= view.conversation.customer_seen:
+        return "Seen"
+    if message.passed_on_at is not None:
+        return f"Not seen, passed on by your app at {times.clock(message.passed_on_at)}"
+    return "Not seen yet"
+
+
+def _message(message: Message, view: Timeline, operator: Operator, times: Times) -> Entry:
     key, at = f"m{message.sequence}", message.created_at
     match message.kind:
         case MessageKind.CUSTOMER:
@@ -421,7 +433,10 @@ def _message(message: Message, view: Timeline, operator: Operator) -> Entry:
             aside = "From a draft" if message.draft_id and not message.automatic else ""
             cited = sources(message.data.get("citations") if isinstance(message.data, dict) else None)
             body = linkified(message.body)
-            return Entry("reply", key, at, body, author, aside, sources=cited, automatic=message.automatic)
+            delivery = _delivery(message, view, times)
+            return Entry(
+                "reply", key, at, body, author, aside, sources=cited, automatic=message.automatic, delivery=delivery
+            )
         case MessageKind.NOTE:
             return Entry("note", key, at, linkified(message.body), person(message.author_name, team=True))
         case _:

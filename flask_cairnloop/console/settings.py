@@ -27,6 +27,7 @@ JOB = "<int(max=9223372036854775807):job_id>"
 TITLES = {
     "drafting.draft": "Write a draft",
     "conversations.tell_resolved": "Tell your app that a conversation was resolved",
+    "conversations.tell_unseen": "Tell your app of a reply that the customer has not seen",
     "governance.stop_token": "Take back what a revoked token asked for",
     "retrieval.index": "Put an article into the index",
     "retrieval.start": "See to the vectors of the embedding model",

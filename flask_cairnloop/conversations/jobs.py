@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from datetime import timedelta
+
+from sqlalchemy import select, update
 from sqlalchemy.orm import joinedload
 
-from flask_cairnloop.conversations.models import Conversation, Message
-from flask_cairnloop.hooks import Customer, ResolvedEvent
-from flask_cairnloop.jobs import JobContext, job
+from flask_cairnloop.clock import now
+from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.conversations.service import UNSEEN, tell_if_unseen
+from flask_cairnloop.hooks import Customer, ReplyUnseenEvent, ResolvedEvent, UnseenReply
+from flask_cairnloop.jobs import JobContext, job, publish
+
+MOST_REPLIES = 20  # in one event
 
 
 @job("conversations.tell_resolved", max_attempts=8)
@@ -32,3 +38,50 @@ def tell_resolved(context: JobContext, *, message_id: int) -> None:
     )
     context.release()
     context.cairnloop.hooks.conversation_resolved(event)
+
+
+@job(UNSEEN, max_attempts=8)
+def tell_unseen(context: JobContext, *, conversation_id: int) -> None:
+    """Tell the host of replies that the customer has not seen in time. Who has seen them meanwhile is left alone."""
+    session = context.session
+    conversation = session.scalars(
+        select(Conversation).where(Conversation.id == conversation_id).options(joinedload(Conversation.customer))
+    ).one_or_none()
+    if conversation is None or conversation.erased_at is not None:
+        return
+    replies = session.scalars(
+        select(Message)
+        .where(
+            Message.conversation_id == conversation_id,
+            Message.sequence > conversation.customer_seen,
+            Message.kind == MessageKind.REPLY,
+            Message.passed_on_at.is_(None),
+        )
+        .order_by(Message.sequence)
+        .limit(MOST_REPLIES)
+    ).all()
+    if not replies:
+        return
+    due = replies[0].created_at + timedelta(seconds=context.cairnloop.settings.reply_unseen_after)
+    if due > now():  # the one that this was asked for has been seen; a later one has its whole time
+        tell_if_unseen(session, conversation_id, run_at=due)
+        return
+    person = conversation.customer
+    event = ReplyUnseenEvent(
+        key=f"conversation:{conversation.id}:unseen:{replies[0].sequence}",
+        conversation_id=conversation.id,
+        customer=Customer(person.ref, person.name, person.email, person.organization),
+        subject=conversation.subject,
+        replies=tuple(UnseenReply(one.id, one.body, one.author_name, one.created_at) for one in replies),
+    )
+    cursor = conversation.customer_seen
+    context.release()
+    context.cairnloop.hooks.reply_unseen(event)
+    told = [reply.message_id for reply in event.replies]
+    session.execute(
+        update(Message)
+        .where(Message.id.in_(told))
+        .values(passed_on_at=now())
+        .execution_options(synchronize_session=False)
+    )
+    publish(session, f"conversation:{conversation_id}", "seen", conversation_id=conversation_id, cursor=cursor)

@@ -196,6 +196,8 @@ class Message(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(300))
     # The draft this reply was approved from; unique, so a draft is sent at most once.
     draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))
+    # When the host was told that the customer has not seen this reply, so that it reaches them elsewhere.
+    passed_on_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     conversation: Mapped[Conversation] = relationship(lazy="raise")

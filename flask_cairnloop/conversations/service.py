@@ -49,6 +49,7 @@ from flask_cairnloop.retrieval.memory import withdraw_case
 # Jobs that keep what an answer, and a conversation that is over, teach: see `drafting.learning`.
 LEARN = "drafting.learn"
 LEARN_CASE = "drafting.learn_case"
+UNSEEN = "conversations.tell_unseen"
 
 # The one table of allowed steps: step -> state it needs -> state it leads to.
 TRANSITIONS: dict[str, tuple[ConversationStatus, ConversationStatus]] = {
@@ -347,6 +348,8 @@ def send(
         sequence=message.sequence,
         draft_id=draft_id,
     )
+    if current().hooks.configured("ON_REPLY_UNSEEN"):
+        tell_if_unseen(session, conversation.id)
     send_signal(
         session,
         signals.reply_sent,
@@ -355,6 +358,23 @@ def send(
         automatic=automatic,
     )
     return message
+
+
+def tell_if_unseen(session: Session, conversation_id: int, *, run_at: datetime | None = None) -> None:
+    """Have the host told of replies that the customer will not have seen by then.
+
+    One job a conversation: it goes by the oldest of them, and the others come along.
+    """
+    delay = None if run_at else timedelta(seconds=current().settings.reply_unseen_after)
+    enqueue(
+        session,
+        UNSEEN,
+        {"conversation_id": conversation_id},
+        run_at=run_at,
+        delay=delay,
+        unique_key=f"{UNSEEN}:{conversation_id}",
+        keep_earlier=True,
+    )
 
 
 def add_note(

@@ -32,7 +32,13 @@ ONLY_SHOWS = frozenset(
 )
 DERIVES = frozenset(
     {
-        *("conversations.tell_resolved", "drafting.learn", "drafting.learn_case", "drafting.learn_discard"),
+        *(
+            "conversations.tell_resolved",
+            "conversations.tell_unseen",
+            "drafting.learn",
+            "drafting.learn_case",
+            "drafting.learn_discard",
+        ),
         *("retrieval.embed_questions", "retrieval.fold_terms", "retrieval.index", "retrieval.remove"),
         *("retrieval.start", "retrieval.tend"),
     }

@@ -32,7 +32,7 @@ def _many(host: Any) -> None:
 def weighed(page: Page) -> list[Response]:
     """The list that this page's answers go into from now on."""
     answers: list[Response] = []
-    page.on("response", lambda answer: answers.append(answer))
+    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108 - Playwright wants a function of ours
     return answers
 
 

@@ -399,7 +399,9 @@
       if (event.conversation_id) changed(event);
       refetchActions(event.proposal_id);
     },
-    seen() {},
+    seen(event) {
+      if (String(event.conversation_id) === openConversation()) refetch($("#timeline"));
+    },
     article() {},
     watching() {},
     refetch() { refetchAll(); },
