@@ -2,6 +2,7 @@
    A name is somebody's text: it is only ever put into text nodes and attributes that hold text. */
 
 const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+const KINDS = { "image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WebP", "application/pdf": "PDF", "application/zip": "ZIP" };
 const UNITS = [["MB", 1024 * 1024], ["KB", 1024], ["bytes", 1]];
 const TEXT = {
   uploading: "Uploading",
@@ -34,7 +35,7 @@ export function list(files) {
     if (picture) {
       Object.assign(entry.querySelector("img"), { src: url, alt: name });
     } else {
-      const facts = spoken(size);
+      const facts = `${KINDS[type] || "Text"}, ${spoken(size)}`;
       entry.querySelector(".att-name").textContent = name;
       entry.querySelector(".att-facts").textContent = facts;
       if (url) address.setAttribute("aria-label", TEXT.download(name, facts));
