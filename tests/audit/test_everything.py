@@ -34,6 +34,7 @@ DERIVES = frozenset(
         *("conversations.tell_resolved", "drafting.learn", "drafting.learn_case", "drafting.learn_discard"),
         *("retrieval.embed_questions", "retrieval.fold_terms", "retrieval.index", "retrieval.remove"),
         *("retrieval.start", "retrieval.tend"),
+        "files.erase",  # what it does was decided, and is told, with the forgetting
     }
 )
 COMMANDS = (
