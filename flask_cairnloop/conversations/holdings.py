@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, delete, exists, literal, or_, select, update
+from sqlalchemy import case, delete, exists, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -25,7 +25,7 @@ from flask_cairnloop.conversations.models import (
 )
 from flask_cairnloop.files.links import FOLDER
 from flask_cairnloop.files.models import File
-from flask_cairnloop.files.service import ERASE
+from flask_cairnloop.files.service import ERASE, of_customer
 from flask_cairnloop.jobs import enqueue
 
 FORGOTTEN_ID = "forgotten"
@@ -124,7 +124,7 @@ def export_files(session: Session, customer_id: int) -> list[dict[str, Any]]:
     """What a customer sent us that no message took, oldest first. The others stand with their messages."""
     ref = session.get_one(CustomerRecord, customer_id).ref
     taken = exists().where(MessageFile.file_id == File.id)
-    unsent = select(File).where(File.author_kind == ActorKind.CUSTOMER, File.author_id == ref, ~taken)
+    unsent = select(File).where(*of_customer(ref), ~taken)
     return [
         {
             "at": file.created_at.isoformat(),
@@ -143,8 +143,8 @@ def stored_files(session: Session, customer_id: int, *, lock: bool = False) -> l
         .join(Conversation, Conversation.id == Message.conversation_id)
         .where(Conversation.customer_id == customer_id)
     )
-    sent = select(File.id).where(File.author_kind == ActorKind.CUSTOMER, File.author_id == ref)
-    statement = select(File).where(or_(File.id.in_(with_messages), File.id.in_(sent))).order_by(File.id)
+    theirs = with_messages.union(select(File.id).where(*of_customer(ref)))
+    statement = select(File).where(File.id.in_(theirs)).order_by(File.id)
     return list(session.scalars(statement.with_for_update() if lock else statement))
 
 

@@ -15,10 +15,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from flask import url_for
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.actors import Actor
+from flask_cairnloop.actors import Actor, ActorKind
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.errors import InvalidInput, NoStorage
@@ -184,6 +184,13 @@ def found(session: Session, uuids: Collection[UUID], *, lock: bool = False) -> l
     if lock:
         statement = statement.with_for_update(read=True, key_share=True)
     return list(session.scalars(statement))
+
+
+def of_customer(ref: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """What a customer has sent us, for a statement that finds it by their index."""
+    # Written into the statement: a partial index is used only where the planner can prove that it applies.
+    kind = bindparam("is_customer", ActorKind.CUSTOMER, File.author_kind.type, literal_execute=True)
+    return File.author_kind == kind, File.author_id == ref
 
 
 def shown(session: Session, uuids: Collection[UUID]) -> Mapping[UUID, Shown]:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response
 
-from flask_cairnloop.actors import Actor, ActorKind
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.channels.widget.tickets import holds, ticket
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
@@ -119,9 +119,9 @@ def _customer(cairnloop: Cairnloop, token: str) -> Customer:
 def _check_day(cairnloop: Cairnloop, customer: Customer, upload: Upload) -> None:
     """Hold a customer to what they may send in a day. Several at the same moment may go a little beyond it: how many
     those can be is held by the rate limit."""
-    theirs = (File.author_kind == ActorKind.CUSTOMER, File.author_id == customer.ref, File.created_at > now() - DAY)
+    lately = select(func.sum(File.size)).where(*service.of_customer(customer.ref), File.created_at > now() - DAY)
     with Session(cairnloop.engine) as session:
-        sent = session.scalar(select(func.coalesce(func.sum(File.size), 0)).where(*theirs)) or 0
+        sent = int(session.scalar(lately) or 0)
     limit = cairnloop.settings.attachment_daily_bytes
     if sent + len(upload.content.data) > limit:
         words = f"You have sent as many files as fit into a day ({service.spoken_size(limit)}). Try again tomorrow."
