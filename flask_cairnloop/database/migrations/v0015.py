@@ -1,4 +1,4 @@
-"""Version 13: files that come with messages.
+"""Version 15: files that come with messages.
 
 Rows of files that are there already are of articles. A message may have no words where it has a file: the check is
 made anew, first for what is written from now on, then looked through.
