@@ -10,6 +10,7 @@ does not hold ends it with status 1.
 
 from __future__ import annotations
 
+import base64
 import http.cookiejar
 import json
 import os
@@ -40,6 +41,8 @@ from flask_cairnloop.context import current
 from flask_cairnloop.conversations.models import Message, MessageKind
 from flask_cairnloop.database.base import quote
 from flask_cairnloop.drafting.models import Draft, DraftState
+from flask_cairnloop.files.models import File
+from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.jobs.models import WorkerKind, WorkerProcess
 from flask_cairnloop.jobs.queries import worker_states
 from flask_cairnloop.upkeep.models import GapEvent
@@ -54,6 +57,10 @@ NEW_WORDS = (
     "To wax the chain of a cargo bike, clean the chain and warm the wax to 70 degrees.\n\n"
     "Wax the chain of a cargo bike every 300 kilometres, and every 150 in winter."
 )
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+STEPS = b"%PDF-1.7\nOne screw at a time.\n"
 UNCOVERED = "Can you recommend a good dentist in Lisbon?"
 T = TypeVar("T")
 
@@ -145,9 +152,27 @@ class Browser:
         headers = {"Origin": self.url, "Sec-Fetch-Site": "same-origin"}
         return self._open(urllib.request.Request(urllib.parse.urljoin(self.url, path), body, headers))  # noqa: S310
 
+    def bring(self, path: str, fields: dict[str, str], name: str, data: bytes) -> str:
+        """Send a form with one file, and read the answer."""
+        mark = uuid.uuid4().hex
+        parts = [f'--{mark}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{fields[key]}' for key in fields]
+        parts.append(f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n')
+        body = "\r\n".join(parts).encode() + data + f"\r\n--{mark}--\r\n".encode()
+        headers = {"Origin": self.url, "Sec-Fetch-Site": "same-origin"}
+        headers["Content-Type"] = f"multipart/form-data; boundary={mark}"
+        address = urllib.parse.urljoin(self.url, path)
+        return self._read(urllib.request.Request(address, body, headers)).decode()  # noqa: S310
+
+    def fetch(self, path: str) -> bytes:
+        """The bytes of a file."""
+        return self._read(urllib.request.Request(urllib.parse.urljoin(self.url, path)))  # noqa: S310
+
     def _open(self, request: urllib.request.Request) -> Page:
+        return Page(self._read(request).decode())
+
+    def _read(self, request: urllib.request.Request) -> bytes:
         with self._opener.open(request, timeout=30) as answer:
-            return Page(answer.read().decode())
+            return bytes(answer.read())
 
     def sign_in(self, email: str) -> None:
         self.post("/login", {"email": email, "password": "demo"})
@@ -211,6 +236,8 @@ class SocketClient(Client):  # type: ignore[misc]
 class Socket:
     """JSON frames, and waiting for one of them."""
 
+    token = ""  # of the customer, where it is a chat's
+
     def __init__(self, client: Client) -> None:
         self._client = client
 
@@ -258,6 +285,7 @@ class Journey:
         with self.desk.socket("/support/live") as live:
             self._answered(live)
             self._from_the_palette()
+            self._with_files()
             self._helped()
             self._written(live)
             self._refunded(live)
@@ -347,6 +375,36 @@ class Journey:
                 kept = db.session.scalars(select(GapEvent).filter_by(conversation_id=conversation_id)).all()
                 need(len(kept) == 1, f"There are {len(kept)} gaps, not one.")
                 say("question that no article answers is kept, once", gap=kept[0].id, reason=kept[0].reason.value)
+
+    def _with_files(self) -> None:
+        """A customer sends a picture, the operator sees it and answers with a PDF, which the customer downloads."""
+        with self._customer() as (customer, chat):
+            picture = self._upload(chat, "rack.png", PICTURE)
+            conversation_id = self._ask(customer, chat, BY_HAND, picture)
+            page = self.desk.get(f"/support/conversations/{conversation_id}")
+            sources = (values.get("src", "") for values in page.elements)
+            shown = next((source for source in sources if "/attachments/" in source), "")
+            need(shown, "The console does not show the picture.")
+            need(self.desk.fetch(shown).startswith(PICTURE[:8]), "The console's picture is none.")
+            say("operator sees the customer's picture", conversation=conversation_id, file=picture)
+            action, fields = page.form("/reply")
+            self.desk.bring(action, fields | {"body": "One screw at a time."}, "steps.pdf", STEPS)
+            frame = chat.expect("The reply in the chat", lambda frame: frame.get("kind") == "reply")
+            (file,) = frame.get("files", ())
+            need(Browser(self.url).fetch(file["url"]) == STEPS, "The customer does not get the operator's file.")
+            say("customer downloads the file that came with the reply", file=file["id"], name=repr(file["name"]))
+            try:
+                self._upload(chat, "rack.png", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
+            except urllib.error.HTTPError as refused:
+                need(refused.code == 422, f"A page that is called a picture got {refused.code}.")
+            else:
+                raise Failed("A page that is called a picture was taken.")
+            say("a page that is called a picture is refused")
+
+    def _upload(self, chat: Socket, name: str, data: bytes) -> str:
+        """A file of the customer whose chat this is, by its id."""
+        answer = Browser(self.url).bring("/support/widget/files", {"token": chat.token}, name, data)
+        return str(json.loads(answer)["id"])
 
     def _helped(self) -> None:
         """Somebody nobody knows finds an article in the help centre, and says that it helped."""
@@ -539,12 +597,14 @@ class Journey:
         """A customer has said something that nobody else says; after forgetting no table holds it, or them."""
         mark = f"mark-{uuid.uuid4().hex}"
         with self._customer() as (customer, chat):
-            draft = self._draft(live, self._ask(customer, chat, f"{COVERED} It is called {mark}."))
+            file = self._upload(chat, f"{mark}.txt", mark.encode())
+            draft = self._draft(live, self._ask(customer, chat, f"{COVERED} It is called {mark}.", file))
             with self.app.app_context():
                 email = db.session.get_one(User, customer).email
+                key = db.session.scalars(select(File.storage_key).filter_by(uuid=uuid.UUID(file))).one()
             words = (mark, email, f'"user-{customer}"')
             found = self._traces(words)
-            need(found >= {"customers", "messages", "drafts"}, f"Before, their words stand only in {found}.")
+            need(found >= {"customers", "messages", "drafts", "files"}, f"Before, their words stand only in {found}.")
             command = ["cairnloop", "customers", "forget", f"user-{customer}", "--yes", "--json"]
             done = self.app.test_cli_runner().invoke(args=command)
             need(done.exit_code == 0, f"The command failed: {done.output}")
@@ -553,6 +613,13 @@ class Journey:
             need(not left, f"Their words are left in {', '.join(sorted(left))}.")
             erased = json.loads(done.stdout)["erased"]
             say("customer is forgotten: no table holds a word of theirs", draft=draft.id, messages=erased["messages"])
+            until("The end of their file's bytes", lambda: not self._stored(key))
+            say("and the storage does not hold their file", files=erased["files"])
+
+    def _stored(self, key: str) -> bool:
+        with self.app.app_context():
+            storage = storage_of(current())
+            return storage is not None and key in {found for found, _ in storage.written()}
 
     def _traces(self, words: tuple[str, ...]) -> set[str]:
         """The desk's tables in which one of these words stands."""
@@ -616,15 +683,16 @@ class Journey:
         browser.sign_in(email)
         token = browser.get("/chat").attribute("data-token")
         with browser.socket("/support/widget/socket") as chat:
+            chat.token = token
             chat.send(type="join", token=token, conversation=None, after=None)
             joined = chat.expect("The chat's answer to joining", lambda frame: frame["type"] == "joined")
             need(joined["conversation"] is None, "A new customer was given a conversation.")
             say("customer signs in and opens the chat", user=user_id)
             yield user_id, chat
 
-    def _ask(self, customer: int, chat: Socket, question: str) -> int:
+    def _ask(self, customer: int, chat: Socket, question: str, *files: str) -> int:
         client_id = str(uuid.uuid4())
-        chat.send(type="message", client_id=client_id, body=question)
+        chat.send(type="message", client_id=client_id, body=question, files=list(files))
         accepted = chat.expect("The receipt of the question", lambda frame: frame.get("client_id") == client_id)
         need(accepted["type"] == "accepted", f"The question was refused: {accepted}")
         with self.app.app_context():

@@ -17,6 +17,7 @@ from flask_cairnloop.drafting.manner import Manner
 from flask_cairnloop.drafting.openai import OpenAIDraftGenerator
 from flask_cairnloop.drafting.types import Citation, Declined, DraftKind, Grounding, PolicyDecision, Proposal
 from flask_cairnloop.extension import Cairnloop
+from flask_cairnloop.files.keeping import keep_file
 from flask_cairnloop.governance.builtin import AddNote, CustomerContext, ResolveConversation, SearchKnowledge
 from flask_cairnloop.governance.models import ActionApproval, ActionProposal
 from flask_cairnloop.governance.service import propose_action
@@ -100,6 +101,7 @@ __all__ = [
     "disconnect_operator",
     "export_customer",
     "forget_customer",
+    "keep_file",
     "open_conversation",
     "propose_action",
     "receive",

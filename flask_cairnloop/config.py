@@ -150,6 +150,7 @@ RATE_LIMITS: dict[str, str | None] = {
     "conversations": "20/day",
     "frames": "20/second",
     "uploads": "60/minute",
+    "attachments": "60/hour",
     "searches": "30/minute",
     "votes": "20/hour",
 }
@@ -365,7 +366,8 @@ KEYS: tuple[Key, ...] = (
         "mapping",
         RATE_LIMITS,
         "What one may do in a time: `messages` and `conversations` of one customer over all processes, `frames` of one "
-        "socket, `uploads` of one operator. What you leave out keeps its default, `None` lifts a limit.",
+        "socket, `uploads` of one operator, `attachments` of one customer. What you leave out keeps its default, "
+        "`None` lifts a limit.",
         check=_rates,
     ),
     Key(
@@ -405,6 +407,20 @@ KEYS: tuple[Key, ...] = (
         10 * 1024 * 1024,
         "Largest file in bytes.",
         check=_between(1, 1024 * 1024 * 1024),
+    ),
+    Key(
+        "ATTACHMENT_LIMIT",
+        "int",
+        5,
+        "Most files of one message, a customer's or the team's. 0: messages take none.",
+        check=_between(0, 20),
+    ),
+    Key(
+        "ATTACHMENT_DAILY_BYTES",
+        "int",
+        100 * 1024 * 1024,
+        "Most bytes of files that one customer sends within 24 hours, whether a message took them or not.",
+        check=_between(1, 1024 * 1024 * 1024 * 1024),
     ),
     Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_between(0, 1)),
     Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_between(0, 1)),
@@ -503,6 +519,8 @@ class Settings:
     file_storage_options: dict[str, Any]
     file_types: list[str]
     file_size_limit: int
+    attachment_limit: int
+    attachment_daily_bytes: int
     grounding_strong: float
     grounding_partial: float
     draft_delay: float

@@ -209,7 +209,8 @@ class Cairnloop:
             "script-src": "'self'",
             "style-src": "'self'",
             "font-src": "'self'",
-            "img-src": "'self' data:",
+            # The chat shows a picture that is about to be sent, which no server has yet.
+            "img-src": "'self' data: blob:" if widget_frame else "'self' data:",
             "connect-src": f"'self' ws://{host} wss://{host}",
             "form-action": "'self'",
             "base-uri": "'none'",

@@ -168,12 +168,19 @@ class ResolvedEvent:
 
 @dataclass(frozen=True, slots=True)
 class UnseenReply:
-    """A reply that the customer has not seen. ``author`` is who of the team wrote it, as the customer reads it."""
+    """A reply that the customer has not seen.
+
+    Args:
+        body: its words; empty where it is files alone.
+        author: who of the team wrote it, as the customer reads it.
+        files: the names of what came with it. The files themselves are in the chat.
+    """
 
     message_id: int
     body: str
     author: str
     sent_at: datetime
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,9 @@ class RateLimits:
         self._rates = {kind: rate(text) for kind, text in settings.rate_limits.items()}
         self._redis = cairnloop.redis
 
-    def take(self, kind: Literal["messages", "conversations", "uploads", "searches", "votes"], who: str) -> int:
+    def take(
+        self, kind: Literal["messages", "conversations", "uploads", "attachments", "searches", "votes"], who: str
+    ) -> int:
         """Count one more of a kind. Returns 0, or how many seconds to wait where it is one too many."""
         return self._take(self._rates[kind], kind, who)
 

@@ -307,7 +307,7 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def complains(said: ConsoleMessage) -> bool:
         # Chromium logs every refused request; these are answers that our pages expect and show.
-        expected = any(f"status of {status}" in said.text for status in (401, 409, 503))
+        expected = any(f"status of {status}" in said.text for status in (401, 409, 422, 503))
         return said.type == "error" and not expected
 
     def open_page(**options: Any) -> Page:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -13,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.context import current
-from flask_cairnloop.errors import CairnloopError, Conflict
+from flask_cairnloop.errors import CairnloopError, Conflict, NoStorage
+from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.privacy import service
 
 ACTOR = Actor.system("cli")
@@ -28,11 +30,20 @@ customers = AppGroup("customers", help="What is held about a customer: hand it o
 @customers.command("export")
 @click.argument("ref")
 @click.option("--json", "as_json", is_flag=True, help="On one line.")
+@click.option(
+    "--files",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the files of their conversations below this folder, at the paths that the JSON names.",
+)
 @with_appcontext
-def export_customer(ref: str, as_json: bool) -> None:
+def export_customer(ref: str, as_json: bool, folder: Path | None) -> None:
     """Print everything held about the customer of this reference, as one JSON object."""
     held = _found(lambda session: service.export(session, ref, actor=ACTOR))
+    keys = _found(lambda session: service.exported_files(session, ref)) if folder else {}
     current().session().commit()
+    if folder is not None:
+        _write_files(folder, keys)
     click.echo(json.dumps(held, ensure_ascii=False, indent=None if as_json else 2))
 
 
@@ -56,6 +67,19 @@ def forget_customer(ref: str, yes: bool, as_json: bool) -> None:
         return
     counts = ", ".join(f"{name} {count}" for name, count in gone.counts.items())
     click.echo(f"Forgotten. Erased: {counts}.")
+
+
+def _write_files(folder: Path, keys: Mapping[str, str]) -> None:
+    storage = storage_of(current())
+    if keys and storage is None:
+        raise click.ClickException(str(NoStorage()))
+    try:
+        for path, key in keys.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(storage.read(key) if storage else b"")
+    except (CairnloopError, OSError) as fault:
+        raise click.ClickException(f"The files could not be written: {fault}") from fault
 
 
 def _forget(session: Session, ref: str) -> service.Forgotten:

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import actor, may_open, operator, reading, requires, visible
+from flask_cairnloop.console.files import take_attachments
 from flask_cairnloop.console.inbox import counts, listed
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
 from flask_cairnloop.context import current
@@ -21,6 +22,8 @@ from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.citing import MOST, NOT_CITABLE, Cite, citable
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
+from flask_cairnloop.files.content import accepted
+from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 from flask_cairnloop.retrieval import memory
 
@@ -116,13 +119,21 @@ def mark_read(conversation_id: int) -> Response:
 @requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
 def reply(conversation_id: int) -> Response:
     """Send a typed reply. Refused, with the text kept, where the customer wrote after what was shown."""
-    cites = _cites()
+    cites, files = _cites(), take_attachments()
     tags = _may_cite(conversation_id, cites) if cites else None
     session = current().session()
     seen, body, client_id = _seen(), request.form.get("body", ""), _client_id()
     try:
         service.reply(
-            session, conversation_id, actor=actor(), body=body, client_id=client_id, seen=seen, cites=cites, tags=tags
+            session,
+            conversation_id,
+            actor=actor(),
+            body=body,
+            client_id=client_id,
+            seen=seen,
+            cites=cites,
+            tags=tags,
+            files=files,
         )
         session.commit()
     except StaleConversation:
@@ -134,8 +145,10 @@ def reply(conversation_id: int) -> Response:
 @requires(Permission.CONVERSATIONS_NOTE, *DECISIONS)
 def note(conversation_id: int) -> Response:
     """Add an internal note."""
+    files = take_attachments()
     session = current().session()
-    service.add_note(session, conversation_id, actor=actor(), body=request.form.get("body", ""), client_id=_client_id())
+    body, client_id = request.form.get("body", ""), _client_id()
+    service.add_note(session, conversation_id, actor=actor(), body=body, client_id=client_id, files=files)
     session.commit()
     return _done(conversation_id, "Note added. Only your team sees it", sent="note")
 
@@ -245,7 +258,15 @@ def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
         "actions": approvals.cards_of(conversation_id) if latest else [],
         "latest": latest,
         "client_ids": (uuid.uuid4(), uuid.uuid4()),
+        "attachable": attachable(),
     }
+
+
+def attachable() -> str:
+    """What a field for files offers to choose; empty where messages take none."""
+    cairnloop = current()
+    takes = cairnloop.settings.attachment_limit > 0 and storage_of(cairnloop) is not None
+    return accepted(cairnloop.settings.file_types) if takes else ""
 
 
 def _done(conversation_id: int, words: str, *, sent: str | None = None) -> Response:
@@ -286,7 +307,7 @@ def _held(
     thread = shown(conversation_id)
     newer = queries.customer_messages_after(session, conversation_id, seen)
     context = thread | {
-        "newer": [presenters.linkified(message.body) for message in newer],
+        "newer": [presenters.linkified(presenters.in_words(message)) for message in newer],
         "what": what,
         "kept": None if from_composer else body,
         "from_composer": from_composer,

@@ -16,10 +16,12 @@ from heapq import merge
 from itertools import groupby
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote as urlquote
+from uuid import UUID
 
 from markupsafe import Markup, escape
 
 from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.conversations.attachments import Attached, attached
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationStatus,
@@ -38,6 +40,7 @@ from flask_cairnloop.drafting.service import NOTE_LENGTH as NOTE_LENGTH
 from flask_cairnloop.drafting.service import without_marks
 from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecision
 from flask_cairnloop.files.content import SPOKEN
+from flask_cairnloop.files.links import IMAGES
 from flask_cairnloop.files.models import File
 from flask_cairnloop.files.service import spoken_size
 from flask_cairnloop.hooks import Operator
@@ -334,6 +337,22 @@ class Entry:
     automatic: bool = False  # no person sent it
     delivery: str = ""  # of the newest reply: whether the customer has seen it
     past: PastDraft | None = None  # what a draft that is history said
+    files: tuple[AttachedFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file of a message.
+
+    Args:
+        facts: what kind of file it is, and how large.
+        is_image: whether it is shown as a picture.
+    """
+
+    uuid: UUID
+    name: str
+    facts: str
+    is_image: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,10 +443,10 @@ def _delivery(message: Message, view: Timeline, times: Times) -> str:
 
 
 def _message(message: Message, view: Timeline, operator: Operator, times: Times) -> Entry:
-    key, at = f"m{message.sequence}", message.created_at
+    key, at, files = f"m{message.sequence}", message.created_at, attached_files(message)
     match message.kind:
         case MessageKind.CUSTOMER:
-            return Entry("customer", key, at, linkified(message.body), customer_person(view.customer))
+            return Entry("customer", key, at, linkified(message.body), customer_person(view.customer), files=files)
         case MessageKind.REPLY:
             author = person("Automatic answer" if message.automatic else message.author_name, team=True)
             aside = "From a draft" if message.draft_id and not message.automatic else ""
@@ -435,13 +454,36 @@ def _message(message: Message, view: Timeline, operator: Operator, times: Times)
             body = linkified(message.body)
             delivery = _delivery(message, view, times)
             return Entry(
-                "reply", key, at, body, author, aside, sources=cited, automatic=message.automatic, delivery=delivery
+                "reply",
+                key,
+                at,
+                body,
+                author,
+                aside,
+                sources=cited,
+                automatic=message.automatic,
+                delivery=delivery,
+                files=files,
             )
         case MessageKind.NOTE:
-            return Entry("note", key, at, linkified(message.body), person(message.author_name, team=True))
+            author = person(message.author_name, team=True)
+            return Entry("note", key, at, linkified(message.body), author, files=files)
         case _:
             text, icon = _event(message, view, operator)
             return Entry("event", key, at, text, icon=icon)
+
+
+def attached_files(message: Message) -> tuple[AttachedFile, ...]:
+    """The files of a message, as a timeline shows them."""
+    return tuple(
+        AttachedFile(file.uuid, file.name, file_facts(file), file.media_type in IMAGES)
+        for file in attached(message.data)
+    )
+
+
+def in_words(message: Message) -> str:
+    """What a message says where nothing but words can stand."""
+    return message.body or ", ".join(file.name for file in attached(message.data))
 
 
 def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, str]:
@@ -1064,7 +1106,7 @@ def humanized(value: Any) -> str:
     return words[:1].upper() + words[1:] if words else DASH
 
 
-def file_facts(file: File) -> str:
+def file_facts(file: File | Attached) -> str:
     """What kind of file it is, and how large."""
     facts = [SPOKEN.get(file.media_type, "file")]
     if file.width is not None:

@@ -38,6 +38,7 @@ UNLESS_GIVEN: dict[str, Any] = {
     "errors": {},
     "queue": None,
     "actions": (),
+    "attachable": "",
 }
 
 # What happened, why it matters, what to do. Never a path, a class or a query.

@@ -5,27 +5,35 @@ from __future__ import annotations
 from datetime import datetime
 from itertools import groupby
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import case, literal, select, update
+from sqlalchemy import case, delete, exists, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.clock import now
+from flask_cairnloop.conversations.attachments import Attached, attached
 from flask_cairnloop.conversations.models import (
     ERASED,
     FORGOTTEN,
     Conversation,
     CustomerRecord,
     Message,
+    MessageFile,
     MessageKind,
 )
+from flask_cairnloop.files.links import FOLDER
+from flask_cairnloop.files.models import File
+from flask_cairnloop.files.service import ERASE, of_customer
+from flask_cairnloop.jobs import enqueue
 
 FORGOTTEN_ID = "forgotten"
+KEYS_OF_A_JOB = 500
 _BY_CUSTOMER = Message.author_kind == ActorKind.CUSTOMER
 # What stays of a message: its place, its kind and its time; of an event also what it was, which holds no words.
 _WITHOUT_WORDS: dict[Any, Any] = {
-    Message.body: case((Message.body == "", ""), else_=ERASED),
+    Message.body: case((Message.kind == MessageKind.EVENT, Message.body), else_=ERASED),
     Message.data: case((Message.kind == MessageKind.EVENT, Message.data), else_=literal({}, JSONB)),
     Message.author_id: case((_BY_CUSTOMER, FORGOTTEN_ID), else_=Message.author_id),
     Message.author_name: case((_BY_CUSTOMER, FORGOTTEN), else_=Message.author_name),
@@ -96,6 +104,60 @@ def forget_conversations(session: Session, customer_id: int) -> int:
     return int(found.rowcount)  # type: ignore[attr-defined]
 
 
+def forget_files(session: Session, customer_id: int) -> int:
+    """Delete every file of a customer's conversations, the team's and those of notes among them, and what they sent us
+    that no message took. Their bytes go by a job, right after the commit.
+
+    Returns:
+        How many files.
+    """
+    found = stored_files(session, customer_id, lock=True)
+    ids, keys = [file.id for file in found], [file.storage_key for file in found]
+    for gone in (delete(MessageFile).where(MessageFile.file_id.in_(ids)), delete(File).where(File.id.in_(ids))):
+        session.execute(gone, execution_options={"synchronize_session": False})
+    for start in range(0, len(keys), KEYS_OF_A_JOB):
+        enqueue(session, ERASE, {"keys": keys[start : start + KEYS_OF_A_JOB]})
+    return len(ids)
+
+
+def export_files(session: Session, customer_id: int) -> list[dict[str, Any]]:
+    """What a customer sent us that no message took, oldest first. The others stand with their messages."""
+    ref = session.get_one(CustomerRecord, customer_id).ref
+    taken = exists().where(MessageFile.file_id == File.id)
+    unsent = select(File).where(*of_customer(ref), ~taken)
+    return [
+        {
+            "at": file.created_at.isoformat(),
+            **_file(Attached(file.uuid, file.name, file.media_type, file.size)),
+        }
+        for file in session.scalars(unsent.order_by(File.id))
+    ]
+
+
+def stored_files(session: Session, customer_id: int, *, lock: bool = False) -> list[File]:
+    """Every file of a customer's conversations, and what they sent us that no message took."""
+    ref = session.get_one(CustomerRecord, customer_id).ref
+    with_messages = (
+        select(MessageFile.file_id)
+        .join(Message, Message.id == MessageFile.message_id)
+        .join(Conversation, Conversation.id == Message.conversation_id)
+        .where(Conversation.customer_id == customer_id)
+    )
+    theirs = with_messages.union(select(File.id).where(*of_customer(ref)))
+    statement = select(File).where(File.id.in_(theirs)).order_by(File.id)
+    return list(session.scalars(statement.with_for_update() if lock else statement))
+
+
+def path_of(uuid: UUID, name: str) -> str:
+    """Where a file lies beside an export of its customer."""
+    return f"{FOLDER}/{uuid}/{name}"
+
+
+def _file(file: Attached) -> dict[str, Any]:
+    path = path_of(file.uuid, file.name)
+    return {"name": file.name, "type": file.media_type, "size": file.size, "path": path}
+
+
 def export_conversations(session: Session, customer_id: int) -> list[dict[str, Any]]:
     """Every conversation with its messages, and the notes about them, oldest first.
 
@@ -142,6 +204,8 @@ def _message(message: Message) -> dict[str, Any]:
             plain["rating"] = message.data["rating"]
         return plain
     plain["body"] = message.body
+    if files := attached(message.data):
+        plain["files"] = [_file(file) for file in files]
     if message.kind is not MessageKind.NOTE:
         plain["author"] = message.author_name
     if message.kind is MessageKind.REPLY:

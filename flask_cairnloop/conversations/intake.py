@@ -8,6 +8,7 @@ for :func:`flask_cairnloop.conversations.service.receive`.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    cast,
     func,
     literal_column,
     select,
@@ -26,7 +28,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -70,7 +72,8 @@ def write(session: Session, values: dict[str, Any]) -> Row[Any] | None:
         there already.
     """
     session.flush()
-    return statement(held=frozen() is not None).execute(session, values).one_or_none()
+    prepared = statement(held=frozen() is not None, holds="holds" in values)
+    return prepared.execute(session, values).one_or_none()
 
 
 def terms(
@@ -82,10 +85,14 @@ def terms(
     client_id: uuid.UUID | None,
     at: datetime,
     draft_terms: dict[str, Any],
+    shown: str,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """The parameters of :func:`statement`.
 
     Args:
+        shown: the first words of it, see :func:`preview`.
+        data: what the message holds beside its words, as JSON.
         draft_terms: those of :func:`flask_cairnloop.drafting.lifecycle.carried_on`.
     """
     return {
@@ -95,13 +102,14 @@ def terms(
         "signed": actor.name,
         "words": body,
         "sent_as": client_id,
-        "shown": preview(body),
+        "shown": shown,
+        **({} if data is None else {"holds": data}),
     }
 
 
-def preview(body: str) -> str:
-    """A message's first words, as the inbox shows them."""
-    return " ".join(body.split())[:PREVIEW_LENGTH]
+def preview(body: str, files: Iterable[str] = ()) -> str:
+    """A message's first words, as the inbox shows them; where it has none, what its files are called."""
+    return " ".join((body or ", ".join(files)).split())[:PREVIEW_LENGTH]
 
 
 def resend_key(person_id: int, client_id: uuid.UUID) -> str:
@@ -154,15 +162,18 @@ def _fit(value: str | None, length: int) -> str | None:
 
 
 @cache
-def statement(*, held: bool) -> Prepared:
+def statement(*, held: bool, holds: bool = False) -> Prepared:
     """The statement behind :func:`write`, built once for a clock that runs and once for one that is held.
+
+    It is another one for the few messages that hold more than words: the usual one says with a constant that they do
+    not, and costs what it did.
 
     Every part sees what was there when the statement began, except for rows that it locks: those it sees as they are.
     So it decides by locked rows and unique indexes only. It stays below the 4,096 characters up to which psycopg keeps
     what it has found out about a statement.
     """
     person = _customer().returning(CustomerRecord.id, CustomerRecord.pseudonym).cte("person")
-    message = _message(person)
+    message = _message(person, holds=holds)
     conversation = _conversation(message)
     entry = entry_of(
         message.join(person, true()),
@@ -190,7 +201,7 @@ def statement(*, held: bool) -> Prepared:
     return Prepared(chosen)
 
 
-def _message(person: CTE) -> CTE:
+def _message(person: CTE, *, holds: bool) -> CTE:
     """The next message of the conversation; no row where it was sent before."""
     theirs = aliased(Conversation, name="theirs")
     place = (
@@ -207,7 +218,7 @@ def _message(person: CTE) -> CTE:
         Message.conversation_id: place.c.id,
         Message.sequence: place.c.last_sequence + literal_column("1"),
         Message.kind: word(MessageKind.CUSTOMER),
-        Message.data: word("{}"),
+        Message.data: cast(bindparam("holds", type_=Text), JSONB) if holds else word("{}"),
         Message.body: bindparam("words", type_=Text),
         Message.author_kind: word(ActorKind.CUSTOMER),
         Message.author_id: _REF,

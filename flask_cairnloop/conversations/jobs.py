@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import joinedload
 
 from flask_cairnloop.clock import now
+from flask_cairnloop.conversations.attachments import attached
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.conversations.service import UNSEEN, tell_if_unseen
 from flask_cairnloop.hooks import Customer, ReplyUnseenEvent, ResolvedEvent, UnseenReply
@@ -72,7 +73,12 @@ def tell_unseen(context: JobContext, *, conversation_id: int) -> None:
         conversation_id=conversation.id,
         customer=Customer(person.ref, person.name, person.email, person.organization),
         subject=conversation.subject,
-        replies=tuple(UnseenReply(one.id, one.body, one.author_name, one.created_at) for one in replies),
+        replies=tuple(
+            UnseenReply(
+                one.id, one.body, one.author_name, one.created_at, tuple(file.name for file in attached(one.data))
+            )
+            for one in replies
+        ),
     )
     cursor = conversation.customer_seen
     context.release()

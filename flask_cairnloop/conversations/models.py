@@ -160,7 +160,7 @@ class Message(Base):
     __table_args__ = (
         UniqueConstraint("conversation_id", "sequence"),
         CheckConstraint("(kind = 'event') = (event IS NOT NULL)", name="event_named"),
-        CheckConstraint("kind = 'event' OR body <> ''", name="body_not_empty"),
+        CheckConstraint("kind = 'event' OR body <> '' OR jsonb_exists(data, 'files')", name="body_not_empty"),
         CheckConstraint("sequence >= 1", name="sequence_positive"),
         CheckConstraint("draft_id IS NULL OR kind = 'reply'", name="draft_only_on_reply"),
         Index(
@@ -201,6 +201,20 @@ class Message(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     conversation: Mapped[Conversation] = relationship(lazy="raise")
+
+
+class MessageFile(Base):
+    """A file that came with a message, which is the only one that has it. What it is called stands with the message."""
+
+    __tablename__ = "message_files"
+    __table_args__ = (UniqueConstraint("file_id"), CheckConstraint("position >= 0", name="position"))
+
+    message_id: Mapped[int] = mapped_column(
+        ForeignKey("__cairnloop__.messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    # Nothing deletes a file that a message has, before it lets go of it.
+    file_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.files.id"))
 
 
 class ConversationRead(Base):

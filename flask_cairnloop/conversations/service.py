@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_act
 from flask_cairnloop.audit.service import record, recorded
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
+from flask_cairnloop.conversations.attachments import Attached, attach, attachable, attached, told
 from flask_cairnloop.conversations.intake import (
     RECEIVED,
     customer_statement,
@@ -42,6 +44,7 @@ from flask_cairnloop.conversations.models import (
 from flask_cairnloop.drafting.citing import Cite, checked
 from flask_cairnloop.drafting.lifecycle import SYSTEM, carried_on_terms, carry_on, start, withdraw
 from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound, StaleConversation
+from flask_cairnloop.files.models import File
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
 from flask_cairnloop.retrieval.memory import withdraw_case
@@ -88,6 +91,7 @@ class Received:
     status: ConversationStatus
     waiting_since: datetime | None
     rating: int | None
+    files: tuple[Attached, ...] = ()
 
 
 def receive(
@@ -100,6 +104,7 @@ def receive(
     resume: bool = False,
     client_id: uuid.UUID | None = None,
     subject: str | None = None,
+    files: Sequence[uuid.UUID] = (),
 ) -> Message:
     """Take in a customer's message. Returns its row, with its conversation's; for the rest see :func:`take_in`."""
     taken = take_in(
@@ -111,6 +116,7 @@ def receive(
         resume=resume,
         client_id=client_id,
         subject=subject,
+        files=files,
     )
     return session.scalars(
         select(Message)
@@ -130,6 +136,7 @@ def take_in(
     resume: bool = False,
     client_id: uuid.UUID | None = None,
     subject: str | None = None,
+    files: Sequence[uuid.UUID] = (),
 ) -> Received:
     """Take in a customer's message: the one way in, for every channel.
 
@@ -141,38 +148,47 @@ def take_in(
             two first messages at once the second then follows the first.
         client_id: the client's own id of this message; a resend returns the first one and changes nothing.
         subject: for a new conversation; its first line when left out.
+        files: ids of files that were kept for this customer, see :func:`flask_cairnloop.keep_file`. With one of them
+            the body may be empty.
 
     Raises:
         InvalidInput: the body is empty or longer than ``MESSAGE_LIMIT``, or the customer's reference or the channel
-            does not fit.
+            does not fit, or a file is not theirs to send.
         NotFound: the conversation is not this customer's.
     """
-    body = clean_body(body)
+    body = clean_body(body, empty=bool(files))
     _check_origin(customer, channel)
     # Nearly always they go on with what they are in the middle of: then there is nothing to look at first.
-    taken = None if conversation_id is None else _write(session, conversation_id, customer, body, client_id)
-    if taken is not None:
-        return taken
+    if conversation_id is not None and not files:
+        taken = _write(session, conversation_id, customer, body, client_id)
+        if taken is not None:
+            return taken
     person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
     if client_id is not None and (first := _sent_before(session, resend_key(person.id, client_id))):
         return _received(first)
     actor = Actor.customer(customer, person.pseudonym)
+    taking = attachable(session, files, actor=actor)
     conversation = _named(session, person, conversation_id)
     if conversation is None and resume:
         conversation = _latest(session, person)
     if conversation is None:
-        subject = _clean(subject or "") or first_line(body)
+        subject = _clean(subject or "") or first_line(body or taking[0].name)
         conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
-    taken = _write(session, conversation.id, customer, body, client_id)
+    taken = _write(session, conversation.id, customer, body, client_id, taking)
     assert taken is not None  # noqa: S101 - the conversation is open, theirs and locked, and these words are new
     session.expire(conversation)  # it was written past the session
     return taken
 
 
 def _write(
-    session: Session, conversation_id: int, customer: Customer, body: str, client_id: uuid.UUID | None
+    session: Session,
+    conversation_id: int,
+    customer: Customer,
+    body: str,
+    client_id: uuid.UUID | None,
+    files: Sequence[File] = (),
 ) -> Received | None:
     """Write a customer's words into an open conversation, and see to what follows from them.
 
@@ -180,10 +196,21 @@ def _write(
         ``None`` when nothing was written, see :func:`flask_cairnloop.conversations.intake.write`.
     """
     actor, at, draft = Actor.customer(customer), now(), carried_on_terms()
-    values = terms(conversation_id, customer, actor=actor, body=body, client_id=client_id, at=at, draft_terms=draft)
+    values = terms(
+        conversation_id,
+        customer,
+        actor=actor,
+        body=body,
+        client_id=client_id,
+        at=at,
+        draft_terms=draft,
+        shown=preview(body, (file.name for file in files)),
+        data=json.dumps(told(files)) if files else None,
+    )
     row = write(session, values)
     if row is None:
         return None
+    attach(session, row.id, files)
     publish_conversation(session, conversation_id, "message", sequence=row.sequence, kind=MessageKind.CUSTOMER.value)
     recorded(session, row.entry_id, at, actor, RECEIVED, "conversation", conversation_id, sequence=row.sequence)
     send_signal(
@@ -197,7 +224,16 @@ def _write(
         start(session, conversation_id, answers=row.sequence, actor=SYSTEM)
     else:
         carry_on(session, row.job_id, row.job_attempt, draft)
-    return Received(row.id, conversation_id, row.sequence, at, ConversationStatus.OPEN, row.waiting_since, row.rating)
+    return Received(
+        row.id,
+        conversation_id,
+        row.sequence,
+        at,
+        ConversationStatus.OPEN,
+        row.waiting_since,
+        row.rating,
+        attached(told(files)) if files else (),
+    )
 
 
 def _received(message: Message) -> Received:
@@ -210,6 +246,7 @@ def _received(message: Message) -> Received:
         conversation.status,
         conversation.waiting_since,
         conversation.rating,
+        attached(message.data),
     )
 
 
@@ -281,6 +318,7 @@ def reply(
     seen: int | None = None,
     cites: Sequence[Cite] = (),
     tags: Collection[str] | None = None,
+    files: Sequence[uuid.UUID] = (),
 ) -> Message:
     """Send a reply to the customer. A resolved conversation is reopened by it.
 
@@ -289,19 +327,31 @@ def reply(
         seen: sequence of the newest message the author had before them.
         cites: sources that it rests on: published revisions of public articles. Search learns from them.
         tags: only articles with one of these may be cited, as ``CAIRNLOOP_ARTICLE_SCOPE`` says; all when left out.
+        files: ids of files that the team has kept, see :func:`flask_cairnloop.keep_file`, for the customer to see.
+            With one of them the body may be empty.
 
     Raises:
-        InvalidInput: the body is empty or too long, or a source is not published, or not for this customer.
+        InvalidInput: the body is empty or too long, or a source is not published, or not for this customer, or a file
+            is not there to be sent.
         StaleConversation: the customer has written after ``seen``.
     """
-    actor, body = as_actor(actor), clean_body(body)
+    actor, body = as_actor(actor), clean_body(body, empty=bool(files))
     conversation = lock(session, conversation_id)
     key = _author_key(actor, conversation, MessageKind.REPLY, client_id)
     if key is not None and (first := _sent_before(session, key)):
         return first
     check_seen(conversation, seen)
     citations = checked(session, cites, tags=tags)
-    message = send(session, conversation, actor=actor, body=body, client_id=client_id, key=key, citations=citations)
+    message = send(
+        session,
+        conversation,
+        actor=actor,
+        body=body,
+        client_id=client_id,
+        key=key,
+        citations=citations,
+        files=attachable(session, files, actor=actor),
+    )
     withdraw(session, conversation, because="reply", actor=actor)
     return message
 
@@ -316,6 +366,7 @@ def send(
     key: str | None = None,
     draft_id: int | None = None,
     citations: list[Any] | None = None,
+    files: Sequence[File] = (),
 ) -> Message:
     """The one path by which words reach a customer: typed, approved or automatic.
 
@@ -335,6 +386,7 @@ def send(
         draft_id=draft_id,
         automatic=automatic,
         data={"citations": citations} if citations else {},
+        files=files,
     )
     conversation.waiting_since = None
     if citations or "://" in body:
@@ -378,19 +430,31 @@ def tell_if_unseen(session: Session, conversation_id: int, *, run_at: datetime |
 
 
 def add_note(
-    session: Session, conversation_id: int, *, actor: Acting, body: str, client_id: uuid.UUID | None = None
+    session: Session,
+    conversation_id: int,
+    *,
+    actor: Acting,
+    body: str,
+    client_id: uuid.UUID | None = None,
+    files: Sequence[uuid.UUID] = (),
 ) -> Message:
     """Add an internal note. It never reaches the customer and changes nothing else.
 
+    Args:
+        client_id: the client's own id of this note; a resend to this conversation returns the first one.
+        files: ids of files that the team has kept. The customer never sees them. With one of them the body may be
+            empty.
+
     Raises:
-        InvalidInput: the body is empty or too long.
+        InvalidInput: the body is empty or too long, or a file is not there to be taken.
     """
-    actor, body = as_actor(actor), clean_body(body)
+    actor, body = as_actor(actor), clean_body(body, empty=bool(files))
     conversation = lock(session, conversation_id)
     key = _author_key(actor, conversation, MessageKind.NOTE, client_id)
     if key is not None and (first := _sent_before(session, key)):
         return first
-    message = _append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key)
+    taking = attachable(session, files, actor=actor)
+    message = _append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key, files=taking)
     record(session, actor, "message.note", "conversation", conversation.id, sequence=message.sequence)
     return message
 
@@ -691,6 +755,7 @@ def _append(
     key: str | None = None,
     draft_id: int | None = None,
     automatic: bool = False,
+    files: Sequence[File] = (),
 ) -> Message:
     """Add the next message under the conversation's row lock, so that sequences are gap-free in commit order."""
     conversation.last_sequence += 1
@@ -699,7 +764,7 @@ def _append(
         sequence=conversation.last_sequence,
         kind=kind,
         event=event,
-        data=data or {},
+        data={**(data or {}), **told(files)},
         body=body,
         author_kind=actor.kind,
         author_id=actor.id,
@@ -715,10 +780,11 @@ def _append(
         conversation.last_message_at = message.created_at
         conversation.last_message_kind = kind
         conversation.last_author_name = message.author_name
-        conversation.preview = preview(body)
+        conversation.preview = preview(body, (file.name for file in files))
     if kind in (MessageKind.CUSTOMER, MessageKind.REPLY):
         conversation.last_spoken_at = message.created_at
     session.flush()
+    attach(session, message.id, files)
     publish_conversation(session, conversation.id, "message", sequence=message.sequence, kind=kind.value)
     return message
 
@@ -740,15 +806,18 @@ def _author_key(actor: Actor, conversation: Conversation, kind: MessageKind, cli
     return f"{actor.kind.value}:{actor.id}:{conversation.id}:{kind.value}:{client_id}"
 
 
-def clean_body(body: str) -> str:
+def clean_body(body: str, *, empty: bool = False) -> str:
     """Words as a message holds them.
+
+    Args:
+        empty: whether there may be none, as there is something else.
 
     Raises:
         InvalidInput: nothing is left of them, or they are longer than ``MESSAGE_LIMIT``.
     """
     body = _clean(body.replace("\r\n", "\n"))
     limit = current().settings.message_limit
-    if not body:
+    if not body and not empty:
         raise InvalidInput("body", "There is nothing to send.")
     if len(body) > limit:
         raise InvalidInput("body", f"A message has at most {limit:,} characters; this one has {len(body):,}.")

@@ -7,6 +7,7 @@ from flask_cairnloop.conversations.models import (
     ConversationTerms,
     CustomerRecord,
     Message,
+    MessageFile,
 )
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
@@ -60,6 +61,7 @@ __all__ = [
     "IndexEntry",
     "Job",
     "Message",
+    "MessageFile",
     "PastAnswer",
     "PastQuestion",
     "PastQuestionEmbedding",

@@ -160,7 +160,8 @@ def learn_case(context: JobContext, *, conversation_id: int) -> None:
 
 def _answer(session: Session, conversation_id: int) -> Message | None:
     """The reply that tells most: the newest one with sources, as the last words are often only kind ones."""
-    replies = select(Message).where(Message.conversation_id == conversation_id, Message.kind == MessageKind.REPLY)
+    in_words = (Message.kind == MessageKind.REPLY, Message.body != "")  # a file alone tells nobody how it went
+    replies = select(Message).where(Message.conversation_id == conversation_id, *in_words)
     with_sources = func.jsonb_exists(Message.data, "citations")
     return session.scalars(replies.order_by(with_sources.desc(), Message.sequence.desc()).limit(1)).one_or_none()
 

@@ -127,7 +127,12 @@ def letter(grounding: Grounding) -> Letter | None:
         "question": asked,
         "subject": private(grounding.subject),
         "conversation": [
-            {"from": turn.author, "text": private(turn.body)[:TURN_CHARACTERS]} for turn in grounding.turns[-TURNS:]
+            {
+                "from": turn.author,
+                "text": private(turn.body)[:TURN_CHARACTERS],
+                **({"files": [private(file) for file in turn.files]} if turn.files else {}),
+            }
+            for turn in grounding.turns[-TURNS:]
         ],
         "sources": [
             {"number": number, "about": text.about, "text": text.content}

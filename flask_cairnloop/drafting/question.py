@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from flask_cairnloop.conversations.attachments import spoken
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.drafting.types import DraftKind, Turn
@@ -64,7 +65,8 @@ def read(session: Session, conversation: Conversation, *, before: int | None = N
     clarifications = 0
     for message, kind in rows:  # newest first
         if message.kind is MessageKind.CUSTOMER:
-            words.append(message.body)
+            if message.body:  # of a file alone there is nothing to search by; the subject stays
+                words.append(message.body)
         elif kind is DraftKind.CLARIFICATION:
             clarifications += 1  # the answer to our question belongs to what was asked before it
         else:
@@ -75,6 +77,7 @@ def read(session: Session, conversation: Conversation, *, before: int | None = N
             message.author_name,
             message.body,
             message.created_at,
+            spoken(message.data),
         )
         for message, _ in reversed(rows)
     )
@@ -102,6 +105,8 @@ def on_topic(asked: Asked, likeness: Likeness) -> Asked:
 def build(subject: str, words: Sequence[str]) -> str:
     """The subject, where it says something the words do not, and the words; the newest are kept when it grows long."""
     text = "\n".join(word.strip() for word in words)
+    if not text:
+        return subject
     repeated = " ".join(text.split()).lower().startswith(subject.rstrip("…").lower())
     room = QUESTION_LENGTH if repeated else QUESTION_LENGTH - len(subject) - 1
     text = text[-room:]

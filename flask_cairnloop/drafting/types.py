@@ -50,12 +50,18 @@ class DraftFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message the customer can see. Notes and events never reach an engine."""
+    """One message the customer can see. Notes and events never reach an engine.
+
+    Args:
+        body: its words; none where it was only a file.
+        files: what came with it, each by name and kind, ``"plan.png (PNG)"``. What is in them never reaches an engine.
+    """
 
     author: Literal["customer", "team"]
     name: str
     body: str
     at: datetime
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
+from flask_cairnloop.conversations.models import MessageFile
 from flask_cairnloop.files.models import File
-from flask_cairnloop.files.service import SWEEP, SWEPT_EVERY
+from flask_cairnloop.files.service import ERASE, SWEEP, SWEPT_EVERY, needed_storage
 from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.jobs import JobContext, enqueue, job
 from flask_cairnloop.jobs.models import QueueName
@@ -20,8 +21,9 @@ from flask_cairnloop.knowledge.models import ArticleFile
 
 UNUSED_FOR: Final = timedelta(days=1)  # so long a text may be without a picture before that is gone for good
 BATCH: Final = 500
+ERASE_TRIES: Final = 1000  # ten minutes apart: about a week
 # What uses files. A room that begins to use them adds its column.
-USED_BY: Final[tuple[InstrumentedAttribute[Any], ...]] = (ArticleFile.file_id,)
+USED_BY: Final[tuple[InstrumentedAttribute[Any], ...]] = (ArticleFile.file_id, MessageFile.file_id)
 
 
 @job(SWEEP, queue=QueueName.BULK, timeout=600, at_start=True)
@@ -43,6 +45,20 @@ def sweep(context: JobContext) -> None:
             waiting = []
     _delete(context, waiting)
     enqueue(session, SWEEP, {}, delay=SWEPT_EVERY, unique_key=SWEEP)
+
+
+@job(ERASE, max_attempts=ERASE_TRIES, timeout=600)
+def erase(context: JobContext, *, keys: list[str]) -> None:
+    """Delete bytes whose rows are gone, because the person they came from was forgotten.
+
+    It is tried again until they are; where the app has no storage any more, somebody has to see to that.
+
+    Raises:
+        NoStorage: it has none.
+        StorageUnavailable: it does not delete them.
+    """
+    needed_storage(context.cairnloop)
+    _delete(context, keys)
 
 
 def _forget(session: Session, limit: Any) -> list[int]:

@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from flask import url_for
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor, ActorKind
@@ -24,7 +24,7 @@ from flask_cairnloop.clock import now
 from flask_cairnloop.errors import InvalidInput, NoStorage
 from flask_cairnloop.files.content import SPOKEN, Content, clean_name, recognise
 from flask_cairnloop.files.links import Shown
-from flask_cairnloop.files.models import File
+from flask_cairnloop.files.models import File, KeptFor
 from flask_cairnloop.files.storage import Storage, storage_of
 from flask_cairnloop.jobs import enqueue
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ROUTE: Final = "cairnloop.file"
 SWEEP: Final = "files.sweep"  # the job that deletes what nothing uses
+ERASE: Final = "files.erase"  # the job that deletes bytes at once
 SWEPT_EVERY: Final = timedelta(days=1)
 
 
@@ -53,6 +54,7 @@ class Stored:
     upload: Upload
     uuid: UUID
     key: str
+    kept_for: KeptFor = KeptFor.ARTICLE
 
 
 def needed_storage(cairnloop: Cairnloop) -> Storage:
@@ -101,32 +103,33 @@ def spoken_size(size: int) -> str:
 
 
 def known(session: Session, upload: Upload) -> File | None:
-    """A file of the same bytes and name that the team has already: what is sent twice is kept once.
+    """A file of the same bytes and name that articles have already: what is sent twice is kept once.
 
-    A customer's is theirs alone, and goes when they are forgotten.
+    A message's is its own, and goes when its customer is forgotten.
     """
-    same = select(File).where(
-        File.sha256 == upload.sha256, File.name == upload.name, File.author_kind != ActorKind.CUSTOMER
-    )
+    same = select(File).where(File.sha256 == upload.sha256, File.name == upload.name, File.kept_for == KeptFor.ARTICLE)
     # Locked: it may be one that is being deleted at this moment, as nothing has used it for a day.
     return session.scalars(same.order_by(File.id).limit(1).with_for_update()).first()
 
 
-def store(storage: Storage, upload: Upload, uuid: UUID | None = None) -> Stored:
+def store(storage: Storage, upload: Upload, uuid: UUID | None = None, *, kept_for: KeptFor = KeptFor.ARTICLE) -> Stored:
     """Write a file's bytes. No transaction should be open meanwhile.
 
     Args:
         uuid: what the file shall be known by; a new one when left out.
+        kept_for: what is going to use it.
 
     Raises:
         StorageUnavailable: they could not be written.
     """
     uuid = uuid or uuid4()
     # By its digest, so that a storage can be checked against itself; with its id, so that each file's bytes are its
-    # own: whoever's file is deleted, nobody else's goes with it.
-    key = f"{upload.sha256[:2]}/{upload.sha256}-{uuid}"
+    # own: whoever's file is deleted, nobody else's goes with it. A message's goes by its id alone: its key outlives it
+    # in the job that deletes it, and must not tell what it was.
+    name = str(uuid) if kept_for is KeptFor.MESSAGE else f"{upload.sha256}-{uuid}"
+    key = f"{name[:2]}/{name}"
     storage.write(key, upload.content.data)
-    return Stored(upload, uuid, key)
+    return Stored(upload, uuid, key, kept_for)
 
 
 def add(session: Session, stored: Stored, *, actor: Actor) -> File:
@@ -135,6 +138,7 @@ def add(session: Session, stored: Stored, *, actor: Actor) -> File:
     moment = now()
     file = File(
         uuid=stored.uuid,
+        kept_for=stored.kept_for,
         sha256=upload.sha256,
         name=upload.name,
         media_type=upload.content.media_type,
@@ -151,7 +155,9 @@ def add(session: Session, stored: Stored, *, actor: Actor) -> File:
     session.add(file)
     session.flush()
     enqueue(session, SWEEP, {}, delay=SWEPT_EVERY, unique_key=SWEEP, keep_earlier=True)
-    record(session, actor, "file.add", "file", file.id, media_type=file.media_type, size=file.size, sha256=file.sha256)
+    # The log is for ever, and a digest of what somebody sent would still tell that it was this and nothing else.
+    known: dict[str, Any] = {} if file.kept_for is KeptFor.MESSAGE else {"sha256": file.sha256}
+    record(session, actor, "file.add", "file", file.id, media_type=file.media_type, size=file.size, **known)
     return file
 
 
@@ -161,22 +167,30 @@ def has_key(session: Session, key: str) -> bool:
 
 
 def find(session: Session, uuid: UUID) -> File | None:
-    """The file of this id. One query."""
-    return session.scalars(select(File).where(File.uuid == uuid)).one_or_none()
+    """The file of this id that articles may use. One query."""
+    return session.scalars(select(File).where(File.uuid == uuid, File.kept_for == KeptFor.ARTICLE)).one_or_none()
 
 
 def found(session: Session, uuids: Collection[UUID], *, lock: bool = False) -> list[File]:
-    """Those of these files that there are. One query at most.
+    """Those of these files that there are, and that articles may use. One query at most.
 
     Args:
         lock: keep them from being deleted before the transaction ends.
     """
     if not uuids:
         return []
-    statement = select(File).where(File.uuid.in_(list(uuids))).order_by(File.id)
+    articles = File.kept_for == KeptFor.ARTICLE
+    statement = select(File).where(File.uuid.in_(list(uuids)), articles).order_by(File.id)
     if lock:
         statement = statement.with_for_update(read=True, key_share=True)
     return list(session.scalars(statement))
+
+
+def of_customer(ref: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """What a customer has sent us, for a statement that finds it by their index."""
+    # Written into the statement: a partial index is used only where the planner can prove that it applies.
+    kind = bindparam("is_customer", ActorKind.CUSTOMER, File.author_kind.type, literal_execute=True)
+    return File.author_kind == kind, File.author_id == ref
 
 
 def shown(session: Session, uuids: Collection[UUID]) -> Mapping[UUID, Shown]:

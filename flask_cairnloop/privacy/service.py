@@ -14,7 +14,15 @@ from flask_cairnloop.actors import Acting, as_actor
 from flask_cairnloop.audit.holdings import export_entries, forget_texts
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations.holdings import export_conversations, forget_conversations, forget_messages
+from flask_cairnloop.conversations.holdings import (
+    export_conversations,
+    export_files,
+    forget_conversations,
+    forget_files,
+    forget_messages,
+    path_of,
+    stored_files,
+)
 from flask_cairnloop.conversations.models import FORGOTTEN, CustomerRecord
 from flask_cairnloop.conversations.service import close_all
 from flask_cairnloop.database.base import Base
@@ -36,6 +44,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("drafts", forget_drafts),
     ("actions", forget_actions),
     ("tokens", forget_tokens),
+    ("files", forget_files),
     ("messages", forget_messages),
     ("conversations", forget_conversations),
     ("jobs", forget_jobs),
@@ -45,6 +54,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
 )
 EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),
+    ("unsent_files", export_files),
     ("drafts", export_drafts),
     ("actions", export_actions),
     ("questions", export_questions),
@@ -71,8 +81,8 @@ def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
 
     Their row and the shape of their conversations stay: order, kinds, times, ratings, who of the team answered. So do
     the entries of the audit log, which know a pseudonym that from now on leads nowhere. Open conversations are closed,
-    drafts and actions withdrawn, jobs discarded, and after the commit their open chats are cut. Writing again makes a
-    new customer.
+    drafts and actions withdrawn, jobs discarded, and after the commit their open chats are cut and a job deletes the
+    bytes of their files. Writing again makes a new customer.
 
     A message that comes at the same moment waits for this, or this for it: either it is erased with the others, or it
     is the first of the new customer.
@@ -103,7 +113,8 @@ def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
 
 
 def export(session: Session, ref: str, *, actor: Acting | None = None) -> dict[str, Any]:
-    """Everything held about a customer, as plain values that JSON can carry.
+    """Everything held about a customer, as plain values that JSON can carry. Of files it says what they are called,
+    and where :func:`exported_files` puts their bytes.
 
     Args:
         actor: who takes it, for an entry in the audit log; the caller commits it. None is written without.
@@ -124,6 +135,16 @@ def export(session: Session, ref: str, *, actor: Acting | None = None) -> dict[s
     if actor is not None:
         record(session, as_actor(actor), "customer.export", "customer", person.id)
     return {"exported_at": now().isoformat(), "customer": about, **parts}
+
+
+def exported_files(session: Session, ref: str) -> dict[str, str]:
+    """The files that an export of a customer tells of: where each lies beside it, and its key in the storage.
+
+    Raises:
+        NotFound: no customer has this reference, or not any more.
+    """
+    person = _person(session, ref)
+    return {path_of(file.uuid, file.name): file.storage_key for file in stored_files(session, person.id)}
 
 
 def _read_again(session: Session) -> None:

@@ -14,7 +14,7 @@ from flask import Flask
 from playwright.sync_api import Dialog, Frame, Page, expect
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import Customer, add_note, receive, reply
+from flask_cairnloop import Customer, add_note, keep_file, receive, reply
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import now
 from flask_cairnloop.drafting import service as drafting
@@ -67,7 +67,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def config(config: dict[str, Any]) -> dict[str, Any]:
-    return {**config, "FILE_STORAGE": "memory://hostile", "HELP_URL_PREFIX": "/help"}
+    return {**config, "FILE_STORAGE": "memory://hostile", "HELP_URL_PREFIX": "/help", "ATTACHMENT_LIMIT": 20}
 
 
 def article_of_files(app: Flask, session: Session) -> int:
@@ -83,6 +83,19 @@ def article_of_files(app: Flask, session: Session) -> int:
     )
     knowledge.publish(session, article.id, actor=system)
     return article.id
+
+
+def attachments(session: Session, conversation_id: int, customer: Customer) -> None:
+    """Messages of both sides with a file of each name, the last of them without a word of their own."""
+    for start in range(0, len(FILE_NAMES), 20):
+        some = list(enumerate(FILE_NAMES[start : start + 20]))
+        for actor in (customer, OPERATORS["mina"]):
+            ids = [keep_file(io.BytesIO(png() if at % 2 else b"Words"), name, actor=actor) for at, name in some]
+            if actor is customer:
+                keys = {"channel": "widget", "conversation_id": conversation_id}
+                receive(session, customer=customer, body="", files=ids, **keys)
+            else:
+                reply(session, conversation_id, body="", actor=OPERATORS["mina"], files=ids)
 
 
 @pytest.fixture
@@ -121,6 +134,7 @@ def desk(app: Flask, serve: Callable[[Flask], str]) -> Desk:
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         reply(session, conversation_id, body="\n".join(EVERYTHING), actor=OPERATORS["mina"])
+        attachments(session, conversation_id, Customer(ref, PLAIN[1]))
         for text in PLAIN:
             who = Customer(f"{ref}-{text}"[:200], text, text, text)
             receive(session, customer=who, body=text, subject=text, channel="widget")
@@ -179,6 +193,11 @@ def walk(desk: Desk, page: Page) -> None:
     frame = page.frame(url="**/support/widget")
     assert frame is not None
     expect(frame.locator("body")).to_contain_text("<script>alert(1)</script>")
+    names = frame.locator(".att-name").all_inner_texts() + frame.locator(".shot img").evaluate_all(
+        "all => all.map(i => i.alt)"
+    )
+    assert len(names) >= 2 * len(FILE_NAMES)
+    assert not any(turned in name for name in names for turned in "\u202e\u2028\n\r/\\")
     expect(frame.locator(".rests .section").last).to_have_text(PLAIN[1])
     runs_nothing(frame)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import inspect
+import io
 import json
 import os
 import re
@@ -534,13 +535,15 @@ def test_the_privacy_guide_hands_out_forgets_and_redacts(
         )
 
     write_as_12()
-    (shown, into_file) = guide.take("console", "Handing it out")[0].strip().splitlines()
+    (shown, into_file, with_files) = guide.take("console", "Handing it out")[0].strip().splitlines()
     held = json.loads(shop.type(shown))
     assert held.keys() - {"exported_at"} == set(
         re.findall(r"^\| `(\w+)` \|", guide.section("Handing it out"), re.MULTILINE)
     )
     shop.type(into_file)
     assert json.loads((shop.folder / "customer-12.json").read_text())["customer"]["name"] == "Ines Vogelsang"
+    shop.type(with_files)
+    assert json.loads((shop.folder / "customer-12.json").read_text())["unsent_files"] == []
     (asks, told) = guide.take("console", "Forgetting")[0].strip().splitlines()
     assert "Erase them for good?" in shop.type(asks, ends_with=(1,))  # nobody is there to say yes
     assert json.loads(shop.type(told))["erased"]["messages"] == 2
@@ -835,12 +838,28 @@ def goes_by_post(app: Flask, customer: Customer, exempt: str) -> None:
     assert client.post("/support/widget/messages", **ask).status_code == 200
 
 
+def sends_files(app: Flask, customer: Customer, snippet: ModuleType) -> None:
+    """A file goes with a reply by the guide's own lines."""
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        number = receive(session, customer=customer, body="My invoice?", channel="host").conversation_id
+        session.commit()
+        snippet.send_invoice(session, number, io.BytesIO(b"%PDF-1.7 invoice"), OPERATORS["mina"])
+        session.commit()
+        replied = conversations.customer_messages(session, customer.ref, number)[-1]
+        assert [file["name"] for file in replied.data["files"]] == ["invoice.pdf"]
+
+
 @about("widget.md")
-def test_the_chat_is_served_as_its_guide_says(guide: Guide, shop: Shop, app: Flask, customer: Customer) -> None:
+def test_the_chat_is_served_as_its_guide_says(
+    guide: Guide, shop: Shop, app: Flask, customer: Customer, make_app: Any, tmp_path: Path
+) -> None:
     (tag,) = guide.take("html")
     (exempt,) = guide.take("python", "Where no WebSocket comes through")
     (limits,) = guide.take("python", "How much a customer may do")
     goes_by_post(app, customer, exempt)
+    (sending,) = guide.take("python", "Files")
+    sends_files(make_app(FILE_STORAGE=str(tmp_path / "files")), customer, load("send_invoice", sending, tmp_path))
     bare = Flask("shop")
     exec(limits, {"app": bare})  # noqa: S102 - the guide's own lines
     assert Settings.load(bare.config).rate_limits == {**RATE_LIMITS, "messages": "10/minute", "conversations": None}

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from werkzeug.routing import Rule
 
-from flask_cairnloop import Actor, Customer, Operator, Permission
+from flask_cairnloop import Actor, Customer, Operator, Permission, add_note, keep_file
 from flask_cairnloop.files import service as files
 from flask_cairnloop.files.links import as_markdown
 from flask_cairnloop.knowledge.service import publish, save_article
@@ -121,7 +121,8 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                 case "token_id":
                     values[argument] = a_token(app)
                 case "file_id":
-                    values[argument] = shown_file(app)
+                    attached = rule.endpoint == "cairnloop.attachment"
+                    values[argument] = attached_file(app, desk.ask()) if attached else shown_file(app)
                 case "name":
                     values[argument] = "plan.png"
                 case "filename":
@@ -154,6 +155,16 @@ def shown_file(app: Flask) -> UUID:
         publish(session, made.id, actor=Actor.system("test"))
         session.commit()
         return kept.uuid
+
+
+def attached_file(app: Flask, conversation_id: int) -> UUID:
+    """A picture that came with a note."""
+    with app.app_context():
+        kept = keep_file(io.BytesIO(png()), "plan.png", actor=Actor.system("test"))
+        session = app.extensions["sqlalchemy"].session
+        add_note(session, conversation_id, actor=Actor.system("test"), body="", files=[kept])
+        session.commit()
+        return kept
 
 
 def dead_job(app: Flask) -> int:
@@ -313,11 +324,20 @@ def test_the_chat_by_post_takes_a_customers_token_and_nothing_else(app: Flask, c
     """However somebody is signed in: who a chat belongs to is said by the token in it."""
     with app.app_context():
         valid = verifier.issue(customer)
-    (rule,) = (rule for rule in rules(app) if rule.endpoint.removeprefix("cairnloop.") in CUSTOMERS)
+    (rule,) = (rule for rule in rules(app) if rule.endpoint == "cairnloop.widget_messages")
     for client in (browser(app), browser(app, HTTP_X_OPERATOR="mina")):
         for token, status in ((valid, 200), (f"{valid}x", 401), ("", 401)):
             answer = client.post(address(rule), json=[{"type": "join", "token": token}])
             assert answer.status_code == status, answer.text
+
+
+def test_an_upload_to_the_chat_takes_a_customers_token_and_nothing_else(app: Flask, customer: Customer) -> None:
+    with app.app_context():
+        valid = verifier.issue(customer)
+    for client in (browser(app), browser(app, HTTP_X_OPERATOR="mina"), browser(app, HTTP_AUTHORIZATION=valid)):
+        for token, status in ((valid, 200), (f"{valid}x", 401), ("", 401)):
+            data = {"token": token, "file": (io.BytesIO(png()), "plan.png")}
+            assert client.post("/support/widget/files", data=data).status_code == status
 
 
 def test_no_route_has_a_method_it_does_not_name(app: Flask, something: Callable[[Rule], str]) -> None:

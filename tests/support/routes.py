@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from uuid import UUID
 
 from flask import Flask
 from werkzeug.routing import Rule
@@ -11,8 +12,9 @@ from werkzeug.routing import Rule
 # What anybody may ask for: files, images of articles that anybody may read, probes, and the chat's socket, whose
 # visitors say who they are in their first frame.
 OPEN = frozenset({"static", "widget_script", "widget_frame", "widget_socket", "health", "ready", "metrics", "file"})
-# What needs a customer's token. Every other route is the console's, whoever adds it.
-CUSTOMERS = frozenset({"widget_messages"})
+# What needs a customer's token, or an address that was signed for them. Every other route is the console's, whoever
+# adds it.
+CUSTOMERS = frozenset({"widget_messages", "widget_upload", "widget_file"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -40,5 +42,9 @@ def pages(app: Flask, of: list[Rule] | None = None) -> Iterator[tuple[Rule, str]
 
 
 def address(rule: Rule, **values: object) -> str:
-    """A route's address; 1 for every id that is not given."""
-    return re.sub(r"<(?:[^<>]*:)?(\w+)>", lambda part: str(values.get(part[1], 1)), rule.rule)
+    """A route's address; 1 for every id that is not given, or what stands for that where it is a UUID."""
+
+    def end(part: re.Match[str]) -> str:
+        return str(values.get(part[2], UUID(int=1) if part[1] == "uuid:" else 1))
+
+    return re.sub(r"<([^<>]*:)?(\w+)>", end, rule.rule)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 def register(blueprint: Blueprint, sock: Sockets) -> None:
     """Add the widget's pages and its two lines to the blueprint."""
-    from flask_cairnloop.channels.widget import messages, socket, views
+    from flask_cairnloop.channels.widget import files, messages, socket, views
 
     views.register(blueprint)
     messages.register(blueprint)
+    files.register(blueprint)
     socket.register(sock)

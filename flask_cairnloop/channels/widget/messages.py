@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from flask_cairnloop.channels.widget.protocol import Frame, WidgetSession, error
@@ -33,7 +33,7 @@ def widget_messages() -> Response:
     if frames is None:
         words = f"This is not a JSON array of 1 to {MOST_FRAMES} frames that begins with a join."
         return _answer(400, [error("malformed", words)])
-    session = WidgetSession(current(), listen=lambda _topic: None)
+    session = WidgetSession(current(), lambda _topic: None, url_for("cairnloop.widget_upload"))
     answers: list[Frame] = []
     for frame in frames:
         answers += session.handle(json.dumps(frame))

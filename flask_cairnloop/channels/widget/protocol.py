@@ -1,7 +1,8 @@
 """What a customer's client and we say to each other, whatever carries it.
 
-A client sends ``join``, ``message``, ``seen``, ``typing``, ``rate`` and ``ping``. It hears ``joined``, ``accepted``,
-``message``, ``status``, ``seen``, ``typing``, ``pong`` and ``error``. Every frame is a JSON object with a ``type``.
+A client sends ``join``, ``message``, ``seen``, ``typing``, ``rate``, ``links`` and ``ping``. It hears ``joined``,
+``accepted``, ``message``, ``status``, ``seen``, ``typing``, ``links``, ``pong`` and ``error``. Every frame is a JSON
+object with a ``type``.
 
 The cursor is a message's number within its conversation, given under the row lock of the conversation: whoever says the
 last one they saw gets everything after it from PostgreSQL, in order, without a gap. Live events only say when to look.
@@ -22,7 +23,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.channels.widget.files import offered, signed
 from flask_cairnloop.conversations import service
+from flask_cairnloop.conversations.attachments import Attached, attached, newest_files
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.conversations.news import News, Said, news
 from flask_cairnloop.database.failures import AWAY, kind
@@ -50,6 +53,8 @@ FAILED = "Something went wrong on our side. Please try again."
 TYPING_SECONDS = 2.0
 SUGGESTED = 3
 NEAR_THE_BEST = 2 / 3  # of its score: what is further away is about something else
+MOST_FILES = 20  # of one message, whatever the app allows
+LINKED = 200  # files whose addresses are told anew
 LOOKED_AT = 12  # the help centre may have fewer articles than this customer
 MAX_ID = 2**63 - 1
 
@@ -73,11 +78,13 @@ class Join(_Strict):
 
 
 class Say(_Strict):
-    """The customer's words. A second one with the same ``client_id`` changes nothing."""
+    """The customer's words, and files that were uploaded for it. A second one with the same ``client_id`` changes
+    nothing."""
 
     type: Literal["message"]
     client_id: uuid.UUID
     body: Text
+    files: Annotated[list[uuid.UUID], Field(max_length=MOST_FILES)] = []
 
 
 class Seen(_Strict):
@@ -108,13 +115,19 @@ class Rate(_Strict):
     comment: Annotated[Text, Field(max_length=2000)] | None = None
 
 
+class Links(_Strict):
+    """The addresses of files hold for a while only. What are they now?"""
+
+    type: Literal["links"]
+
+
 class Ping(_Strict):
     """Is anybody there? A browser cannot send a WebSocket ping of its own."""
 
     type: Literal["ping"]
 
 
-ClientFrame = Annotated[Join | Say | Seen | Typing | Suggest | Rate | Ping, Field(discriminator="type")]
+ClientFrame = Annotated[Join | Say | Seen | Typing | Suggest | Rate | Links | Ping, Field(discriminator="type")]
 _CLIENT_FRAME: TypeAdapter[ClientFrame] = TypeAdapter(ClientFrame)
 
 
@@ -228,11 +241,14 @@ class WidgetSession:
 
     Args:
         listen: called with each live topic this session wants to hear of.
+        files_at: where files of the chat are on this server, for their addresses; below the app's own prefix when left
+            out.
     """
 
-    def __init__(self, cairnloop: Cairnloop, listen: Callable[[str], None]) -> None:
+    def __init__(self, cairnloop: Cairnloop, listen: Callable[[str], None], files_at: str = "") -> None:
         self._cairnloop = cairnloop
         self._listen = listen
+        self._files_at = files_at or f"{cairnloop.settings.url_prefix}/widget/files"
         self._token = ""
         self._conversation_id: int | None = None
         self._cursor = 0
@@ -276,6 +292,8 @@ class WidgetSession:
             yield error("no_conversation", "There is no conversation yet.")
         elif isinstance(frame, Seen):
             self._mark_seen(self.customer, self._conversation_id, frame)
+        elif isinstance(frame, Links):
+            yield self._links(self.customer, self._conversation_id)
         elif isinstance(frame, Rate):
             yield from self._rate(self.customer, self._conversation_id, frame)
         else:
@@ -306,6 +324,10 @@ class WidgetSession:
             "limit": self._cairnloop.settings.message_limit,
             "person": self._person(customer),
         }
+        if offered(self._cairnloop):
+            settings = self._cairnloop.settings
+            takes = {"most": settings.attachment_limit, "size": settings.file_size_limit, "types": settings.file_types}
+            joined["takes"] = takes
         with self._transaction() as session:
             if conversation_id is None:
                 conversation = service.resumable(session, customer.ref)
@@ -316,7 +338,7 @@ class WidgetSession:
                 self._listen(conversation_topic(conversation.id))
                 self._bind(conversation.id, min(after, conversation.last_sequence))
                 messages = service.visible_messages(session, conversation, after=self._cursor, limit=PAGE)
-                page, cited = self._frames(messages)
+                page, cited = self._frames(customer, messages)
                 self._status = status_frame(conversation)
                 joined |= {key: value for key, value in self._status.items() if key != "type"}
                 joined |= {"conversation": conversation.id, "seen": conversation.customer_seen, "messages": page}
@@ -391,6 +413,7 @@ class WidgetSession:
                 conversation_id=self._conversation_id,
                 resume=True,  # it may have been opened elsewhere since we joined
                 client_id=frame.client_id,
+                files=frame.files,
             )
             if message.conversation_id != self._conversation_id:
                 # Only now is it known that they begin one: that is worth a short question within the transaction.
@@ -406,6 +429,8 @@ class WidgetSession:
                 "conversation": message.conversation_id,
                 "at": message.created_at.isoformat(),
             }
+            if message.files:
+                accepted["files"] = self._signed(customer, message.files)
             return accepted, status_frame(message)
 
     def _refuse(self, frame: Say, failure: Exception) -> Iterator[Frame]:
@@ -414,12 +439,18 @@ class WidgetSession:
             words = f"You have begun many conversations. You can begin another in {_in_words(failure.wait)}."
             yield too_many(failure.wait, words, frame.client_id)
         elif isinstance(failure, InvalidInput):
-            yield error("empty" if not frame.body.strip() else "invalid", failure.message, frame.client_id)
+            code = "files" if failure.field == "files" else "invalid" if frame.body.strip() else "empty"
+            yield error(code, failure.message, frame.client_id)
         elif isinstance(failure, NotFound):
             yield from self._gone(frame.client_id)
         else:  # e.g. the veto of the host's `AUDITOR`: it would be the same with the next try
             log.error("A customer's message could not be taken in", exc_info=failure)
             yield error("failed", FAILED, frame.client_id)
+
+    def _links(self, customer: Customer, conversation_id: int) -> Frame:
+        with self._cairnloop.reading.connect() as connection:
+            files = newest_files(connection, customer.ref, conversation_id, limit=LINKED)
+        return {"type": "links", "files": {file["id"]: file["url"] for file in self._signed(customer, files)}}
 
     def _mark_seen(self, customer: Customer, conversation_id: int, frame: Seen) -> None:
         with self._transaction() as session:
@@ -523,7 +554,7 @@ class WidgetSession:
         while True:
             with self._cairnloop.reading.connect() as connection:
                 found = news(connection, customer.ref, conversation_id, after=self._cursor, limit=PAGE)
-            page, cited = self._frames(found.messages)
+            page, cited = self._frames(customer, found.messages)
             self._name_sources(customer, page, cited)
             status = status_frame(found)
             for frame in page:
@@ -535,12 +566,19 @@ class WidgetSession:
                 break
         yield from self._changed(status)
 
-    def _frames(self, messages: Sequence[Message | Said]) -> tuple[list[Frame], list[Cited]]:
+    def _frames(self, customer: Customer, messages: Sequence[Message | Said]) -> tuple[list[Frame], list[Cited]]:
         """The frames of messages that follow our cursor, which moves to the last of them, and what each one cites."""
         if messages:
             self._cursor = messages[-1].sequence
         cited: list[Cited] = [message.data.get("citations", ()) for message in messages]
-        return [message_frame(message) for message in messages], cited
+        frames = [message_frame(message) for message in messages]
+        for frame, message in zip(frames, messages, strict=True):
+            if files := attached(message.data):
+                frame["files"] = self._signed(customer, files)
+        return frames, cited
+
+    def _signed(self, customer: Customer, files: Iterable[Attached]) -> list[dict[str, Any]]:
+        return [signed(self._cairnloop, self._files_at, customer, file) for file in files]
 
     def _name_sources(self, customer: Customer, frames: Iterable[Frame], cited: Sequence[Cited]) -> None:
         """Name what replies rest on, as far as this customer may know of it at this moment.

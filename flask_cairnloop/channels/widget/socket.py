@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Iterable
 
+from flask import url_for
+
 from flask_cairnloop.channels.widget.protocol import Frame, WidgetSession, error
 from flask_cairnloop.context import current
 from flask_cairnloop.realtime.events import Event, Refetch
@@ -23,7 +25,7 @@ def widget_socket(socket: Socket) -> None:
     """Serve one customer until either side has had enough."""
     cairnloop = current()
     with cairnloop.hub.subscribe(wake=socket.wake) as subscription:
-        session = WidgetSession(cairnloop, subscription.add)
+        session = WidgetSession(cairnloop, subscription.add, url_for("cairnloop.widget_upload"))
         check_at = time.monotonic() + JOIN_WITHIN
         while not session.ended:
             item = socket.next(subscription, max(0.0, check_at - time.monotonic()))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, render_template, request, send_from_directory, url_for
 
+from flask_cairnloop.channels.widget.files import offered
 from flask_cairnloop.context import current
+from flask_cairnloop.files.content import accepted
 from flask_cairnloop.resources import folder
 
 SCRIPT_SECONDS = 300
@@ -25,7 +27,8 @@ def widget_script() -> Response:
 
 def widget_frame() -> str:
     """The chat itself. It says nothing about anybody: the loader hands it the customer's token."""
-    settings = current().settings
+    cairnloop = current()
+    settings = cairnloop.settings
     origins = [request.host_url.rstrip("/"), *settings.widget_origins]
     suggests = settings.widget_suggestions and bool(settings.help_url_prefix)
     return render_template(
@@ -33,4 +36,8 @@ def widget_frame() -> str:
         product_name=settings.product_name,
         origins=origins,
         help_url=url_for("cairnloop_help.home") if suggests else "",
+        files_url=url_for("cairnloop.widget_upload") if offered(cairnloop) else "",
+        accept=accepted(settings.file_types),
+        most_files=settings.attachment_limit,
+        file_size=settings.file_size_limit,
     )

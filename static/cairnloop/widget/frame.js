@@ -1,5 +1,6 @@
 /* The chat inside its frame: shows what the server says, and keeps what it has not taken yet. */
 
+import { Files, list } from "./files.js";
 import { Link } from "./link.js";
 
 const TEXT = {
@@ -32,6 +33,7 @@ const GROUP_WITHIN = 5 * 60_000;
 const SUGGEST_AFTER = 600;
 const SUGGEST_FROM = 12; // characters
 const SUGGEST_UP_TO = 500;
+const LINKS_EVERY = 20 * 60_000; // an address of a file holds for half an hour at least
 
 const $ = (id) => document.getElementById(id);
 const clockFace = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -52,7 +54,7 @@ const chat = {
   person: null,
   helper: "", // who resolved it
 };
-let unsent = []; // {client_id, body, at, element}
+let unsent = []; // {client_id, body, at, files, element}
 let open = false;
 let ended = ""; // why nothing can be sent on this page any more
 let unwanted = null; // the token after which we stopped asking for fresh ones
@@ -61,7 +63,7 @@ let hostOrigin = "";
 /* ---- what is kept for a reload: unsent words, under the mark of the person who wrote them ---- */
 
 function keep() {
-  const words = unsent.map(({ client_id, body, at }) => ({ client_id, body, at }));
+  const words = unsent.map(({ client_id, body, at, files }) => ({ client_id, body, at, files: files.map(({ url, ...file }) => file) }));
   try {
     sessionStorage.setItem(STORE, JSON.stringify({ person: chat.person, unsent: words, draft: $("body").value }));
   } catch {
@@ -79,12 +81,15 @@ function recall() {
 
 function setPerson(person) {
   if (chat.person === person) return;
-  if (chat.person !== null) unsent.splice(0).forEach(({ element }) => element.remove());
+  if (chat.person !== null) {
+    unsent.splice(0).forEach(({ element }) => element.remove());
+    files?.clear();
+  }
   chat.person = person;
   const kept = recall();
   if (kept.person !== person) return keep();
-  for (const { client_id, body, at } of kept.unsent || []) {
-    if (!unsent.some((item) => item.client_id === client_id)) queue(client_id, body, at);
+  for (const { client_id, body, at, files = [] } of kept.unsent || []) {
+    if (!unsent.some((item) => item.client_id === client_id)) queue(client_id, body, at, files);
   }
   if (kept.draft && !$("body").value) setDraft(kept.draft);
 }
@@ -109,13 +114,15 @@ function linkified(text) {
   return parts;
 }
 
-function build(template, { body, at, author }) {
+function build(template, { body, at, author, files }) {
   const element = $(`${template}-template`).content.firstElementChild.cloneNode(true);
   element.dataset.at = at;
   element.dataset.by = template === "theirs" ? author || "" : template;
   const said = element.querySelector(".said");
   said.dir = "auto";
   said.append(linkified(body));
+  said.hidden = !body;
+  if (files?.length) said.after(list(files));
   stamp(element, at);
   const who = element.querySelector(".who");
   if (who && template === "theirs") who.textContent = author || document.title;
@@ -263,6 +270,13 @@ const heard = {
     suggest($("body").value.trim() === asked ? articles : []);
   },
 
+  links({ files: urls }) {
+    document.querySelectorAll("[data-file]").forEach((address) => {
+      const url = urls[address.dataset.file];
+      if (url) address.href = url;
+    });
+  },
+
   error(frame) {
     if (frame.code === "not_found") {
       clear(); // what is unsent goes into the conversation that is resumed, or into a new one
@@ -291,10 +305,10 @@ function clear() {
 
 /* ---- sending ---- */
 
-function queue(client_id, body, at) {
-  const element = build("mine", { body, at });
+function queue(client_id, body, at, files) {
+  const element = build("mine", { body, at, files });
   element.classList.add("unsent");
-  const item = { client_id, body, at, element };
+  const item = { client_id, body, at, files, element };
   unsent.push(item);
   $("messages").append(element);
   arrange(element);
@@ -303,20 +317,24 @@ function queue(client_id, body, at) {
 
 function submit() {
   const body = $("body").value.trim();
-  if (!body) return;
+  if (!body && !files?.any) return;
   if (ended && unwanted === null) return warn(ended);
+  if (files?.busy) return files.afterwards(submit);
   const length = [...body].length;
   if (length > chat.limit) return warn(TEXT.tooLong(length, chat.limit));
-  const item = queue(uuid(), body, new Date().toISOString());
+  const item = queue(uuid(), body, new Date().toISOString(), files?.take() ?? []);
   setDraft("");
   askForArticles();
   warn("");
   keep();
-  link.send({ type: "message", client_id: item.client_id, body });
+  say(item);
   if (unwanted !== null) askAgain();
   $("log").scrollTop = 0;
   show();
 }
+
+const say = ({ client_id, body, files }) =>
+  link.send({ type: "message", client_id, body, ...(files.length ? { files: files.map(({ id }) => id) } : {}) });
 
 function uuid() {
   if (crypto.randomUUID) return crypto.randomUUID();
@@ -329,7 +347,7 @@ function uuid() {
 
 /** After a cut: all of it again, under the same ids. What had arrived is recognised and stays as it is. */
 function resend() {
-  for (const { client_id, body } of unsent) link.send({ type: "message", client_id, body });
+  unsent.forEach(say);
 }
 
 /** Too fast: the same words go out again a little later, and what only passes is left away until then. */
@@ -338,13 +356,13 @@ function slowDown({ client_id, retry_after }) {
   quietUntil = Date.now() + retry_after * 1_000;
   setTimeout(() => {
     const item = unsent.find((one) => one.client_id === client_id);
-    if (item) link.send({ type: "message", client_id, body: item.body });
+    if (item) say(item);
     show();
   }, retry_after * 1_000);
 }
 
 /** The server has it: the optimistic copy becomes the message. */
-function settle(client_id, { cursor, at }) {
+function settle(client_id, { cursor, at, files }) {
   const index = unsent.findIndex((item) => item.client_id === client_id);
   if (index < 0) return false;
   const [{ element }] = unsent.splice(index, 1);
@@ -355,6 +373,7 @@ function settle(client_id, { cursor, at }) {
     element.remove();
   } else {
     element.classList.remove("unsent");
+    if (files) element.querySelector(".atts")?.replaceWith(list(files));
     stamp(element, at);
     place(element, cursor);
   }
@@ -363,14 +382,15 @@ function settle(client_id, { cursor, at }) {
 }
 
 /** The server does not want it: the copy goes, the words come back into the composer. */
-function refuse({ client_id, message }) {
+function refuse({ client_id, code, message }) {
   const index = unsent.findIndex((item) => item.client_id === client_id);
   if (index < 0) return;
-  const [{ element, body }] = unsent.splice(index, 1);
+  const [{ element, body, files: sent }] = unsent.splice(index, 1);
   const after = nextMessage(element);
   dayOf(element)?.remove();
   element.remove();
   arrange(after);
+  if (code !== "files") files?.restore(sent);
   setDraft([body, $("body").value].filter(Boolean).join("\n"));
   keep();
   warn(TEXT.refused(message));
@@ -382,7 +402,13 @@ function setDraft(text) {
   field.value = text;
   field.style.height = "auto";
   field.style.height = `${field.scrollHeight}px`;
-  field.form.querySelector(".send").setAttribute("aria-disabled", String(!text.trim()));
+  offer();
+}
+
+/** Whether there is anything to send. */
+function offer() {
+  const nothing = !$("body").value.trim() && !files?.any;
+  $("composer").querySelector(".send").setAttribute("aria-disabled", String(nothing));
 }
 
 /* ---- articles about what is being written: offered, never in the way of sending it ---- */
@@ -522,6 +548,14 @@ const link = new Link({ socket: socketUrl.href, messages: document.body.dataset.
   refused: renew,
 });
 
+const files = $("file") && new Files($("file"), {
+  token: () => link.token,
+  changed: offer,
+  say: warn,
+  refused: () => link.restart(),
+});
+setInterval(() => document.querySelector("[data-file]") && link.send({ type: "links" }), LINKS_EVERY);
+
 let unread = -1;
 function tellHost(message) {
   if (message.type === "unread" && (message.count === unread || !hostOrigin)) return;
@@ -583,6 +617,11 @@ addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing) tellHost({ type: "close" });
 });
 document.addEventListener("visibilitychange", () => show());
+if (files) {
+  $("body").addEventListener("paste", (event) => files.paste(event));
+  document.addEventListener("dragover", (event) => files.over(event));
+  document.addEventListener("drop", (event) => files.drop(event));
+}
 
 setDraft($("body").value);
 if (parent === window) end(TEXT.alone);

@@ -51,6 +51,10 @@ export class Link {
     return this.#joined;
   }
 
+  get token() {
+    return this.#token;
+  }
+
   /** Connect, or connect again, as the customer of this token: at once, unless a fresh one was refused as well. */
   start(token) {
     this.#token = token;

@@ -146,6 +146,7 @@ def create_app() -> Flask:
     login.session_protection = "strong"
     csrf.init_app(app)
     csrf.exempt("flask_cairnloop.channels.widget.messages.widget_messages")  # as the guide to the chat says
+    csrf.exempt("flask_cairnloop.channels.widget.files.widget_upload")
     db.init_app(app)
     Migrate(app, db, directory=os.environ.get("HARBOUR_MIGRATIONS", "migrations"))
     Cairnloop(app, db)
