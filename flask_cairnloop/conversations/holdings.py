@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import case, literal, select, update
+from sqlalchemy import case, delete, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -16,9 +16,12 @@ from flask_cairnloop.conversations.models import (
     ERASED,
     FORGOTTEN,
     Conversation,
+    ConversationTag,
     CustomerRecord,
     Message,
     MessageKind,
+    Priority,
+    Tag,
 )
 
 FORGOTTEN_ID = "forgotten"
@@ -81,6 +84,8 @@ def forget_conversations(session: Session, customer_id: int) -> int:
         .limit(1)
         .scalar_subquery()
     )
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    session.execute(delete(ConversationTag).where(ConversationTag.conversation_id.in_(theirs)))
     found = session.execute(
         update(Conversation)
         .where(Conversation.customer_id == customer_id)
@@ -111,10 +116,19 @@ def export_conversations(session: Session, customer_id: int) -> list[dict[str, A
         .order_by(Message.conversation_id, Message.sequence)
     )
     said = {number: [*found] for number, found in groupby(messages, lambda message: message.conversation_id)}
-    return [_conversation(found, said.get(found.id, [])) for found in conversations]
+    tags: dict[int, list[str]] = {}
+    for number, name in session.execute(
+        select(ConversationTag.conversation_id, Tag.name)
+        .join(Tag, Tag.id == ConversationTag.tag_id)
+        .join(Conversation, Conversation.id == ConversationTag.conversation_id)
+        .where(Conversation.customer_id == customer_id)
+        .order_by(Tag.name)
+    ):
+        tags.setdefault(number, []).append(name)
+    return [_conversation(found, said.get(found.id, []), tags.get(found.id, [])) for found in conversations]
 
 
-def _conversation(conversation: Conversation, messages: list[Message]) -> dict[str, Any]:
+def _conversation(conversation: Conversation, messages: list[Message], tags: list[str]) -> dict[str, Any]:
     return {
         "id": conversation.id,
         "channel": conversation.channel,
@@ -125,6 +139,10 @@ def _conversation(conversation: Conversation, messages: list[Message]) -> dict[s
         "rating": conversation.rating,
         "rating_comment": conversation.rating_comment,
         "read_up_to": conversation.customer_seen,
+        "priority": Priority(conversation.priority).word,
+        "team": conversation.team,
+        "snoozed_until": _moment(conversation.snoozed_until),
+        "tags": tags,
         "messages": [_message(message) for message in messages],
     }
 
