@@ -20,6 +20,7 @@ def register(blueprint: Blueprint) -> None:
         rendering,
         settings,
         studio,
+        triage,
     )
 
     rendering.register(blueprint)
@@ -27,6 +28,7 @@ def register(blueprint: Blueprint) -> None:
         home,
         inbox,
         conversation,
+        triage,
         approvals,
         knowledge,
         studio,

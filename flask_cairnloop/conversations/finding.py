@@ -3,7 +3,7 @@
 Nothing is scanned. What happened last is looked at first, some hundred conversations from the index on activity: they
 are what a person usually means, and where a word is common they are enough. Only what is rare is left to the indexes on
 words: of what those find a bounded part is read, in a bounded time. A word that half of all old conversations bear, and
-none of the newest, is not waited for. Words of messages are not looked at.
+none of the newest, is not waited for. The palette looks at subjects and customers, the inbox at what was said as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from sqlalchemy import TextClause, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.conversations.models import CUSTOMER_TERMS, SUBJECT_TERMS, Conversation, CustomerRecord
+from flask_cairnloop.conversations.models import (
+    CUSTOMER_TERMS,
+    FOUND_KINDS,
+    MESSAGE_TERMS,
+    SUBJECT_TERMS,
+    Conversation,
+    CustomerRecord,
+)
 from flask_cairnloop.database.base import quoted_schema, raw
 from flask_cairnloop.database.words import beginnings, words_of
 
@@ -64,6 +71,24 @@ _BY_SUBJECT = """
 SELECT conversation_id FROM {schema}.conversation_terms WHERE terms @@ to_tsquery('simple', :wanted) LIMIT :limit
 """
 
+_ANYWHERE = """
+SELECT conversation_id FROM (
+    SELECT conversation_id FROM {schema}.conversation_terms WHERE terms @@ to_tsquery('simple', :wanted) LIMIT :limit
+) AS called
+UNION SELECT conversation_id FROM (
+    SELECT conversation_id FROM {schema}.messages
+    WHERE {kinds} AND {message} @@ to_tsquery('simple', :wanted) LIMIT :limit
+) AS said
+UNION SELECT theirs.id FROM (
+    SELECT id FROM {schema}.customers
+    WHERE {customer} @@ to_tsquery('simple', :wanted) AND customers.forgotten_at IS NULL LIMIT :limit
+) AS people CROSS JOIN LATERAL (
+    SELECT id FROM {schema}.conversations WHERE customer_id = people.id
+    ORDER BY last_spoken_at DESC, conversations.id DESC LIMIT 50
+) AS theirs
+LIMIT :limit
+"""
+
 Found = tuple[Conversation, CustomerRecord]
 
 
@@ -101,6 +126,22 @@ def conversations(session: Session, typed: str, limit: int) -> list[Found]:
     return found[:limit]
 
 
+def anywhere(session: Session, typed: str, limit: int) -> list[int] | None:
+    """The conversations that hold every word that was typed in one place: subject, customer or a message. Two queries.
+
+    Returns:
+        Their ids in no order; ``None`` where there are ``limit`` or more, or a common word would be waited for too
+        long: then the newest ones are to be read for it.
+    """
+    wanted = beginnings(typed)
+    if wanted is None:
+        return []
+    if not _is_long_enough(typed):
+        return None
+    found = _in_time(session, _ANYWHERE, wanted, limit)
+    return found if found is not None and len(found) < limit else None
+
+
 def customers(session: Session, typed: str, limit: int) -> list[tuple[CustomerRecord, list[Conversation]]]:
     """Customers whose name, address or company holds every word that was typed, or begins with it.
 
@@ -122,7 +163,12 @@ def customers(session: Session, typed: str, limit: int) -> list[tuple[CustomerRe
 
 
 def _indexed(session: Session, statement: str, wanted: str, limit: int) -> list[int]:
-    """What an index on words finds in time; nothing where that is not enough.
+    """What an index on words finds in time; nothing where that is not enough."""
+    return _in_time(session, statement, wanted, limit) or []
+
+
+def _in_time(session: Session, statement: str, wanted: str, limit: int) -> list[int] | None:
+    """What an index on words finds in time; ``None`` where that is not enough.
 
     The savepoint is always given up: with it goes the limit that was set for this one statement.
     """
@@ -135,7 +181,7 @@ def _indexed(session: Session, statement: str, wanted: str, limit: int) -> list[
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != QUERY_CANCELED:
             raise
-        return []
+        return None
     finally:
         savepoint.rollback()
 
@@ -145,7 +191,13 @@ def _ids(session: Session, statement: str, **values: object) -> list[int]:
 
 
 def _statement(session: Session, statement: str) -> TextClause:
-    for name, part in (("{recent}", _RECENT), ("{subject}", SUBJECT_TERMS), ("{customer}", CUSTOMER_TERMS)):
+    for name, part in (
+        ("{recent}", _RECENT),
+        ("{subject}", SUBJECT_TERMS),
+        ("{customer}", CUSTOMER_TERMS),
+        ("{message}", MESSAGE_TERMS),
+        ("{kinds}", FOUND_KINDS),
+    ):
         statement = statement.replace(name, part)
     return raw(statement, quoted_schema(session))
 

@@ -7,6 +7,7 @@ import itertools
 import re
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -19,13 +20,15 @@ from sqlalchemy import text
 from werkzeug.routing import Rule
 
 from flask_cairnloop import Actor, Customer, Operator, Permission
+from flask_cairnloop.conversations import bulk, lists
+from flask_cairnloop.conversations.filters import Filter, View
 from flask_cairnloop.files import service as files
 from flask_cairnloop.files.links import as_markdown
 from flask_cairnloop.knowledge.service import publish, save_article
 from tests.conftest import Client
 from tests.console.conftest import Desk
 from tests.files.conftest import png
-from tests.support.host import verifier
+from tests.support.host import OPERATORS, verifier
 from tests.support.processes import Process
 from tests.support.routes import CUSTOMERS, OPEN, SAFE, address, console_rules, open_rules, pages, rules
 from tests.support.tools import KEYS
@@ -46,6 +49,8 @@ FORM = {
         "action": "1",
         "days": "1",
     },
+    **{"to": "me", "team": "Night", "until": "week", "priority": "high", "tag": "Parcel", "name": "Late", "list": ""},
+    **{"id": "1", "step": "priority"},
 }
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},
@@ -80,12 +85,16 @@ BEFORE = {
     "schedule_article": (DRAFT,),
     "unschedule_article": (DRAFT, "schedule"),
     "unarchive_article": ("archive",),
+    "wake": ("snooze",),
+    "untag": ("tag",),
+    "unmark_spam": ("spam",),
 }
 
 
 @pytest.fixture(scope="module")
 def config(config: dict[str, Any]) -> dict[str, Any]:
-    return {**config, **KEYS, "FILE_STORAGE": "memory://routes"}
+    night = replace(OPERATORS["mina"], teams=frozenset({"Night"}))
+    return {**config, **KEYS, "FILE_STORAGE": "memory://routes", "OPERATORS": lambda _query: [night]}
 
 
 @pytest.fixture
@@ -116,6 +125,10 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = desk.action_for(endpoint, desk.ask())
                 case "job_id":
                     values[argument] = dead_job(app)
+                case "step_id":
+                    values[argument] = bulk_step(app, desk.ask())
+                case "list_id":
+                    values[argument] = saved_list(app)
                 case "file_id":
                     values[argument] = shown_file(app)
                 case "name":
@@ -150,6 +163,26 @@ def shown_file(app: Flask) -> UUID:
         publish(session, made.id, actor=Actor.system("test"))
         session.commit()
         return kept.uuid
+
+
+def bulk_step(app: Flask, conversation_id: int) -> int:
+    """What Mina has done to one of several."""
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        step = bulk.Step(bulk.Does.ASSIGN, OPERATORS["mina"])
+        done = bulk.do(session, [conversation_id], step, actor=Actor.operator(OPERATORS["mina"]))
+        session.commit()
+        assert done.step_id is not None
+        return done.step_id
+
+
+def saved_list(app: Flask) -> int:
+    """A list of everybody's, made by Lee."""
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        kept = lists.save(session, Filter(View.OPEN), "Open", actor=Actor.operator(Operator("lee", "Lee")), shared=True)
+        session.commit()
+        return int(kept.id)
 
 
 def dead_job(app: Flask) -> int:
