@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,7 +133,11 @@ class Reader:
             cursor = connection.connection.cursor()
             total = 0
             for statement, parameters in statements:
-                cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
+                try:
+                    cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
+                except psycopg.errors.QueryCanceled:  # a search that has a time, here as on the page
+                    connection.rollback()
+                    continue
                 plan = cursor.fetchone()[0][0]["Plan"]
                 total += plan.get("Shared Hit Blocks", 0) + plan.get("Shared Read Blocks", 0)
             connection.rollback()
@@ -189,7 +194,13 @@ def at_size(count: int) -> dict[str, Figure]:
 def _measure(here: Place, count: int) -> dict[str, Figure]:
     fill(here.database_url, count)
     reader = Reader(here.app())
-    return {name: reader.measure(path) for name, path in pages(reader, count).items()}
+    found = {}
+    for name, path in pages(reader, count).items():
+        found[name] = reader.measure(path)
+        print(
+            f"{count:,} {name}: {found[name].seconds * 1000:.1f} ms, {found[name].buffers:,} buffers", file=sys.stderr
+        )
+    return found
 
 
 def run(sizes: Sequence[int], *, write: bool) -> None:

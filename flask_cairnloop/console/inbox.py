@@ -214,7 +214,9 @@ def several() -> Response:
     ]
     chosen = [id_ for id_ in dict.fromkeys(chosen) if 0 < id_ < 2**63]
     allowed = list(visible(chosen, NEEDS[does], "conversation", lambda id_: id_)) if may_open(NEEDS[does]) else []
-    assignee = person(request.form.get("to", "me")) if does is bulk.Does.ASSIGN else None
+    if chosen and not allowed:
+        return _list_now("Nothing was changed: your account may not do this to them", None)
+    assignee = person(how or request.form.get("to", "me")) if does is bulk.Does.ASSIGN else None
     until = (
         moment(how or request.form.get("until", ""), request.form.get("at", "")) if does is bulk.Does.SNOOZE else None
     )

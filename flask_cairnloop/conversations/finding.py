@@ -30,6 +30,7 @@ RECENT: Final = 400  # conversations that are looked at for the words
 READ: Final = 1_000  # of those that an index found by their subject
 PEOPLE: Final = 30  # of the customers that an index found
 OF_EACH: Final = 3  # newest conversations of a customer
+COMMON: Final = 200_000  # messages: a word in more of them is not asked the index for
 INDEX_TIME: Final = 250  # ms that an index on words may take, which for rare words is a few
 QUERY_CANCELED: Final = "57014"
 LONG_ENOUGH: Final = 2  # letters; the beginnings of all words would be half of an index
@@ -89,6 +90,11 @@ UNION SELECT theirs.id FROM (
 LIMIT :limit
 """
 
+_EXPECTED = """
+EXPLAIN (FORMAT JSON) SELECT FROM {schema}.messages
+WHERE {kinds} AND {message} @@ to_tsquery('simple', :wanted)
+"""
+
 Found = tuple[Conversation, CustomerRecord]
 
 
@@ -127,7 +133,9 @@ def conversations(session: Session, typed: str, limit: int) -> list[Found]:
 
 
 def anywhere(session: Session, typed: str, limit: int) -> list[int] | None:
-    """The conversations that hold every word that was typed in one place: subject, customer or a message. Two queries.
+    """The conversations that hold every word that was typed in one place: subject, customer or a message.
+
+    Three queries.
 
     Returns:
         Their ids in no order; ``None`` where there are ``limit`` or more, or a common word would be waited for too
@@ -138,8 +146,16 @@ def anywhere(session: Session, typed: str, limit: int) -> list[int] | None:
         return []
     if not _is_long_enough(typed):
         return None
+    if _estimated(session, wanted) > COMMON:
+        return None
     found = _in_time(session, _ANYWHERE, wanted, limit)
     return found if found is not None and len(found) < limit else None
+
+
+def _estimated(session: Session, wanted: str) -> int:
+    """In how many messages the database's statistics expect these words. Nothing is read for it."""
+    plan = session.execute(_statement(session, _EXPECTED), {"wanted": wanted}).scalar_one()
+    return int(plan[0]["Plan"]["Plan Rows"])
 
 
 def customers(session: Session, typed: str, limit: int) -> list[tuple[CustomerRecord, list[Conversation]]]:

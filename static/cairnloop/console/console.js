@@ -547,9 +547,9 @@
   /* Put out of the way by its key: the next one is opened. Nothing ticked stays so once it was done. */
   let next = "";
   document.addEventListener("cairnloop:left", () => {
-    const row = next && document.getElementById(next)?.querySelector(".row");
+    const row = next ? document.getElementById(next) : null;
     next = "";
-    row?.click();
+    row?.querySelector(".row").click();
   });
   document.addEventListener("cairnloop:several", () => {
     for (const box of $$("#rows .tick :checked")) box.checked = false;
