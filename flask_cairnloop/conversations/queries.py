@@ -349,7 +349,7 @@ def waiting(session: Session) -> int:
 
 def _capped(asked: Filter, operator_id: str, name: str) -> Any:
     """The count of a list that stops at its limit."""
-    if not asked.is_narrowed:
+    if not asked.is_narrowed and asked.view is not View.NEW:
         rows = select(Conversation.id).where(*_conditions(Conversation, asked.view)).limit(COUNT_LIMIT + 1)
         if _goes_elsewhere(asked):
             of = _subjects(asked.view)
@@ -522,10 +522,8 @@ def _conditions(of: Any, view: View) -> tuple[ColumnElement[bool], ...]:
     is_open = of.status == _literal("open", ConversationStatus.OPEN)
     awake = of.snoozed_until.is_(None)
     match view:
-        case View.WAITING:
+        case View.WAITING | View.NEW:  # no index tells what is new of what waits: see `_narrowed`
             return (of.waiting_since.is_not(None), awake)
-        case View.NEW:
-            return (of.waiting_since.is_not(None), awake, of.first_reply_at.is_(None))
         case View.WAITING_ON_THEM:
             return (is_open, of.waiting_since.is_(None), awake)
         case View.SNOOZED:
@@ -541,7 +539,9 @@ def _conditions(of: Any, view: View) -> tuple[ColumnElement[bool], ...]:
 
 
 def _narrowed(of: Any, asked: Filter, operator_id: str) -> Iterator[ColumnElement[bool]]:
-    """What a list asks for beside its state."""
+    """What a list asks for beside what an index holds of its state."""
+    if asked.view is View.NEW:
+        yield of.first_reply_at.is_(None)
     for condition in (_assigned(of, asked, operator_id), _of_team(of, asked)):
         if condition is not None:
             yield condition
