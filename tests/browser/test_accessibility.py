@@ -13,6 +13,8 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     *("/", "/inbox", "/inbox?view=resolved", "/conversations/{id}", "/conversations/{id}/context", "/knowledge"),
+    *("/inbox?view=open&assignee=nobody&priority=normal", "/inbox/filters", "/inbox/people"),
+    *("/conversations/{id}/assignees", "/conversations/{id}/tags"),
     "/audit",
     *("/knowledge/new", "/knowledge/1/edit", "/knowledge/1/history"),
 )
