@@ -50,6 +50,12 @@ def signed_in_operator() -> Operator | None:
     return as_operator(user) if user else None
 
 
+def our_team(query: str) -> list[Operator]:
+    """CAIRNLOOP_OPERATORS: our team, by words of their names."""
+    found = db.session.scalars(select(User).filter_by(role=Role.OPERATOR).order_by(User.name))
+    return [as_operator(user) for user in found if query.lower() in user.name.lower()]
+
+
 def operator_by_id(operator_id: str) -> Operator | None:
     """CAIRNLOOP_OPERATOR_RESOLVER: one of our team by their id, as they are now."""
     kind, _, number = operator_id.partition("-")

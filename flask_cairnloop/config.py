@@ -19,6 +19,7 @@ from flask_cairnloop.governance import tiers
 
 PREFIX = "CAIRNLOOP_"
 LONGEST_HOOK = 60  # seconds any one call of host code is waited for; the time of the jobs is reckoned from it
+AUTO_ASSIGN = ("off", "first_reply", "arrival")
 TEN_YEARS = 10 * 365 * 86_400
 
 
@@ -120,6 +121,10 @@ def _four_eyes(value: str) -> str | None:
     return None if value in tiers.FOUR_EYES else f"it must be one of {', '.join(tiers.FOUR_EYES)}"
 
 
+def _auto_assign(value: str) -> str | None:
+    return None if value in AUTO_ASSIGN else f"it must be one of {', '.join(AUTO_ASSIGN)}"
+
+
 def _is_rate(text: str) -> bool:
     try:
         rates = parse_many(text)
@@ -195,6 +200,29 @@ KEYS: tuple[Key, ...] = (
         None,
         "`(id) -> Operator | None`: an operator outside a request. Permissions are asked again when an action runs, so "
         "without it there are no actions.",
+    ),
+    Key(
+        "OPERATORS",
+        "hook",
+        None,
+        "`(query) -> list[Operator]`: the people of the desk whose name holds these words, all for none. From it come "
+        "the people and teams a conversation can be given to. Unset: one can only take a conversation oneself.",
+    ),
+    Key(
+        "AUTO_ASSIGN",
+        "str",
+        "off",
+        "Who has a conversation without anybody saying so: `off` nobody; `first_reply` whoever answers one that nobody "
+        "has; `arrival` also, when it comes in, whose turn it is of the people that `OPERATORS` names.",
+        check=_auto_assign,
+    ),
+    Key(
+        "ASSIGN_LIMIT",
+        "int",
+        20,
+        "Open conversations, without those that are snoozed, from which on nobody is given another one on arrival. "
+        "0: no limit.",
+        check=_between(0, 100_000),
     ),
     Key("LOGIN_URL", "str", "", "Where an operator who is not signed in is sent, with `?next=`. Empty: 401."),
     Key(
@@ -485,6 +513,9 @@ class Settings:
     operator_loader: Any
     authorize: Any
     operator_resolver: Any
+    operators: Any
+    auto_assign: str
+    assign_limit: int
     login_url: str
     help_url_prefix: str
     help_tags: list[str]

@@ -76,6 +76,21 @@ class IllegalTransition(Conflict):
         self.step = step
 
 
+class Taken(Conflict):
+    """Somebody else took the conversation before; it is theirs.
+
+    Args:
+        holder_id: the operator who has it; ``None`` where by now nobody has.
+        holder_name: what they are called.
+    """
+
+    def __init__(self, holder_id: str | None, holder_name: str | None) -> None:
+        who = holder_name or holder_id
+        super().__init__(f"{who} has it already." if who else "Somebody has just given it back.")
+        self.holder_id = holder_id
+        self.holder_name = holder_name
+
+
 class Stale(Conflict):
     """Somebody changed something after the caller last looked.
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+MOST_OPERATORS = 200  # that one answer of the directory may name
 MODEL_LENGTH = 200  # characters of an embedding model's fingerprint, as its column holds them
 
 
@@ -45,7 +46,8 @@ class Permission(StrEnum):
     CONVERSATIONS_READ = "conversations.read"
     CONVERSATIONS_REPLY = "conversations.reply"  # replies, decisions on drafts, who has a conversation
     CONVERSATIONS_NOTE = "conversations.note"
-    CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
+    CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen, and spam
+    VIEWS_SHARE = "views.share"  # make a list of the inbox everybody's, and take it away again
     ACTIONS_PROPOSE = "actions.propose"  # propose what a tool does, and take it back
     ACTIONS_APPROVE = "actions.approve"  # approve, reject, put off, and say how an uncertain one ended
     KNOWLEDGE_READ = "knowledge.read"
@@ -76,12 +78,14 @@ class Operator:
         id: the host's own stable id.
         name: shown to colleagues, and to customers beside replies.
         permissions: what they may do; by default everything a support agent does.
+        teams: names of the teams they are in. Conversations can be given to a team, see ``OPERATORS``.
     """
 
     id: str
     name: str
     email: str | None = None
     permissions: frozenset[str] = DEFAULT_PERMISSIONS
+    teams: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +289,8 @@ class Hooks:
             if value is not None and not callable(value):
                 raise ConfigurationError(f"{PREFIX}{key} is {type(value).__name__}; it must be callable.")
             self._resolved[key] = value
+        if self.settings.auto_assign == "arrival" and not self.configured("OPERATORS"):
+            raise ConfigurationError(f"{PREFIX}AUTO_ASSIGN is 'arrival': that needs {PREFIX}OPERATORS.")
         storage = self.settings.file_storage
         if is_storage_address(storage):
             storage = None
@@ -369,6 +375,29 @@ class Hooks:
         if hook is None:
             return permission in operator.permissions
         return self._call("AUTHORIZE", hook, operator, permission, subject) is True
+
+    def operators(self, query: str) -> list[Operator]:
+        """The people of the desk whose name holds some words, or all of them, at most :data:`MOST_OPERATORS`.
+
+        Raises:
+            HookFailed: the directory could not be asked, or answered something else. There is none without the hook.
+        """
+        hook = self._resolved["OPERATORS"]
+        if hook is None:
+            return []
+
+        def people() -> list[Operator]:
+            answer = hook(query)
+            if isinstance(answer, str) or not isinstance(answer, Iterable):
+                raise HookFailed(f"{PREFIX}OPERATORS", "invalid", type(answer).__name__)
+            found = [one for one, _ in zip(answer, range(MOST_OPERATORS), strict=False)]
+            for one in found:
+                if not isinstance(one, Operator) or not _operator_fits(one):
+                    raise HookFailed(f"{PREFIX}OPERATORS", "invalid", type(one).__name__)
+            return found
+
+        found: list[Operator] = self._call("OPERATORS", people)
+        return found
 
     def verify_customer(self, token: str) -> Customer | None:
         """Who a customer token belongs to; ``None`` when nobody, or when no verifier is set.
@@ -635,6 +664,7 @@ _HOOK_KEYS = (
     "ARTICLE_SCOPE",
     "AUTOMATION_POLICY",
     "OPERATOR_RESOLVER",
+    "OPERATORS",
     "ACTION_POLICY",
     "ON_CONVERSATION_RESOLVED",
     "ON_REPLY_UNSEEN",
@@ -683,6 +713,8 @@ def _operator_fits(operator: Operator) -> bool:
         all(isinstance(value, str) and 0 < len(value.strip()) <= 200 for value in (operator.id, operator.name))
         and isinstance(operator.permissions, (set, frozenset))
         and all(isinstance(permission, str) for permission in operator.permissions)
+        and isinstance(operator.teams, (set, frozenset))
+        and all(isinstance(team, str) and 0 < len(team.strip()) <= 80 for team in operator.teams)
     )
 
 

@@ -21,6 +21,7 @@ def register(blueprint: Blueprint) -> None:
         settings,
         studio,
         tokens,
+        triage,
     )
 
     rendering.register(blueprint)
@@ -28,6 +29,7 @@ def register(blueprint: Blueprint) -> None:
         home,
         inbox,
         conversation,
+        triage,
         approvals,
         knowledge,
         studio,

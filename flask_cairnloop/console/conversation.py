@@ -13,12 +13,12 @@ from werkzeug.wrappers import Response
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import actor, may_open, operator, reading, requires, visible
 from flask_cairnloop.console.files import take_attachments
-from flask_cairnloop.console.inbox import counts, listed
+from flask_cairnloop.console.inbox import counts, listed, listing
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations import queries, service
+from flask_cairnloop.conversations import queries, service, triage
+from flask_cairnloop.conversations.filters import Filter, View
 from flask_cairnloop.conversations.models import Conversation
-from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.citing import MOST, NOT_CITABLE, Cite, citable
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
@@ -50,7 +50,6 @@ def register(blueprint: Blueprint) -> None:
     add("/read", "mark_read", mark_read)
     add("/reply", "reply", reply)
     add("/note", "note", note)
-    add("/assign", "assign", assign)
     add("/resolve", "resolve", resolve)
     add("/reopen", "reopen", reopen)
     add("/draft", "regenerate", regenerate)
@@ -65,14 +64,14 @@ def register(blueprint: Blueprint) -> None:
 def conversation(conversation_id: int) -> Response:
     """The inbox opened at a conversation, or the part of it that was asked for."""
     thread = shown(conversation_id, before=_number(request.args.get("before")))
-    view = View.parse(request.args.get("view"), default=_usual_view(thread["conversation"]))
+    asked = Filter.parse(request.args, default=_usual_view(thread["conversation"]))
     match wanted():
         case "work":
-            return page("_work.html", **thread, view=view, fresh=True)
+            return page("_work.html", **thread, **listing(asked), fresh=True)
         case "timeline":
-            return page("_timeline.html", **thread, view=view, alone=True)
+            return page("_timeline.html", **thread, **listing(asked), alone=True)
         case _:
-            return page("inbox.html", **(listed(view) | {"selected": conversation_id}), **counts(), **thread)
+            return page("inbox.html", **(listed(asked) | {"selected": conversation_id}), **counts(asked), **thread)
 
 
 @requires(Permission.CONVERSATIONS_READ)
@@ -199,16 +198,6 @@ def regenerate(conversation_id: int) -> Response:
     return _done(conversation_id, "Looking for sources again")
 
 
-@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
-def assign(conversation_id: int) -> Response:
-    """Take a conversation, or give it back so that nobody has it."""
-    session = current().session()
-    given_back = request.form.get("to") == "nobody"
-    service.assign(session, conversation_id, actor=actor(), assignee=None if given_back else operator())
-    session.commit()
-    return _done(conversation_id, "Nobody has it now" if given_back else "It is yours")
-
-
 @requires(Permission.CONVERSATIONS_RESOLVE, *DECISIONS)
 def resolve(conversation_id: int) -> Response:
     """Mark as done. Refused where the customer wrote after what was shown."""
@@ -222,7 +211,7 @@ def resolve(conversation_id: int) -> Response:
     except IllegalTransition:
         session.rollback()
         return _done(conversation_id, "It was resolved already")
-    return _done(conversation_id, "Resolved")
+    return _done(conversation_id, "Resolved", left=True)
 
 
 @requires(Permission.CONVERSATIONS_RESOLVE, *DECISIONS)
@@ -242,14 +231,17 @@ def reopen(conversation_id: int) -> Response:
 
 
 def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
-    """What the thread of a conversation needs. Three queries, and three for its actions where it has any."""
+    """What the thread of a conversation needs. Four queries, and three for its actions where it has any."""
     from flask_cairnloop.console import approvals  # which shows a conversation again after a decision
 
     with reading() as session:
         thread = queries.timeline(session, conversation_id, operator().id, before=before)
+        tags = triage.tags_of(session, [conversation_id]).get(conversation_id, [])
     latest = before is None
     return {
         "thread": thread,
+        "tags": tags,
+        "presets": presenters.snooze_presets(times()),
         "conversation": thread.conversation,
         "customer": presenters.customer_person(thread.customer),
         "record": thread.customer,
@@ -269,17 +261,35 @@ def attachable() -> str:
     return accepted(cairnloop.settings.file_types) if takes else ""
 
 
-def _done(conversation_id: int, words: str, *, sent: str | None = None) -> Response:
-    """The timeline as it is now, with a toast; for a browser without scripts, the page again."""
+def _done(conversation_id: int, words: str, *, sent: str | None = None, left: bool = False) -> Response:
+    """The timeline as it is now, with a toast; for a browser without scripts, the page again.
+
+    Args:
+        left: it is out of the way now, so that the next one may be opened.
+    """
     if not is_fragment():
         return redirect(url_for("cairnloop.conversation", conversation_id=conversation_id), code=303)
     answer = timeline_now(conversation_id)
-    return toast(answer, words, {"cairnloop:sent": {"mode": sent, "conversation": conversation_id}} if sent else None)
+    events: dict[str, Any] = {}
+    if sent:
+        events["cairnloop:sent"] = {"mode": sent, "conversation": conversation_id}
+    if left:
+        events["cairnloop:left"] = {"conversation": conversation_id}
+    return toast(answer, words, events)
+
+
+def done_but_late(conversation_id: int, words: str) -> Response:
+    """Somebody was faster: nothing was done, and the conversation is shown as it is now."""
+    if not is_fragment():
+        return page("error.html", 409, title="Somebody was faster", advice="Nothing was changed.", detail=words)
+    answer = timeline_now(conversation_id)
+    answer.status_code = 409
+    return toast(answer, words, tone="calm")
 
 
 def timeline_now(conversation_id: int) -> Response:
     """The timeline as it is now, as a fragment."""
-    return page("_timeline.html", **shown(conversation_id), view=_view(), alone=True)
+    return page("_timeline.html", **shown(conversation_id), **listing(_list()), alone=True)
 
 
 def _late(conversation_id: int, conflict: IllegalTransition) -> Response:
@@ -311,7 +321,7 @@ def _held(
         "what": what,
         "kept": None if from_composer else body,
         "from_composer": from_composer,
-        "view": _view(),
+        **listing(_list()),
     }
     if not is_fragment():
         return page("held.html", 409, **context)
@@ -339,8 +349,10 @@ def _usual_view(found: Conversation) -> View:
     return View.RESOLVED if found.resolved_at is not None else View.OPEN
 
 
-def _view() -> View:
-    return View.parse(request.form.get("view") or request.args.get("view"), default=View.WAITING)
+def _list() -> Filter:
+    """The list that the conversation was opened from."""
+    given = request.form if "view" in request.form else request.args
+    return Filter.parse(given, default=View.WAITING)
 
 
 def _number(text: str | None) -> int | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import Blueprint
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,17 +14,14 @@ from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import operator, reading, requires
-from flask_cairnloop.console.inbox import visible_conversations
+from flask_cairnloop.console.inbox import MINE, UNASSIGNED, visible_conversations
 from flask_cairnloop.console.rendering import page, times, wanted
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations.queries import (
-    PAGE_SIZE,
-    View,
-    inbox_page,
-    resolved_since,
-    view_counts,
-)
+from flask_cairnloop.conversations import queries
+from flask_cairnloop.conversations.filters import Filter, View
+from flask_cairnloop.conversations.queries import PAGE_SIZE, inbox_page
 from flask_cairnloop.hooks import Permission
+from flask_cairnloop.jobs.queries import queue_states
 
 T = TypeVar("T")
 SHOWN = 6
@@ -37,23 +34,43 @@ def register(blueprint: Blueprint) -> None:
 @requires(Permission.CONVERSATIONS_READ)
 def home() -> Response:
     """The home page, or its live part."""
-    counts = _known(view_counts)
-    resolved = _known(lambda session: resolved_since(session, times().midnight()))
-    waiting = counts[View.WAITING] if counts else None
-    drafts = counts[View.DRAFT_READY] if counts else None
+    asked = (MINE, UNASSIGNED, *map(Filter, (View.WAITING, View.DRAFT_READY, View.APPROVAL)))
+    numbers = _known(lambda session: queries.list_counts(session, asked, operator().id)) or [None] * len(asked)
+    resolved = _known(lambda session: queries.resolved_since(session, times().midnight()))
+    by_list = dict(zip(asked, numbers, strict=True))
+    waiting, drafts = by_list[Filter(View.WAITING)], by_list[Filter(View.DRAFT_READY)]
+    tiles = [
+        Tile("Mine", by_list[MINE], MINE.args()),
+        Tile("Unassigned", by_list[UNASSIGNED], UNASSIGNED.args()),
+        Tile("Waiting on us", waiting, Filter(View.WAITING).args()),
+        Tile("Drafts to check", drafts, Filter(View.DRAFT_READY).args()),
+    ]
+    if current().hooks.tools:
+        tiles.append(Tile("Needs approval", by_list[Filter(View.APPROVAL)], Filter(View.APPROVAL).args()))
+    tiles.append(Tile("Resolved today", resolved, Filter(View.RESOLVED).args()))
     return page(
         "_home.html" if wanted() == "home" else "home.html",
         headline=presenters.headline(waiting, drafts),
-        counts=counts or {},
-        stats=(
-            (View.WAITING, "Waiting on us", waiting),
-            (View.DRAFT_READY, "Drafts to check", drafts),
-            (View.OPEN, "All open", counts[View.OPEN] if counts else None),
-            (View.RESOLVED, "Resolved today", resolved),
-        ),
+        counts={one.view: number for one, number in by_list.items() if not one.is_narrowed and number is not None},
+        tiles=tiles,
         longest=_rows(View.WAITING),
         ready=_rows(View.DRAFT_READY),
+        trouble=_known(dead_jobs),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure, and the list that it counts. ``number`` is ``None`` where it could not be had."""
+
+    label: str
+    number: int | None
+    list: Mapping[str, Any]
+
+
+def dead_jobs(session: Session) -> int:
+    """How many jobs failed for good and wait for somebody to decide. One query."""
+    return sum(state.dead for state in queue_states(session))
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,7 +336,7 @@ def _actions(opened: Conversation | None) -> list[Option]:
             Permission.CONVERSATIONS_REPLY,
             Option("Give it back to the team", "user", form="nobody")
             if mine
-            else Option("Assign to me", "user", form="me"),
+            else Option("Assign to me", "user", form="me", key="I"),
         ),
         (Permission.CONVERSATIONS_REPLY, Option("Draft a reply from the articles", "draft", press="#ask")),
         (Permission.CONVERSATIONS_REPLY, Option("Edit the draft", "draft", press="[data-edit]", key="⇧E")),
@@ -344,7 +344,7 @@ def _actions(opened: Conversation | None) -> list[Option]:
     ]
     if current().hooks.tools:
         options.append(
-            (Permission.ACTIONS_PROPOSE, Option("Propose an action", "bolt", press="[data-propose]", key="A"))
+            (Permission.ACTIONS_PROPOSE, Option("Propose an action", "bolt", press="[data-propose]", key="T"))
         )
     return [option for permission, option in options if may(permission)]
 

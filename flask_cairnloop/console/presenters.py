@@ -10,8 +10,8 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, tzinfo
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from heapq import merge
 from itertools import groupby
 from typing import Any, Generic, Literal, TypeVar
@@ -22,6 +22,8 @@ from markupsafe import Markup, escape
 
 from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.conversations.attachments import Attached, attached
+from flask_cairnloop.conversations.bulk import Does, Step
+from flask_cairnloop.conversations.filters import Filter, Sort
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationStatus,
@@ -29,6 +31,7 @@ from flask_cairnloop.conversations.models import (
     EventName,
     Message,
     MessageKind,
+    Priority,
 )
 from flask_cairnloop.conversations.queries import COUNT_LIMIT, InboxRow, Timeline, View
 from flask_cairnloop.drafting import marks
@@ -191,15 +194,29 @@ def spelled(number: int) -> str:
 
 VIEW_TITLES: Mapping[View, str] = {
     View.WAITING: "Waiting on us",
+    View.NEW: "New",
     View.DRAFT_READY: "Draft ready",
+    View.APPROVAL: "Needs approval",
     View.WAITING_ON_THEM: "Waiting on them",
+    View.SNOOZED: "Snoozed",
     View.OPEN: "All open",
     View.RESOLVED: "Resolved",
+    View.SPAM: "Spam",
     View.ALL: "All conversations",
 }
-VIEW_ORDER: Mapping[View, str] = {View.WAITING: "Longest first", View.DRAFT_READY: "Oldest first"}
+PRIORITIES: Mapping[Priority, str] = {
+    Priority.URGENT: "Urgent",
+    Priority.HIGH: "High",
+    Priority.NORMAL: "Normal",
+    Priority.LOW: "Low",
+}
+SORTS: Mapping[Sort, str] = {Sort.WAITING: "Longest first", Sort.NEWEST: "Newest first", Sort.PRIORITY: "Urgent first"}
 VIEW_EMPTY: Mapping[View, tuple[str, str]] = {
     View.WAITING: ("Nobody is waiting for you", "A customer’s next message appears here."),
+    View.NEW: ("Nothing is new", "A conversation stands here until somebody has answered it."),
+    View.APPROVAL: ("No action waits for a decision", "A conversation with an action to approve appears here."),
+    View.SNOOZED: ("Nothing is snoozed", "What you put off stands here until its time, or until its customer writes."),
+    View.SPAM: ("No spam", "What somebody marked as spam is kept here."),
     View.DRAFT_READY: ("No draft to check", "A draft appears here when its sources have been found."),
     View.WAITING_ON_THEM: ("Nobody owes you an answer", "Conversations you have answered stand here."),
     View.OPEN: ("Nothing is open", "A new conversation appears here."),
@@ -208,6 +225,7 @@ VIEW_EMPTY: Mapping[View, tuple[str, str]] = {
 }
 
 
+NO_MATCH = ("Nothing fits these filters", "Take one of them away to see more.")
 # Where there is something, and nothing of it is for this operator.
 LEFT_OUT = ("Nothing here is for you", "What your account may not open is left out.")
 
@@ -229,6 +247,108 @@ class RowView:
     draft_tone: str
     unread: bool
     assignee: Person | None
+    assignee_id: str = ""
+    priority: str = ""  # of what is not usual
+    urgent: bool = False
+    snoozed: datetime | None = None
+    spam: bool = False
+    approval: bool = False
+    tags: tuple[str, ...] = ()
+
+
+def list_title(asked: Filter) -> str:
+    """What a list is called that is not saved under a name."""
+    if asked.bare == Filter(View.OPEN, assignee="me"):
+        return "Mine"
+    if asked.bare == Filter(View.OPEN, assignee="nobody"):
+        return "Unassigned"
+    return VIEW_TITLES[asked.view]
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A filter that is on: its words, and the list without it."""
+
+    words: str
+    without: Mapping[str, Any]
+
+
+def chips(asked: Filter, tags: Mapping[int, str], names: Mapping[str, str]) -> list[Chip]:
+    """Every filter of a list, each to be taken away.
+
+    Args:
+        tags: words of tags.
+        names: of operators, as far as they are known.
+    """
+    found: list[tuple[str, Filter]] = []
+    if asked.text:
+        found.append((f"“{asked.text}”", replace(asked, text="")))
+    if asked.assignee:
+        who = {"me": "Mine", "nobody": "Nobody has it"}.get(asked.assignee)
+        found.append((who or names.get(asked.assignee, asked.assignee), replace(asked, assignee="")))
+    if asked.team:
+        found.append((f"Team {asked.team}", replace(asked, team="")))
+    for tag in asked.tags:
+        rest = tuple(one for one in asked.tags if one != tag)
+        found.append((tags.get(tag, "A tag that is gone"), replace(asked, tags=rest)))
+    if asked.priority:
+        found.append((f"{PRIORITIES[asked.priority]} priority", replace(asked, priority=None)))
+    if asked.channel:
+        found.append((f"By {asked.channel}", replace(asked, channel="")))
+    if asked.since:
+        found.append((f"From {_plain_day(asked.since)}", replace(asked, since=None)))
+    if asked.until:
+        found.append((f"Until {_plain_day(asked.until)}", replace(asked, until=None)))
+    return [Chip(words, without.args()) for words, without in found]
+
+
+def _plain_day(day: date) -> str:
+    return f"{day.day} {day:%b %Y}"
+
+
+def snooze_presets(times: Times) -> list[tuple[str, str, datetime]]:
+    """Times to put something off until, in the reader's zone: a name for the form, words, and the moment."""
+    here = times.now.astimezone(times.zone)
+
+    def at(days: int, hour: int) -> datetime:
+        return (here + timedelta(days=days)).replace(hour=hour, minute=0, second=0, microsecond=0)
+
+    to_monday = (7 - here.weekday()) % 7 or 7
+    found = [
+        ("hours", "In three hours", here + timedelta(hours=3)),
+        ("evening", "This evening", at(0, 18)),
+        ("tomorrow", "Tomorrow morning", at(1, 9)),
+        ("monday", "Monday morning", at(to_monday, 9)),
+        ("week", "In a week", at(7, 9)),
+    ]
+    later = [(name, words, when.astimezone(UTC)) for name, words, when in found if when > here + timedelta(minutes=30)]
+    return [one for one in later if not (one[0] == "monday" and to_monday == 1)]
+
+
+def done_to_several(step: Step, changed: int, left: int, times: Times) -> str:
+    """What came of one step for several, in a sentence."""
+    if not changed:
+        return "Nothing was changed: they were so already, or it did not fit"
+    many = "One conversation" if changed == 1 else f"{changed} conversations"
+    match step.does:
+        case Does.ASSIGN:
+            what = f"{many} given to {step.assignee.name}" if step.assignee else f"{many} given back"
+        case Does.TAG:
+            what = f"{many} tagged"
+        case Does.PRIORITY:
+            what = f"{many} set to {PRIORITIES[step.priority].lower()}"
+        case Does.SNOOZE:
+            what = f"{many} back {times.when(step.until)}"
+        case Does.RESOLVE:
+            what = f"{many} resolved"
+    return what + (f". {spelled(left).capitalize()} did not fit" if left else "")
+
+
+def undone(restored: int, left: int) -> str:
+    """What came of going back."""
+    many = "One conversation is" if restored == 1 else f"{restored} conversations are"
+    what = f"{many} as before" if restored else "Nothing was taken back"
+    return what + (f". {spelled(left).capitalize()} had been changed since" if left else "")
 
 
 def inbox_row(row: InboxRow, operator: Operator, now: datetime) -> RowView:
@@ -249,6 +369,13 @@ def inbox_row(row: InboxRow, operator: Operator, now: datetime) -> RowView:
         draft_tone=tone,
         unread=row.unread,
         assignee=person(conversation.assignee_name, team=True) if conversation.assignee_id else None,
+        assignee_id=conversation.assignee_id or "",
+        priority="" if conversation.priority == Priority.NORMAL else PRIORITIES[Priority(conversation.priority)],
+        urgent=conversation.priority == Priority.URGENT,
+        snoozed=conversation.snoozed_until,
+        spam=conversation.status is ConversationStatus.SPAM,
+        approval=row.approval,
+        tags=row.tags,
     )
 
 
@@ -260,7 +387,13 @@ def status_words(conversation: Conversation) -> str:
     """In what state a conversation is, for its header."""
     if conversation.status is ConversationStatus.RESOLVED:
         return "Resolved"
-    return "Waiting on us" if conversation.waiting_since else "Waiting on them"
+    if conversation.status is ConversationStatus.SPAM:
+        return "Spam"
+    if conversation.snoozed_until is not None:
+        return "Snoozed"
+    if conversation.waiting_since is None:
+        return "Waiting on them"
+    return "Waiting on us" if conversation.first_reply_at else "New"
 
 
 def _preview(row: InboxRow, operator: Operator) -> str:
@@ -501,6 +634,16 @@ def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, s
             if assignee == message.author_name:
                 return f"{who} took this", "user"
             return f"{who} gave this to {assignee}", "user"
+        case EventName.SNOOZED:
+            return f"{who} put this off", "clock"
+        case EventName.WOKEN:
+            if message.author_kind is ActorKind.SYSTEM:
+                return "This came back", "clock"
+            return f"{who} brought this back", "clock"
+        case EventName.MARKED_SPAM:
+            return f"{who} marked this as spam", "warn"
+        case EventName.UNMARKED_SPAM:
+            return f"{who} took this back from spam", "undo"
         case EventName.RATED:
             rating = data.get("rating")
             said = f"{rating} of 5" if isinstance(rating, int) and 1 <= rating <= 5 else "the answer"
@@ -906,6 +1049,8 @@ def past_line(conversation: Conversation, times: Times) -> str:
     """How an earlier conversation ended."""
     if conversation.status is ConversationStatus.OPEN:
         return f"Open, last message {times.stamp(conversation.last_message_at)}"
+    if conversation.status is ConversationStatus.SPAM:
+        return "Spam"
     rated = f"rated {conversation.rating}" if conversation.rating else "not rated"
     return f"Resolved {times.stamp(conversation.resolved_at)} · {rated}"
 

@@ -17,7 +17,8 @@ from flask_cairnloop.console import action_words, presenters
 from flask_cairnloop.console.presenters import Times
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries
-from flask_cairnloop.conversations.queries import View
+from flask_cairnloop.conversations.filters import Sort, View
+from flask_cairnloop.conversations.models import Priority
 from flask_cairnloop.database.failures import broke_off, kind
 from flask_cairnloop.governance import queries as actions
 from flask_cairnloop.hooks import Permission
@@ -39,6 +40,12 @@ UNLESS_GIVEN: dict[str, Any] = {
     "queue": None,
     "actions": (),
     "attachable": "",
+    "here": {},
+    "here_count": None,
+    "groups": (),
+    "chips": (),
+    "tags": (),
+    "stopped": False,
 }
 
 # What happened, why it matters, what to do. Never a path, a class or a query.
@@ -85,9 +92,21 @@ def tell(answer: Response, events: dict[str, Any]) -> Response:
     return answer
 
 
-def toast(answer: Response, text: str, events: dict[str, Any] | None = None, *, tone: str = "info") -> Response:
-    """Add one sentence for the operator to a fragment."""
-    return tell(answer, {"cairnloop:toast": {"text": text, "tone": tone}, **(events or {})})
+def toast(
+    answer: Response,
+    text: str,
+    events: dict[str, Any] | None = None,
+    *,
+    tone: str = "info",
+    undo: str | None = None,
+) -> Response:
+    """Add one sentence for the operator to a fragment.
+
+    Args:
+        undo: address of the form that takes back what was done.
+    """
+    said = {"text": text, "tone": tone, **({"undo": undo} if undo else {})}
+    return tell(answer, {"cairnloop:toast": said, **(events or {})})
 
 
 def problem(status: int, *, detail: str = "") -> Response:
@@ -211,6 +230,8 @@ def register(blueprint: Blueprint) -> None:
             "theme": theme(),
             "say": presenters,
             "View": View,
+            "Sort": Sort,
+            "Priority": Priority,
             "Permission": Permission,
             "may": may,
             "may_open": may_open,

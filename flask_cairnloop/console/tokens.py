@@ -26,7 +26,7 @@ SCOPE_WORDS: Final = {
     Permission.ACTIONS_PROPOSE: "Propose actions, and ask what became of them",
     Permission.CONVERSATIONS_READ: "Look customers of conversations up",
     Permission.CONVERSATIONS_NOTE: "Propose internal notes",
-    Permission.CONVERSATIONS_REPLY: "Propose who has a conversation",
+    Permission.CONVERSATIONS_REPLY: "Propose tags, urgency, and who has a conversation",
     Permission.CONVERSATIONS_RESOLVE: "Propose to resolve conversations",
 }
 

@@ -3,7 +3,7 @@
 Nothing is scanned. What happened last is looked at first, some hundred conversations from the index on activity: they
 are what a person usually means, and where a word is common they are enough. Only what is rare is left to the indexes on
 words: of what those find a bounded part is read, in a bounded time. A word that half of all old conversations bear, and
-none of the newest, is not waited for. Words of messages are not looked at.
+none of the newest, is not waited for. The palette looks at subjects and customers, the inbox at what was said as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from sqlalchemy import TextClause, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.conversations.models import CUSTOMER_TERMS, SUBJECT_TERMS, Conversation, CustomerRecord
+from flask_cairnloop.conversations.models import (
+    CUSTOMER_TERMS,
+    FOUND_KINDS,
+    MESSAGE_TERMS,
+    SUBJECT_TERMS,
+    Conversation,
+    CustomerRecord,
+)
 from flask_cairnloop.database.base import quoted_schema, raw
 from flask_cairnloop.database.words import beginnings, words_of
 
@@ -23,6 +30,7 @@ RECENT: Final = 400  # conversations that are looked at for the words
 READ: Final = 1_000  # of those that an index found by their subject
 PEOPLE: Final = 30  # of the customers that an index found
 OF_EACH: Final = 3  # newest conversations of a customer
+COMMON: Final = 200_000  # messages: a word in more of them is not asked the index for
 INDEX_TIME: Final = 250  # ms that an index on words may take, which for rare words is a few
 QUERY_CANCELED: Final = "57014"
 LONG_ENOUGH: Final = 2  # letters; the beginnings of all words would be half of an index
@@ -64,6 +72,29 @@ _BY_SUBJECT = """
 SELECT conversation_id FROM {schema}.conversation_terms WHERE terms @@ to_tsquery('simple', :wanted) LIMIT :limit
 """
 
+_ANYWHERE = """
+SELECT conversation_id FROM (
+    SELECT conversation_id FROM {schema}.conversation_terms WHERE terms @@ to_tsquery('simple', :wanted) LIMIT :limit
+) AS called
+UNION SELECT conversation_id FROM (
+    SELECT conversation_id FROM {schema}.messages
+    WHERE {kinds} AND {message} @@ to_tsquery('simple', :wanted) LIMIT :limit
+) AS said
+UNION SELECT theirs.id FROM (
+    SELECT id FROM {schema}.customers
+    WHERE {customer} @@ to_tsquery('simple', :wanted) AND customers.forgotten_at IS NULL LIMIT :limit
+) AS people CROSS JOIN LATERAL (
+    SELECT id FROM {schema}.conversations WHERE customer_id = people.id
+    ORDER BY last_spoken_at DESC, conversations.id DESC LIMIT 50
+) AS theirs
+LIMIT :limit
+"""
+
+_EXPECTED = """
+EXPLAIN (FORMAT JSON) SELECT FROM {schema}.messages
+WHERE {kinds} AND {message} @@ to_tsquery('simple', :wanted)
+"""
+
 Found = tuple[Conversation, CustomerRecord]
 
 
@@ -101,6 +132,32 @@ def conversations(session: Session, typed: str, limit: int) -> list[Found]:
     return found[:limit]
 
 
+def anywhere(session: Session, typed: str, limit: int) -> list[int] | None:
+    """The conversations that hold every word that was typed in one place: subject, customer or a message.
+
+    Three queries.
+
+    Returns:
+        Their ids in no order; ``None`` where there are ``limit`` or more, or a common word would be waited for too
+        long: then the newest ones are to be read for it.
+    """
+    wanted = beginnings(typed)
+    if wanted is None:
+        return []
+    if not _is_long_enough(typed):
+        return None
+    if _estimated(session, wanted) > COMMON:
+        return None
+    found = _in_time(session, _ANYWHERE, wanted, limit)
+    return found if found is not None and len(found) < limit else None
+
+
+def _estimated(session: Session, wanted: str) -> int:
+    """In how many messages the database's statistics expect these words. Nothing is read for it."""
+    plan = session.execute(_statement(session, _EXPECTED), {"wanted": wanted}).scalar_one()
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
 def customers(session: Session, typed: str, limit: int) -> list[tuple[CustomerRecord, list[Conversation]]]:
     """Customers whose name, address or company holds every word that was typed, or begins with it.
 
@@ -122,7 +179,12 @@ def customers(session: Session, typed: str, limit: int) -> list[tuple[CustomerRe
 
 
 def _indexed(session: Session, statement: str, wanted: str, limit: int) -> list[int]:
-    """What an index on words finds in time; nothing where that is not enough.
+    """What an index on words finds in time; nothing where that is not enough."""
+    return _in_time(session, statement, wanted, limit) or []
+
+
+def _in_time(session: Session, statement: str, wanted: str, limit: int) -> list[int] | None:
+    """What an index on words finds in time; ``None`` where that is not enough.
 
     The savepoint is always given up: with it goes the limit that was set for this one statement.
     """
@@ -135,7 +197,7 @@ def _indexed(session: Session, statement: str, wanted: str, limit: int) -> list[
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != QUERY_CANCELED:
             raise
-        return []
+        return None
     finally:
         savepoint.rollback()
 
@@ -145,7 +207,13 @@ def _ids(session: Session, statement: str, **values: object) -> list[int]:
 
 
 def _statement(session: Session, statement: str) -> TextClause:
-    for name, part in (("{recent}", _RECENT), ("{subject}", SUBJECT_TERMS), ("{customer}", CUSTOMER_TERMS)):
+    for name, part in (
+        ("{recent}", _RECENT),
+        ("{subject}", SUBJECT_TERMS),
+        ("{customer}", CUSTOMER_TERMS),
+        ("{message}", MESSAGE_TERMS),
+        ("{kinds}", FOUND_KINDS),
+    ):
         statement = statement.replace(name, part)
     return raw(statement, quoted_schema(session))
 

@@ -18,10 +18,13 @@ from flask_cairnloop.conversations.models import (
     ERASED,
     FORGOTTEN,
     Conversation,
+    ConversationTag,
     CustomerRecord,
     Message,
     MessageFile,
     MessageKind,
+    Priority,
+    Tag,
 )
 from flask_cairnloop.files.links import FOLDER
 from flask_cairnloop.files.models import File
@@ -89,6 +92,8 @@ def forget_conversations(session: Session, customer_id: int) -> int:
         .limit(1)
         .scalar_subquery()
     )
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    session.execute(delete(ConversationTag).where(ConversationTag.conversation_id.in_(theirs)))
     found = session.execute(
         update(Conversation)
         .where(Conversation.customer_id == customer_id)
@@ -173,10 +178,19 @@ def export_conversations(session: Session, customer_id: int) -> list[dict[str, A
         .order_by(Message.conversation_id, Message.sequence)
     )
     said = {number: [*found] for number, found in groupby(messages, lambda message: message.conversation_id)}
-    return [_conversation(found, said.get(found.id, [])) for found in conversations]
+    tags: dict[int, list[str]] = {}
+    for number, name in session.execute(
+        select(ConversationTag.conversation_id, Tag.name)
+        .join(Tag, Tag.id == ConversationTag.tag_id)
+        .join(Conversation, Conversation.id == ConversationTag.conversation_id)
+        .where(Conversation.customer_id == customer_id)
+        .order_by(Tag.name)
+    ):
+        tags.setdefault(number, []).append(name)
+    return [_conversation(found, said.get(found.id, []), tags.get(found.id, [])) for found in conversations]
 
 
-def _conversation(conversation: Conversation, messages: list[Message]) -> dict[str, Any]:
+def _conversation(conversation: Conversation, messages: list[Message], tags: list[str]) -> dict[str, Any]:
     return {
         "id": conversation.id,
         "channel": conversation.channel,
@@ -187,6 +201,10 @@ def _conversation(conversation: Conversation, messages: list[Message]) -> dict[s
         "rating": conversation.rating,
         "rating_comment": conversation.rating_comment,
         "read_up_to": conversation.customer_seen,
+        "priority": Priority(conversation.priority).word,
+        "team": conversation.team,
+        "snoozed_until": _moment(conversation.snoozed_until),
+        "tags": tags,
         "messages": [_message(message) for message in messages],
     }
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import joinedload
 
+from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import now
+from flask_cairnloop.conversations import triage
 from flask_cairnloop.conversations.attachments import attached
-from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind
 from flask_cairnloop.conversations.service import UNSEEN, tell_if_unseen
+from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import Customer, ReplyUnseenEvent, ResolvedEvent, UnseenReply
 from flask_cairnloop.jobs import JobContext, job, publish
 
@@ -91,3 +94,26 @@ def tell_unseen(context: JobContext, *, conversation_id: int) -> None:
         .execution_options(synchronize_session=False)
     )
     publish(session, f"conversation:{conversation_id}", "seen", conversation_id=conversation_id, cursor=cursor)
+
+
+@job("conversations.wake", max_attempts=8)
+def wake(context: JobContext, *, conversation_id: int, until: str) -> None:
+    """Bring a snoozed conversation back, unless it was snoozed anew or woken since this was asked for."""
+    try:
+        triage.wake(context.session, conversation_id, actor=Actor.system("wake"), until=datetime.fromisoformat(until))
+    except NotFound:
+        return
+
+
+@job("conversations.auto_assign", max_attempts=8)
+def auto_assign(context: JobContext, *, conversation_id: int) -> None:
+    """Give a new conversation to whose turn it is. Nobody free: it stays as it is, and is there for all to see."""
+    conversation = context.session.get(Conversation, conversation_id)
+    if conversation is None or conversation.status is not ConversationStatus.OPEN or conversation.assignee_id:
+        return
+    context.release()
+    operators = context.cairnloop.hooks.operators("")
+    try:
+        triage.assign_by_rule(context.session, conversation_id, operators, actor=Actor.system("auto_assign"))
+    except NotFound:
+        return

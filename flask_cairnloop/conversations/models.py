@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -31,6 +31,9 @@ CHANNEL_LENGTH = 20
 PREVIEW_LENGTH = 160
 REF_LENGTH = 200
 SUBJECT_LENGTH = 200
+TAG_LENGTH = 40
+TEAM_LENGTH = 80
+VIEW_NAME_LENGTH = 60
 # What stands in a row in place of a forgotten customer and of the words of their conversations.
 ERASED = "[erased]"
 FORGOTTEN = "Forgotten customer"
@@ -38,11 +41,33 @@ FORGOTTEN = "Forgotten customer"
 SUBJECT_TERMS = terms("subject")
 # By what a customer is found. In the parentheses in which PostgreSQL tells it back.
 CUSTOMER_TERMS = terms("(((coalesce(name, '') || ' ') || coalesce(email, '')) || ' ') || coalesce(organization, '')")
+# By which words a message is found. Only what people said, see `FOUND_KINDS`.
+MESSAGE_TERMS = terms("body")
+FOUND_KINDS = "kind IN ('customer', 'reply', 'note')"
 
 
 class ConversationStatus(StrEnum):
     OPEN = "open"
     RESOLVED = "resolved"
+    SPAM = "spam"  # out of the queue and without drafts; its customer sees an open conversation
+
+
+class Priority(IntEnum):
+    """How urgent a conversation is. What is more urgent is the smaller number, so that an index holds it first."""
+
+    URGENT = 1
+    HIGH = 2
+    NORMAL = 3
+    LOW = 4
+
+    @classmethod
+    def parse(cls, value: str | None) -> Priority | None:
+        """A priority by its word; ``None`` for anything that is none."""
+        return next((one for one in cls if one.word == value), None)
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
 
 
 class MessageKind(StrEnum):
@@ -57,6 +82,10 @@ class EventName(StrEnum):
     REOPENED = "reopened"
     ASSIGNED = "assigned"
     RATED = "rated"
+    SNOOZED = "snoozed"
+    WOKEN = "woken"
+    MARKED_SPAM = "marked_spam"
+    UNMARKED_SPAM = "unmarked_spam"
 
 
 CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
@@ -91,6 +120,8 @@ class Conversation(Base):
     __table_args__ = (
         CheckConstraint("(status = 'resolved') = (resolved_at IS NOT NULL)", name="resolved_at_while_resolved"),
         CheckConstraint("status = 'open' OR waiting_since IS NULL", name="waiting_only_while_open"),
+        CheckConstraint("status = 'open' OR snoozed_until IS NULL", name="snoozed_only_while_open"),
+        CheckConstraint("priority BETWEEN 1 AND 4", name="priority_range"),
         CheckConstraint("rating BETWEEN 1 AND 5", name="rating_range"),
         CheckConstraint("last_sequence >= 0 AND customer_seen >= 0", name="sequences"),
         Index("ix_conversations_activity", text("last_message_at DESC"), text("id DESC")),
@@ -99,13 +130,28 @@ class Conversation(Base):
             "ix_conversations_waiting_on_us",
             "waiting_since",
             "id",
-            postgresql_where=text("waiting_since IS NOT NULL"),
+            postgresql_where=text("waiting_since IS NOT NULL AND snoozed_until IS NULL"),
         ),
         Index(
             "ix_conversations_waiting_on_them",
             text("last_message_at DESC"),
             text("id DESC"),
-            postgresql_where=text("status = 'open' AND waiting_since IS NULL"),
+            postgresql_where=text("status = 'open' AND waiting_since IS NULL AND snoozed_until IS NULL"),
+        ),
+        Index("ix_conversations_snoozed", "snoozed_until", "id", postgresql_where=text("snoozed_until IS NOT NULL")),
+        Index(
+            "ix_conversations_priority",
+            "priority",
+            "id",
+            postgresql_where=text("status = 'open' AND snoozed_until IS NULL"),
+        ),
+        # Also of those that nobody has.
+        Index("ix_conversations_assignee", "assignee_id", "id", postgresql_where=text("status = 'open'")),
+        Index(
+            "ix_conversations_team",
+            "team",
+            "id",
+            postgresql_where=text("status = 'open' AND team IS NOT NULL"),
         ),
         Index("ix_conversations_customer", "customer_id", text("last_spoken_at DESC"), text("id DESC")),
     )
@@ -119,6 +165,12 @@ class Conversation(Base):
     )
     assignee_id: Mapped[str | None] = mapped_column(String(200))
     assignee_name: Mapped[str | None] = mapped_column(String(200))
+    team: Mapped[str | None] = mapped_column(String(TEAM_LENGTH))
+    priority: Mapped[int] = mapped_column(SmallInteger, default=Priority.NORMAL, server_default=text("3"))
+    # Until when it is out of the way; a customer's words bring it back before.
+    snoozed_until: Mapped[datetime | None]
+    # When it was answered first; null while it is new.
+    first_reply_at: Mapped[datetime | None]
     # Message order: the next message takes last_sequence + 1 under this row's lock.
     last_sequence: Mapped[int] = mapped_column(default=0)
     # The newest message of a person, for the inbox row: time, who wrote it, its first words.
@@ -176,6 +228,7 @@ class Message(Base):
             postgresql_where=text("author_kind = 'customer' AND kind <> 'customer'"),
         ),
         Index("uq_messages_draft_id", "draft_id", unique=True, postgresql_where=text("draft_id IS NOT NULL")),
+        Index("ix_messages_terms", text(MESSAGE_TERMS), postgresql_using="gin", postgresql_where=text(FOUND_KINDS)),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -227,3 +280,70 @@ class ConversationRead(Base):
     )
     operator_id: Mapped[str] = mapped_column(String(200), primary_key=True)
     sequence: Mapped[int]
+
+
+class Tag(Base):
+    """A word of the team for what conversations are about. Logs and events hold its number, never the word."""
+
+    __tablename__ = "tags"
+    __table_args__ = (
+        CheckConstraint("name <> ''", name="name_not_empty"),
+        Index("uq_tags_name", text("lower(name)"), unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(String(TAG_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ConversationTag(Base):
+    """A tag on a conversation. It goes when the customer is forgotten."""
+
+    __tablename__ = "conversation_tags"
+    __table_args__ = (Index("ix_conversation_tags_tag_id", "tag_id", text("conversation_id DESC")),)
+
+    conversation_id: Mapped[int] = mapped_column(
+        ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"), primary_key=True
+    )
+    tag_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.tags.id", ondelete="CASCADE"), primary_key=True)
+    added_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class SavedView(Base):
+    """A list with its filters under a name: of one operator, or of everybody. It holds no words to search for."""
+
+    __tablename__ = "saved_views"
+    __table_args__ = (
+        CheckConstraint("name <> ''", name="name_not_empty"),
+        Index("ix_saved_views_owner_id", "owner_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    owner_id: Mapped[str | None] = mapped_column(String(200))  # null: everybody's
+    name: Mapped[str] = mapped_column(String(VIEW_NAME_LENGTH))
+    query: Mapped[str] = mapped_column(String(1000))  # as it stands in an address
+    created_by: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class BulkStep(Base):
+    """What one operator did to several conversations at once, and how each was before: to be taken back for a while."""
+
+    __tablename__ = "bulk_steps"
+    __table_args__ = (Index("ix_bulk_steps_created_at", "created_at"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    operator_id: Mapped[str] = mapped_column(String(200))
+    does: Mapped[str] = mapped_column(String(20))
+    changes: Mapped[list[Any]] = mapped_column(default=list)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    undone_at: Mapped[datetime | None]
+
+
+class AssignmentTurn(Base):
+    """When an operator was last given a conversation by rule: whose turn is longest ago is next."""
+
+    __tablename__ = "assignment_turns"
+
+    operator_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    at: Mapped[datetime]

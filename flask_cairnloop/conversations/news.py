@@ -65,11 +65,16 @@ def news(bound: Session | Connection, customer_ref: str, conversation_id: int, *
         raise NotFound("There is no such conversation.")
     first = rows[0]
     return News(
-        ConversationStatus(first.status),
+        shown_status(ConversationStatus(first.status)),
         first.waiting_since,
         first.rating,
         [_said(row) for row in rows if row.sequence is not None],
     )
+
+
+def shown_status(status: ConversationStatus) -> ConversationStatus:
+    """What a customer is told: of spam, that it is open. Who is told more writes the same words another way."""
+    return ConversationStatus.OPEN if status is ConversationStatus.SPAM else status
 
 
 def _said(row: Row[Any]) -> Said:

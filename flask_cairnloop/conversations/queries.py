@@ -5,27 +5,54 @@ Every function takes a fixed number of queries, however much there is, and walks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, select, tuple_
-from sqlalchemy.orm import Session, defer
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    tuple_,
+)
+from sqlalchemy.orm import Session, aliased, defer
 
 from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.conversations import finding
+from flask_cairnloop.conversations.filters import Filter, Sort
+from flask_cairnloop.conversations.filters import View as View
 from flask_cairnloop.conversations.models import (
+    FOUND_KINDS,
     Conversation,
     ConversationRead,
     ConversationStatus,
+    ConversationTag,
     CustomerRecord,
     Message,
     MessageKind,
+    Tag,
 )
+from flask_cairnloop.database.base import word
+from flask_cairnloop.database.words import BETWEEN, beginnings
 from flask_cairnloop.drafting.models import OPEN_STATES, Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.errors import NotFound
+from flask_cairnloop.governance.models import ActionProposal
+from flask_cairnloop.governance.types import ProposalState
 from flask_cairnloop.paging import Cursor
 
 PAGE_SIZE = 50
@@ -33,27 +60,11 @@ TIMELINE_SIZE = 100
 DRAFT_HISTORY = 50
 # Counts stop here: the row says "999+", and a million rows cost no more than a thousand.
 COUNT_LIMIT = 999
-
-
-class View(StrEnum):
-    """The inbox's views. The value is what stands in ``?view=``."""
-
-    WAITING = "waiting"
-    DRAFT_READY = "draft_ready"
-    WAITING_ON_THEM = "waiting_on_them"
-    OPEN = "open"
-    RESOLVED = "resolved"
-    ALL = "all"
-
-    @classmethod
-    def parse(cls, value: str | None, default: View | None = None) -> View:
-        """The view of a query value. No value: ``default``; a value we do not know: everything, which hides nothing."""
-        if not value:
-            return default or cls.ALL
-        try:
-            return cls(value)
-        except ValueError:
-            return cls.ALL
+# So many conversations are looked at for a page of a list with filters, and for its count; for words, which are sought
+# in every message, fewer.
+WINDOW = 1_000
+TEXT_WINDOW = 200
+COUNTED_ROWS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +74,16 @@ class InboxRow:
     Args:
         draft: state and kind of the open draft, if there is one.
         read: sequence up to which this operator has read it.
+        tags: names of its tags.
+        approval: whether an action in it waits for a decision.
     """
 
     conversation: Conversation
     customer: CustomerRecord
     draft: tuple[DraftState, DraftKind | None] | None
     read: int
+    tags: tuple[str, ...] = ()
+    approval: bool = False
 
     @property
     def unread(self) -> bool:
@@ -76,26 +91,19 @@ class InboxRow:
         is_open = self.conversation.status is ConversationStatus.OPEN
         return is_open and self.conversation.last_customer_sequence > self.read
 
-    def belongs_to(self, view: View) -> bool:
-        """Whether the row, as it is now, stands in a view."""
-        waiting = self.conversation.waiting_since is not None
-        is_open = self.conversation.status is ConversationStatus.OPEN
-        return {
-            View.WAITING: waiting,
-            View.DRAFT_READY: self.draft is not None
-            and self.draft[0] is DraftState.READY
-            and self.draft[1] is not DraftKind.ESCALATION,
-            View.WAITING_ON_THEM: is_open and not waiting,
-            View.OPEN: is_open,
-            View.RESOLVED: not is_open,
-            View.ALL: True,
-        }[view]
-
 
 @dataclass(frozen=True, slots=True)
 class InboxPage:
+    """A page of a list.
+
+    Args:
+        after: where the next page starts; ``None`` on the last one.
+        stopped: it ends because so many were looked at, not because so many were found.
+    """
+
     rows: tuple[InboxRow, ...]
-    after: Cursor | None  # where the next page starts; None on the last one
+    after: Cursor | None
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,42 +137,162 @@ class Timeline:
 
 
 def inbox_page(
-    session: Session, view: View, operator_id: str, *, after: Cursor | None = None, limit: int = PAGE_SIZE
+    session: Session, wanted: Filter | View, operator_id: str, *, after: Cursor | None = None, limit: int = PAGE_SIZE
 ) -> InboxPage:
-    """One page of a view: oldest first where somebody waits for us, else newest activity first. One query."""
-    # The page is picked from one index, and only what is on it is joined: a planner that misjudges how much lies behind
-    # a cursor would else join all of it.
-    picked = _picked(view, after).limit(limit + 1).subquery("picked")
-    statement = _rows(operator_id).join(picked, picked.c.id == Conversation.id)
-    match view:
-        case View.WAITING:
-            statement = statement.order_by(Conversation.waiting_since.asc(), Conversation.id.asc())
-        case View.DRAFT_READY:
-            statement = statement.order_by(Conversation.id.asc())
-        case _:
-            statement = statement.order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+    """One page of a list, in its order. One query for a view; with filters up to seven.
+
+    However many conversations there are, a bounded part is looked at. Where a filter alone leaves few, those are read
+    and sorted. Else the list is walked in its order, and a page that has looked at :data:`WINDOW` conversations ends:
+    the next one goes on from there.
+    """
+    asked = Filter(wanted) if isinstance(wanted, View) else wanted
+    order = _Order.of(asked)
+    few = _few(session, asked, operator_id) if asked.is_narrowed or _goes_elsewhere(asked) else None
+    picked, window = _picked(asked, operator_id, order, after, few)
+    if picked is None:
+        return InboxPage((), None)
+    # Only what is on the page is joined: a planner that misjudges how much lies behind a cursor would else join all.
+    ids = picked.limit(limit + 1).subquery("picked")
+    statement = _rows(operator_id).join(ids, ids.c.id == Conversation.id).order_by(*order.by(Conversation))
     rows = [_row(found) for found in session.execute(statement)]
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return InboxPage(tuple(rows), _cursor(rows[-1], view) if more else None)
+    if len(rows) > limit:
+        return InboxPage(tuple(rows[:limit]), order.cursor(rows[limit - 1].conversation))
+    end = None if window is None else session.scalars(window).one_or_none()
+    return InboxPage(tuple(rows), end and order.cursor(end), stopped=end is not None)
 
 
-def _picked(view: View, after: Cursor | None) -> Select[Any]:
-    """The ids of a view in its order, from a cursor on."""
-    if view is View.DRAFT_READY:  # in the order of the index on drafts to check: oldest conversation first
-        ids = select(Draft.conversation_id.label("id")).where(_ready_draft())
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How a list is sorted, and how a page of it goes on."""
+
+    view: View
+    sort: Sort | None
+
+    @classmethod
+    def of(cls, asked: Filter) -> _Order:
+        return cls(asked.view, asked.order)
+
+    @property
+    def ascending(self) -> bool:
+        return self.sort is not Sort.NEWEST
+
+    def columns(self, of: Any) -> tuple[Any, ...]:
+        match self.sort:
+            case None:
+                return (of.id,)
+            case Sort.PRIORITY:
+                return (of.priority, of.id)
+            case Sort.WAITING if self.view in (View.WAITING, View.NEW):
+                return (of.waiting_since, of.id)
+            case Sort.WAITING if self.view is View.SNOOZED:
+                return (of.snoozed_until, of.id)
+            case _:
+                return (of.last_message_at, of.id)
+
+    def by(self, of: Any) -> list[Any]:
+        return [column.asc() if self.ascending else column.desc() for column in self.columns(of)]
+
+    def behind(self, of: Any, after: Cursor) -> ColumnElement[bool]:
+        match self.sort:
+            case None:
+                return cast("ColumnElement[bool]", of.id > after.id)
+            case Sort.PRIORITY:
+                return tuple_(of.priority, of.id) > tuple_(after.rank, after.id)
+            case _:
+                place, here = tuple_(*self.columns(of)), tuple_(after.at, after.id)
+                return place > here if self.ascending else place < here
+
+    def cursor(self, last: Conversation) -> Cursor:
+        at = self.columns(last)[0]
+        if isinstance(at, datetime):
+            return Cursor(at, last.id)
+        return Cursor(last.last_message_at, last.id, last.priority if self.sort is Sort.PRIORITY else 0)
+
+
+def _picked(
+    asked: Filter, operator_id: str, order: _Order, after: Cursor | None, few: Sequence[int] | None
+) -> tuple[Select[Any] | None, Select[Any] | None]:
+    """The ids of a list in its order, from a cursor on; and where looking for them stops, if it does."""
+    narrowed = [*_narrowed(Conversation, asked, operator_id)]
+    if few is not None:
+        if not few:
+            return None, None
+        conditions = [Conversation.id.in_(few), *_conditions(Conversation, asked.view), *narrowed]
         if after is not None:
-            ids = ids.where(Draft.conversation_id > after.id)
-        return ids.order_by(Draft.conversation_id)
-    waits = view is View.WAITING
-    at = Conversation.waiting_since if waits else Conversation.last_message_at
-    ids = select(Conversation.id).where(*_conditions(view))
+            conditions.append(order.behind(Conversation, after))
+        return select(Conversation.id).where(*conditions).order_by(*order.by(Conversation)), None
+    if _goes_elsewhere(asked):
+        return _elsewhere(asked, operator_id, after)
+    conditions = [*_conditions(Conversation, asked.view)]
     if after is not None:
-        place, here = tuple_(at, Conversation.id), tuple_(after.at, after.id)
-        ids = ids.where(place > here if waits else place < here)
-    if waits:
-        return ids.order_by(at.asc(), Conversation.id.asc())
-    return ids.order_by(at.desc(), Conversation.id.desc())
+        conditions.append(order.behind(Conversation, after))
+    walked = select(Conversation).where(*conditions).order_by(*order.by(Conversation))
+    if not narrowed:
+        return walked.with_only_columns(Conversation.id), None
+    most = TEXT_WINDOW if asked.text else WINDOW
+    seen = aliased(Conversation, walked.limit(most).subquery("walked"))
+    picked = select(seen.id).where(*_narrowed(seen, asked, operator_id)).order_by(*order.by(seen))
+    return picked, walked.offset(most - 1).limit(1)
+
+
+def _goes_elsewhere(asked: Filter) -> bool:
+    """Whether a list stands in another room's table, and is walked there."""
+    return asked.view in (View.DRAFT_READY, View.APPROVAL)
+
+
+def _elsewhere(asked: Filter, operator_id: str, after: Cursor | None) -> tuple[Select[Any], Select[Any] | None]:
+    """The same for those lists, in the order of the index that they have there: oldest conversation first."""
+    of = _subjects(asked.view)
+    ids = of.column
+    walked = select(ids.label("id")).where(of.condition).order_by(ids).distinct()
+    if after is not None:
+        walked = walked.where(ids > after.id)
+    narrowed = [*_narrowed(Conversation, asked, operator_id)]
+    if not narrowed:
+        return walked, None
+    seen = walked.limit(WINDOW).subquery("walked")
+    picked = select(Conversation.id).join(seen, seen.c.id == Conversation.id).where(*narrowed).order_by(Conversation.id)
+    end = walked.offset(WINDOW - 1).limit(1).subquery("last")
+    return picked, select(Conversation).join(end, end.c.id == Conversation.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subjects:
+    """Which conversations another room's table is about."""
+
+    column: Any
+    condition: ColumnElement[bool]
+
+
+def _subjects(view: View) -> _Subjects:
+    if view is View.DRAFT_READY:
+        return _Subjects(Draft.conversation_id, _ready_draft())
+    pending = bindparam("is_pending", ProposalState.PENDING, ActionProposal.state.type, literal_execute=True)
+    waits = and_(ActionProposal.state == pending, ActionProposal.conversation_id.is_not(None))
+    return _Subjects(ActionProposal.conversation_id, waits)
+
+
+def _few(session: Session, asked: Filter, operator_id: str) -> list[int] | None:
+    """The ids that one of the filters leaves, where it leaves few; ``None`` where none does."""
+    if asked.text:
+        found = finding.anywhere(session, asked.text, WINDOW)
+        if found is not None:
+            return found
+    probes: list[Select[Any]] = []
+    if _goes_elsewhere(asked) and (asked.is_narrowed or asked.sort):
+        of = _subjects(asked.view)
+        probes.append(select(of.column).where(of.condition))
+    probes += [select(ConversationTag.conversation_id).where(ConversationTag.tag_id == tag) for tag in asked.tags[:2]]
+    if asked.view.is_open and not _goes_elsewhere(asked):
+        is_open = Conversation.status == _literal("open", ConversationStatus.OPEN)
+        for condition in (_assigned(Conversation, asked, operator_id), _of_team(Conversation, asked)):
+            if condition is not None:
+                probes.append(select(Conversation.id).where(is_open, condition))
+    for probe in probes:
+        ids = list(session.scalars(probe.limit(WINDOW + 1)))
+        if len(ids) <= WINDOW:
+            return list(dict.fromkeys(ids))
+    return None
 
 
 def inbox_row(session: Session, conversation_id: int, operator_id: str) -> InboxRow:
@@ -179,24 +307,71 @@ def inbox_row(session: Session, conversation_id: int, operator_id: str) -> Inbox
     return _row(found)
 
 
+def stands_in(session: Session, conversation_id: int, asked: Filter, operator_id: str) -> bool:
+    """Whether a conversation, as it is now, stands in a list. One query."""
+    conditions = [*_conditions(Conversation, asked.view), *_narrowed(Conversation, asked, operator_id)]
+    if _goes_elsewhere(asked):
+        of = _subjects(asked.view)
+        conditions.append(exists().where(of.column == Conversation.id, of.condition))
+    return session.scalar(select(Conversation.id).where(Conversation.id == conversation_id, *conditions)) is not None
+
+
+# The views that are counted where nobody in particular asks.
+COUNTED: Final = (View.WAITING, View.DRAFT_READY, View.WAITING_ON_THEM, View.OPEN)
+
+
 def view_counts(session: Session) -> Mapping[View, int]:
     """How many conversations stand in each view that is work; at most ``COUNT_LIMIT + 1``. One query."""
-    counted = (View.WAITING, View.DRAFT_READY, View.WAITING_ON_THEM, View.OPEN)
-    found = session.execute(select(*(_capped(view) for view in counted))).one()
-    return dict(zip(counted, found, strict=True))
+    found = session.execute(select(*(_capped(Filter(view), "", view.value) for view in COUNTED))).one()
+    return dict(zip(COUNTED, found, strict=True))
+
+
+def list_counts(session: Session, lists: Sequence[Filter], operator_id: str) -> list[int | None]:
+    """How many stand in each of these lists, at most ``COUNT_LIMIT + 1``. One query.
+
+    ``None`` where a search would have to be made for it. Of a list whose filters had more to look at than
+    :data:`COUNTED_ROWS`, there are more than is said: its count is past the limit.
+    """
+    counted = [(place, one) for place, one in enumerate(lists) if not one.text]
+    if not counted:
+        return [None] * len(lists)
+    found = session.execute(select(*(_capped(one.bare, operator_id, f"list_{place}") for place, one in counted))).one()
+    numbers: list[int | None] = [None] * len(lists)
+    for (place, _), number in zip(counted, found, strict=True):
+        numbers[place] = number
+    return numbers
 
 
 def waiting(session: Session) -> int:
     """How many conversations wait for us; at most ``COUNT_LIMIT + 1``. One count."""
-    return session.scalar(select(_capped(View.WAITING))) or 0
+    return session.scalar(select(_capped(Filter(View.WAITING), "", "waiting"))) or 0
 
 
-def _capped(view: View) -> Any:
-    """The count of a view that stops at its limit."""
-    rows = select(Conversation.id).where(*_conditions(view)).limit(COUNT_LIMIT + 1)
-    if view is View.DRAFT_READY:
-        rows = select(Draft.conversation_id).where(_ready_draft()).limit(COUNT_LIMIT + 1)
-    return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(view.value)
+def _capped(asked: Filter, operator_id: str, name: str) -> Any:
+    """The count of a list that stops at its limit."""
+    if not asked.is_narrowed and asked.view is not View.NEW:
+        rows = select(Conversation.id).where(*_conditions(Conversation, asked.view)).limit(COUNT_LIMIT + 1)
+        if _goes_elsewhere(asked):
+            of = _subjects(asked.view)
+            rows = select(of.column).where(of.condition).distinct().limit(COUNT_LIMIT + 1)
+        return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(name)
+    # What the most telling filter leaves, as far as that is looked at; the others are held against it.
+    base = select(Conversation).where(*_conditions(Conversation, asked.view))
+    if _goes_elsewhere(asked):
+        of = _subjects(asked.view)
+        base = base.where(Conversation.id.in_(select(of.column).where(of.condition).limit(COUNTED_ROWS)))
+    elif asked.tags:
+        link = ConversationTag
+        base = base.join(link, link.conversation_id == Conversation.id).where(link.tag_id == asked.tags[0])
+    else:
+        for condition in (_assigned(Conversation, asked, operator_id), _of_team(Conversation, asked)):
+            if condition is not None:
+                base = base.where(condition)
+    seen = aliased(Conversation, base.limit(COUNTED_ROWS).subquery(f"{name}_seen"))
+    matches = func.count().filter(and_(true(), *_narrowed(seen, asked, operator_id)))
+    cut = func.count() >= COUNTED_ROWS
+    number = case((cut, func.greatest(matches, COUNT_LIMIT + 1)), else_=func.least(matches, COUNT_LIMIT + 1))
+    return select(number).select_from(seen).scalar_subquery().label(name)
 
 
 def resolved_since(session: Session, since: datetime) -> int:
@@ -310,41 +485,117 @@ def past_conversations(session: Session, customer_id: int, *, besides: int, limi
     )
 
 
-def _rows(operator_id: str) -> Select[Any, Any, Any, Any, Any]:
+def _rows(operator_id: str) -> Select[Any, Any, Any, Any, Any, Any, Any]:
+    names = (
+        select(Tag.name)
+        .join(ConversationTag, ConversationTag.tag_id == Tag.id)
+        .where(ConversationTag.conversation_id == Conversation.id)
+        .order_by(func.lower(Tag.name))
+        .correlate(Conversation)
+    )
+    of = _subjects(View.APPROVAL)
+    pending = select(of.column).where(of.column == Conversation.id, of.condition).limit(1).correlate(Conversation)
     return (
-        select(Conversation, CustomerRecord, Draft.state, Draft.kind, ConversationRead.sequence)
+        select(
+            Conversation,
+            CustomerRecord,
+            Draft.state,
+            Draft.kind,
+            ConversationRead.sequence,
+            func.array(names.scalar_subquery(), type_=ARRAY(Text)),
+            pending.scalar_subquery(),
+        )
         .join(CustomerRecord, CustomerRecord.id == Conversation.customer_id)
         .outerjoin(Draft, and_(Draft.conversation_id == Conversation.id, _state_in(OPEN_STATES)))
         .outerjoin(ConversationRead, _read_by(operator_id))
     )
 
 
-def _row(found: Row[Any, Any, Any, Any, Any]) -> InboxRow:
-    conversation, customer, state, kind, read = found
-    return InboxRow(conversation, customer, (state, kind) if state else None, read or 0)
+def _row(found: Row[Any, Any, Any, Any, Any, Any, Any]) -> InboxRow:
+    conversation, customer, state, kind, read, tags, pending = found
+    draft = (state, kind) if state else None
+    return InboxRow(conversation, customer, draft, read or 0, tuple(tags), pending is not None)
 
 
-def _cursor(row: InboxRow, view: View) -> Cursor:
-    at = row.conversation.waiting_since if view is View.WAITING else row.conversation.last_message_at
-    return Cursor(at or row.conversation.last_message_at, row.conversation.id)
-
-
-def _conditions(view: View) -> tuple[ColumnElement[bool], ...]:
+def _conditions(of: Any, view: View) -> tuple[ColumnElement[bool], ...]:
     # Constants are written into the statement: a partial index is used only where the planner can prove it applies.
-    is_open = Conversation.status == _literal("open", ConversationStatus.OPEN)
+    is_open = of.status == _literal("open", ConversationStatus.OPEN)
+    awake = of.snoozed_until.is_(None)
     match view:
-        case View.WAITING:
-            return (Conversation.waiting_since.is_not(None),)
+        case View.WAITING | View.NEW:  # no index tells what is new of what waits: see `_narrowed`
+            return (of.waiting_since.is_not(None), awake)
         case View.WAITING_ON_THEM:
-            return (is_open, Conversation.waiting_since.is_(None))
+            return (is_open, of.waiting_since.is_(None), awake)
+        case View.SNOOZED:
+            return (of.snoozed_until.is_not(None),)
         case View.OPEN:
             return (is_open,)
         case View.RESOLVED:
-            return (Conversation.status == _literal("resolved", ConversationStatus.RESOLVED),)
-        case View.DRAFT_READY:
-            return (_ready_draft(),)
-        case View.ALL:
+            return (of.status == _literal("resolved", ConversationStatus.RESOLVED),)
+        case View.SPAM:
+            return (of.status == _literal("spam", ConversationStatus.SPAM),)
+        case View.DRAFT_READY | View.APPROVAL | View.ALL:
             return ()
+
+
+def _narrowed(of: Any, asked: Filter, operator_id: str) -> Iterator[ColumnElement[bool]]:
+    """What a list asks for beside what an index holds of its state."""
+    if asked.view is View.NEW:
+        yield of.first_reply_at.is_(None)
+    for condition in (_assigned(of, asked, operator_id), _of_team(of, asked)):
+        if condition is not None:
+            yield condition
+    for tag in asked.tags:
+        yield exists().where(ConversationTag.conversation_id == of.id, ConversationTag.tag_id == tag)
+    if asked.priority is not None:
+        yield of.priority == asked.priority
+    if asked.channel:
+        yield of.channel == asked.channel
+    if asked.since is not None:
+        yield of.last_message_at >= _midnight(asked.since)
+    if asked.until is not None:
+        yield of.last_message_at < _midnight(asked.until) + timedelta(days=1)
+    if asked.text:
+        yield _holds(of, asked.text)
+
+
+def _assigned(of: Any, asked: Filter, operator_id: str) -> ColumnElement[bool] | None:
+    if not asked.assignee:
+        return None
+    if asked.assignee == "nobody":
+        return cast("ColumnElement[bool]", of.assignee_id.is_(None))
+    return cast("ColumnElement[bool]", of.assignee_id == (operator_id if asked.assignee == "me" else asked.assignee))
+
+
+def _of_team(of: Any, asked: Filter) -> ColumnElement[bool] | None:
+    return cast("ColumnElement[bool]", of.team == asked.team) if asked.team else None
+
+
+def _holds(of: Any, typed: str) -> ColumnElement[bool]:
+    """Whether a conversation holds every word that was typed in one place: subject, customer or a message."""
+    words = beginnings(typed)
+    if words is None:
+        return false()
+    query = func.to_tsquery(word("simple"), words)
+
+    def terms_of(column: Any) -> Any:
+        return func.to_tsvector(word("simple"), func.translate(column, word(BETWEEN), word(" " * len(BETWEEN))))
+
+    # Scalar, so that no planner turns it round and finds the word in all messages first.
+    said = select(true()).where(
+        Message.conversation_id == of.id, text(FOUND_KINDS), terms_of(Message.body).op("@@")(query)
+    )
+    who = func.concat_ws(word(" "), CustomerRecord.name, CustomerRecord.email, CustomerRecord.organization)
+    asks = select(true()).where(CustomerRecord.id == of.customer_id, terms_of(who).op("@@")(query))
+    return or_(
+        terms_of(of.subject).op("@@")(query),
+        func.coalesce(asks.limit(1).scalar_subquery(), false()),
+        func.coalesce(said.limit(1).scalar_subquery(), false()),
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _ready_draft() -> ColumnElement[bool]:

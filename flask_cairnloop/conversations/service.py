@@ -41,6 +41,7 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageKind,
 )
+from flask_cairnloop.conversations.news import shown_status
 from flask_cairnloop.drafting.citing import Cite, checked
 from flask_cairnloop.drafting.lifecycle import SYSTEM, carried_on_terms, carry_on, start, withdraw
 from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound, StaleConversation
@@ -53,11 +54,14 @@ from flask_cairnloop.retrieval.memory import withdraw_case
 LEARN = "drafting.learn"
 LEARN_CASE = "drafting.learn_case"
 UNSEEN = "conversations.tell_unseen"
+AUTO_ASSIGN = "conversations.auto_assign"
 
 # The one table of allowed steps: step -> state it needs -> state it leads to.
 TRANSITIONS: dict[str, tuple[ConversationStatus, ConversationStatus]] = {
     "be resolved": (ConversationStatus.OPEN, ConversationStatus.RESOLVED),
     "be reopened": (ConversationStatus.RESOLVED, ConversationStatus.OPEN),
+    "be marked as spam": (ConversationStatus.OPEN, ConversationStatus.SPAM),
+    "be taken back from spam": (ConversationStatus.SPAM, ConversationStatus.OPEN),
 }
 
 
@@ -176,6 +180,8 @@ def take_in(
         conversation = _open(session, person, actor=actor, subject=subject[:SUBJECT_LENGTH], channel=channel)
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
+    if conversation.status is ConversationStatus.SPAM:
+        return _kept_as_spam(session, conversation, actor, body, client_id, taking)
     taken = _write(session, conversation.id, customer, body, client_id, taking)
     assert taken is not None  # noqa: S101 - the conversation is open, theirs and locked, and these words are new
     session.expire(conversation)  # it was written past the session
@@ -236,6 +242,31 @@ def _write(
     )
 
 
+def _kept_as_spam(
+    session: Session,
+    conversation: Conversation,
+    actor: Actor,
+    body: str,
+    client_id: uuid.UUID | None,
+    files: Sequence[File],
+) -> Received:
+    """Words in a conversation that was marked as spam: kept, and nobody is asked to answer them."""
+    key = None if client_id is None else resend_key(conversation.customer_id, client_id)
+    message = append(
+        session, conversation, MessageKind.CUSTOMER, actor, body, client_id=client_id, key=key, files=files
+    )
+    conversation.last_customer_sequence = message.sequence
+    record(session, actor, RECEIVED, "conversation", conversation.id, sequence=message.sequence)
+    send_signal(
+        session,
+        signals.message_received,
+        conversation_id=conversation.id,
+        message_id=message.id,
+        channel=conversation.channel,
+    )
+    return _received(message)
+
+
 def _received(message: Message) -> Received:
     conversation = message.conversation
     return Received(
@@ -267,7 +298,7 @@ def _latest(session: Session, person: CustomerRecord) -> Conversation | None:
 
 
 def _resumable(conversation: Conversation) -> bool:
-    if conversation.status is ConversationStatus.OPEN:
+    if conversation.status is not ConversationStatus.RESOLVED:
         return True
     window = timedelta(seconds=current().settings.reopen_window)
     return now() - conversation.last_spoken_at <= window
@@ -278,8 +309,10 @@ def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: st
     session.add(conversation)
     session.flush()
     record(session, actor, "conversation.open", "conversation", conversation.id, channel=channel)
-    _changed(session, conversation)
+    changed(session, conversation)
     send_signal(session, signals.conversation_opened, conversation_id=conversation.id, channel=channel)
+    if current().settings.auto_assign == "arrival":
+        enqueue(session, AUTO_ASSIGN, {"conversation_id": conversation.id}, unique_key=f"assign:{conversation.id}")
     return conversation
 
 
@@ -374,8 +407,10 @@ def send(
     """
     if conversation.status is ConversationStatus.RESOLVED:
         _reopen(session, conversation, actor)
+    elif conversation.status is ConversationStatus.SPAM:  # nobody answers what they take for spam
+        take_back(session, conversation, actor)
     automatic = actor.kind is ActorKind.POLICY
-    message = _append(
+    message = append(
         session,
         conversation,
         MessageKind.REPLY,
@@ -389,6 +424,13 @@ def send(
         files=files,
     )
     conversation.waiting_since = None
+    conversation.first_reply_at = conversation.first_reply_at or message.created_at
+    if (
+        conversation.assignee_id is None
+        and actor.kind is ActorKind.OPERATOR
+        and current().settings.auto_assign != "off"
+    ):
+        hand_over(session, conversation, actor, actor.id, actor.name)
     if citations or "://" in body:
         enqueue(session, LEARN, {"message_id": message.id})
     record(
@@ -454,7 +496,7 @@ def add_note(
     if key is not None and (first := _sent_before(session, key)):
         return first
     taking = attachable(session, files, actor=actor)
-    message = _append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key, files=taking)
+    message = append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key, files=taking)
     record(session, actor, "message.note", "conversation", conversation.id, sequence=message.sequence)
     return message
 
@@ -481,19 +523,19 @@ def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int 
     """
     actor = as_actor(actor)
     conversation = lock(session, conversation_id)
-    _check_step(conversation, "be resolved")
+    check_step(conversation, "be resolved")
     check_seen(conversation, seen)
-    _step(conversation, "be resolved")
+    step(conversation, "be resolved")
     conversation.resolved_at = now()
-    conversation.waiting_since = None
+    conversation.waiting_since = conversation.snoozed_until = None
     conversation.rating = conversation.rating_comment = None
-    event = _append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
+    event = append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
     withdraw(session, conversation, because="resolve", actor=actor)
     record(session, actor, "conversation.resolve", "conversation", conversation.id)
     if current().hooks.configured("ON_CONVERSATION_RESOLVED"):
         enqueue(session, "conversations.tell_resolved", {"message_id": event.id})
     enqueue(session, LEARN_CASE, {"conversation_id": conversation.id})
-    _changed(session, conversation)
+    changed(session, conversation)
     send_signal(
         session,
         signals.conversation_resolved,
@@ -515,12 +557,15 @@ def reopen(session: Session, conversation_id: int, *, actor: Acting) -> Conversa
 
 
 def _reopen(session: Session, conversation: Conversation, actor: Actor) -> None:
-    _step(conversation, "be reopened")
+    step(conversation, "be reopened")
     conversation.resolved_at = None
+    if conversation.first_reply_at is None:  # it may be older than this column
+        replies = (Message.conversation_id == conversation.id, Message.kind == MessageKind.REPLY)
+        conversation.first_reply_at = session.scalar(select(func.min(Message.created_at)).where(*replies))
     withdraw_case(session, conversation.id)
-    _append(session, conversation, MessageKind.EVENT, actor, event=EventName.REOPENED)
+    append(session, conversation, MessageKind.EVENT, actor, event=EventName.REOPENED)
     record(session, actor, "conversation.reopen", "conversation", conversation.id)
-    _changed(session, conversation)
+    changed(session, conversation)
     send_signal(
         session,
         signals.conversation_reopened,
@@ -543,11 +588,13 @@ def close_all(session: Session, customer_id: int, *, actor: Actor) -> list[Conve
         .execution_options(populate_existing=True)
     ).all()
     for conversation in found:
+        if conversation.status is ConversationStatus.SPAM:
+            step(conversation, "be taken back from spam")
         if conversation.status is ConversationStatus.OPEN:
-            _step(conversation, "be resolved")
+            step(conversation, "be resolved")
             conversation.resolved_at = now()
-            conversation.waiting_since = None
-            _append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
+            conversation.waiting_since = conversation.snoozed_until = None
+            append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
             withdraw(session, conversation, because="forget", actor=actor)
             record(session, actor, "conversation.close", "conversation", conversation.id)
             send_signal(
@@ -556,34 +603,70 @@ def close_all(session: Session, customer_id: int, *, actor: Actor) -> list[Conve
                 conversation_id=conversation.id,
                 actor_kind=actor.kind.value,
             )
-        _changed(session, conversation)
+        changed(session, conversation)
     return list(found)
 
 
-def _check_step(conversation: Conversation, step: str) -> None:
+def check_step(conversation: Conversation, step: str) -> None:
+    """Refuse a step that this state does not allow.
+
+    Raises:
+        IllegalTransition: it does not.
+    """
     if conversation.status is not TRANSITIONS[step][0]:
         raise IllegalTransition("conversation", conversation.status.value, step)
 
 
-def _step(conversation: Conversation, step: str) -> None:
-    _check_step(conversation, step)
-    conversation.status = TRANSITIONS[step][1]
+def step(conversation: Conversation, name: str) -> None:
+    """Take a step of :data:`TRANSITIONS`. The conversation is locked.
+
+    Raises:
+        IllegalTransition: its state does not allow it.
+    """
+    check_step(conversation, name)
+    conversation.status = TRANSITIONS[name][1]
+
+
+def take_back(session: Session, conversation: Conversation, actor: Actor) -> None:
+    """Bring a conversation back from spam. It is locked. Whoever wrote last in it is waiting since then."""
+    step(conversation, "be taken back from spam")
+    spoken = Message.kind.in_((MessageKind.CUSTOMER, MessageKind.REPLY))
+    newest = session.scalars(
+        select(Message)
+        .where(Message.conversation_id == conversation.id, spoken)
+        .order_by(Message.sequence.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is not None and newest.kind is MessageKind.CUSTOMER:
+        conversation.waiting_since = newest.created_at
+    append(session, conversation, MessageKind.EVENT, actor, event=EventName.UNMARKED_SPAM)
+    record(session, actor, "conversation.unmark_spam", "conversation", conversation.id)
+    changed(session, conversation)
 
 
 def assign(session: Session, conversation_id: int, *, actor: Acting, assignee: Operator | None) -> Conversation:
-    """Hand a conversation to an operator, or to nobody. Handing it to whom it belongs changes nothing."""
-    actor = as_actor(actor)
+    """Hand a conversation to an operator, or to nobody. Handing it to whom it belongs changes nothing.
+
+    Whoever has it loses it: :func:`flask_cairnloop.conversations.triage.claim` takes only what is free.
+    """
     conversation = lock(session, conversation_id)
-    new_id = assignee.id if assignee else None
-    if conversation.assignee_id == new_id:
-        return conversation
-    conversation.assignee_id = new_id
-    conversation.assignee_name = assignee.name[:NAME_LENGTH] if assignee else None
-    data = {"assignee_name": conversation.assignee_name}
-    _append(session, conversation, MessageKind.EVENT, actor, event=EventName.ASSIGNED, data=data)
-    record(session, actor, "conversation.assign", "conversation", conversation.id, assignee_id=new_id)
-    _changed(session, conversation)
+    name = assignee.name if assignee else None
+    hand_over(session, conversation, as_actor(actor), assignee.id if assignee else None, name)
     return conversation
+
+
+def hand_over(
+    session: Session, conversation: Conversation, actor: Actor, assignee_id: str | None, assignee_name: str | None
+) -> None:
+    """Write down who has a conversation from now on. It is locked."""
+    if conversation.assignee_id == assignee_id:
+        return
+    conversation.assignee_id = assignee_id
+    conversation.assignee_name = assignee_name[:NAME_LENGTH] if assignee_name else None
+    data = {"assignee_name": conversation.assignee_name}
+    append(session, conversation, MessageKind.EVENT, actor, event=EventName.ASSIGNED, data=data)
+    record(session, actor, "conversation.assign", "conversation", conversation.id, assignee_id=assignee_id)
+    changed(session, conversation)
 
 
 # --- the customer's side --------------------------------------------------------------------------
@@ -682,9 +765,9 @@ def rate(
         return conversation
     conversation.rating, conversation.rating_comment = rating, comment
     actor = Actor.customer(customer)
-    _append(session, conversation, MessageKind.EVENT, actor, event=EventName.RATED, data={"rating": rating})
+    append(session, conversation, MessageKind.EVENT, actor, event=EventName.RATED, data={"rating": rating})
     record(session, actor, "conversation.rate", "conversation", conversation.id, rating=rating)
-    _changed(session, conversation)
+    changed(session, conversation)
     return conversation
 
 
@@ -742,7 +825,7 @@ def lock(session: Session, conversation_id: int) -> Conversation:
     return conversation
 
 
-def _append(
+def append(
     session: Session,
     conversation: Conversation,
     kind: MessageKind,
@@ -789,8 +872,9 @@ def _append(
     return message
 
 
-def _changed(session: Session, conversation: Conversation) -> None:
-    publish_conversation(session, conversation.id, "conversation", status=conversation.status.value)
+def changed(session: Session, conversation: Conversation) -> None:
+    """Tell open pages that a conversation is not as it was. A customer's is told of no spam."""
+    publish_conversation(session, conversation.id, "conversation", status=shown_status(conversation.status).value)
 
 
 def _sent_before(session: Session, key: str) -> Message | None:

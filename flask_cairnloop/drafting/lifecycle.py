@@ -181,8 +181,8 @@ def withdraw(session: Session, conversation: Conversation, *, because: str, acto
     """Supersede the open draft, if there is one, because the conversation moved on.
 
     Args:
-        because: ``"reply"``, ``"resolve"``, ``"regenerate"`` or ``"forget"``; a customer's next words go through
-            :func:`start`.
+        because: ``"reply"``, ``"resolve"``, ``"regenerate"``, ``"spam"`` or ``"forget"``; a customer's next words
+            go through :func:`start`.
     """
     draft = find_open(session, conversation.id)
     if draft is not None:

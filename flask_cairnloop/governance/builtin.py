@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import service as conversations
-from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound
+from flask_cairnloop.conversations import triage
+from flask_cairnloop.conversations.models import TAG_LENGTH, Priority
+from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound, Taken
 from flask_cairnloop.governance.tools import Change, Consequence, Outcome, PermanentFailure, Tool, ToolContext
 from flask_cairnloop.governance.types import Risk, ToolKind
-from flask_cairnloop.hooks import Permission, Subject
+from flask_cairnloop.hooks import Operator, Permission, Subject
 from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.retrieval.search import search
 
@@ -107,6 +109,105 @@ class ResolveConversation(_Ours):
         return "The conversation was resolved."
 
 
+class TagConversation(_Ours):
+    """Put a tag on a conversation."""
+
+    name = "tag_conversation"
+    title = "Tag the conversation"
+    description = "Puts a tag on the conversation, by which the team finds it. Customers do not see it."
+    risk = Risk.LOW_WRITE
+    kind = ToolKind.TRANSACTIONAL
+    filled = {"conversation_id": "conversation.id"}  # noqa: RUF012 - never changed
+    needs = Permission.CONVERSATIONS_REPLY
+
+    class Input(BaseModel):
+        conversation_id: int
+        tag: str = Field(title="Tag", min_length=1, max_length=TAG_LENGTH)
+
+    def preview(self, inputs: Input, context: ToolContext) -> str:  # noqa: ARG002
+        return f"Puts the tag “{inputs.tag.strip()}” on this conversation. The customer never sees it."
+
+    def run(self, inputs: Input, context: ToolContext) -> str:
+        session = _session(context)
+        try:
+            tag = triage.tag_named(session, inputs.tag)
+            added = triage.tag(session, inputs.conversation_id, actor=self._actor(context), tag_id=tag.id)
+        except (InvalidInput, NotFound) as error:
+            raise PermanentFailure(str(error)) from error
+        return "The tag was put on." if added else "The tag was on it already."
+
+
+class AssignConversation(_Ours):
+    """Give a conversation to somebody."""
+
+    name = "assign_conversation"
+    title = "Give the conversation to somebody"
+    description = "Says which operator has the conversation. Nobody loses one by it that they have taken meanwhile."
+    risk = Risk.LOW_WRITE
+    # It asks the host who that is, which no transaction of ours waits for. Done again, it changes nothing.
+    kind = ToolKind.EXTERNAL
+    idempotent = True
+    filled = {"conversation_id": "conversation.id"}  # noqa: RUF012 - never changed
+    needs = Permission.CONVERSATIONS_REPLY
+
+    class Input(BaseModel):
+        conversation_id: int
+        operator_id: str = Field(title="Operator", description="Your app's id of the operator.", max_length=200)
+
+    def preview(self, inputs: Input, context: ToolContext) -> Consequence:
+        to = self._person(inputs)
+        has = context.conversation.assignee_id if context.conversation else None
+        if has == to.id:
+            raise PermanentFailure(f"{to.name} has this conversation already.")
+        return Consequence(f"Gives this conversation to {to.name}.", (Change("Who has it", has or "Nobody", to.name),))
+
+    def run(self, inputs: Input, context: ToolContext) -> str:
+        to = self._person(inputs)
+        had = context.conversation.assignee_id if context.conversation else None
+        session: Session = current().session()
+        try:
+            triage.reassign(session, inputs.conversation_id, actor=self._actor(context), assignee=to, had=had)
+            session.commit()
+        except (CustomerForgotten, NotFound, Taken) as error:
+            raise PermanentFailure(str(error)) from error
+        return f"{to.name} has the conversation now."
+
+    def _person(self, inputs: Input) -> Operator:
+        found = current().hooks.resolve_operator(inputs.operator_id)
+        if found is None:
+            raise PermanentFailure("Nobody with this id works at the desk.")
+        return found
+
+
+class SetPriority(_Ours):
+    """Say how urgent a conversation is."""
+
+    name = "set_priority"
+    title = "Set the priority"
+    description = "Says how urgent the conversation is. Urgent ones stand first in lists sorted by it."
+    risk = Risk.LOW_WRITE
+    kind = ToolKind.TRANSACTIONAL
+    filled = {"conversation_id": "conversation.id"}  # noqa: RUF012 - never changed
+    needs = Permission.CONVERSATIONS_REPLY
+
+    class Input(BaseModel):
+        conversation_id: int
+        priority: Literal["urgent", "high", "normal", "low"] = Field(title="Priority")
+
+    def preview(self, inputs: Input, context: ToolContext) -> str:  # noqa: ARG002
+        return f"Sets this conversation to {inputs.priority} priority. The customer never sees it."
+
+    def run(self, inputs: Input, context: ToolContext) -> str:
+        priority = Priority.parse(inputs.priority) or Priority.NORMAL
+        try:
+            triage.set_priority(
+                _session(context), inputs.conversation_id, actor=self._actor(context), priority=priority
+            )
+        except (CustomerForgotten, NotFound) as error:
+            raise PermanentFailure(str(error)) from error
+        return f"The priority is {inputs.priority} now."
+
+
 class SearchKnowledge(_Ours):
     """Search the articles."""
 
@@ -184,4 +285,12 @@ def _session(context: ToolContext) -> Session:
     return context.session
 
 
-BUILT_IN_TOOLS: tuple[type[Tool], ...] = (AddNote, ResolveConversation, SearchKnowledge, CustomerContext)
+BUILT_IN_TOOLS: tuple[type[Tool], ...] = (
+    AddNote,
+    ResolveConversation,
+    TagConversation,
+    AssignConversation,
+    SetPriority,
+    SearchKnowledge,
+    CustomerContext,
+)

@@ -48,9 +48,11 @@ COMMANDS = (
     *("jobs retry", "jobs discard", "kb import", "index rebuild", "eval grounding"),
     *("customers export", "customers forget", "tokens create", "tokens revoke"),
 )
-# Each with a test of its own beside its room: files.sweep in tests/files, governance.wake in tests/governance,
-# governance.stop_token in tests/mcp, knowledge.publish in tests/knowledge.
+# Each with a test of its own beside its room: conversations.* in tests/conversations, files.sweep in tests/files,
+# governance.wake in tests/governance, governance.stop_token in tests/mcp, knowledge.publish in tests/knowledge.
 JOBS = {
+    "conversations.auto_assign": "conversation.assign",
+    "conversations.wake": "conversation.wake",
     "drafting.draft": "draft.",
     "governance.run": "action.succeeded",
     "governance.stop_token": "action.withdrawn",

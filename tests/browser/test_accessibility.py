@@ -14,6 +14,8 @@ pytestmark = pytest.mark.browser
 PAGES = (
     *("/", "/inbox", "/inbox?view=resolved", "/conversations/{id}", "/conversations/{id}/context", "/knowledge"),
     *("/audit", "/settings", "/settings/tokens"),
+    *("/inbox?view=open&assignee=nobody&priority=normal", "/inbox/filters", "/inbox/people"),
+    *("/conversations/{id}/assignees", "/conversations/{id}/tags"),
     *("/knowledge/new", "/knowledge/1/edit", "/knowledge/1/history"),
 )
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]

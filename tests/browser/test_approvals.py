@@ -28,7 +28,7 @@ def test_a_refund_is_approved_by_the_other_and_seen_live_by_the_first(site: Site
     for page in (ada, ben):
         page.evaluate(MARK)
 
-    ada.keyboard.press("a")
+    ada.keyboard.press("t")
     ada.locator("#propose-body a", has_text="Refund a charge").click()
     ada.get_by_label("Mark").fill("zinc")
     ada.get_by_label("Amount").fill("30")

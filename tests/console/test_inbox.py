@@ -16,6 +16,7 @@ from flask_cairnloop import Customer, Operator, reply, resolve
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import now
 from flask_cairnloop.conversations import queries as reading
+from flask_cairnloop.conversations import triage
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.paging import Cursor
@@ -110,6 +111,25 @@ def test_a_reply_of_ones_own_is_called_you(app: Flask, desk: Desk, operator_clie
     )
 
 
+def propose(app: Flask, conversation_id: int) -> None:
+    """An action that waits for a decision; no tool is needed to look at it."""
+    with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
+        connection.execute(text(PENDING), {"conversation_id": conversation_id})
+
+
+PENDING = """
+    INSERT INTO cairnloop.action_proposals (
+        state, tool, title, risk, weight, kind, conversation_id, proposed_by_kind, proposed_by, proposed_by_name,
+        scopes, reason, inputs, sealed, labels, revision, consequence, changes, evidence, tier, approvals_needed,
+        policy, digest, run_key, attempt, expires_at, result, created_at
+    ) VALUES (
+        'pending', 'tag', 'Tag', 'low_write', 1, 'external', :conversation_id, 'operator', 'mina', 'Mina Keller',
+        '[]', '', '{}', '{}', '{}', 0, '', '[]', '[]', 'one', 1, '{}',
+        gen_random_uuid()::text, gen_random_uuid()::text, 0, now() + interval '1 day', '{}', now()
+    )
+"""
+
+
 @pytest.mark.parametrize("view", list(View))
 def test_pages_are_stable_while_conversations_arrive(app: Flask, desk: Desk, operator: Operator, view: View) -> None:
     made = [desk.ask(f"Question {n}") for n in range(7)]
@@ -120,6 +140,12 @@ def test_pages_are_stable_while_conversations_arrive(app: Flask, desk: Desk, ope
             act(app, reply, conversation_id, body="Answered.")
         if view is View.RESOLVED:
             act(app, resolve, conversation_id)
+        if view is View.SNOOZED:
+            act(app, triage.snooze, conversation_id, until=now() + timedelta(days=1))
+        if view is View.SPAM:
+            act(app, triage.mark_spam, conversation_id)
+        if view is View.APPROVAL:
+            propose(app, conversation_id)
     seen: list[int] = []
     after = None
     with app.app_context():
@@ -163,7 +189,7 @@ def test_the_inbox_takes_few_queries_however_full_it_is(
         desk.ask("And one more thing", customer=Customer("cleo-again", "Cleo"), into=None)
     assert {path: count(path) for path in paths} == before
     assert max(before.values()) <= 8
-    assert before["/support/inbox?view=waiting"] <= 3
+    assert before["/support/inbox?view=waiting"] <= 4
 
 
 def test_drafts_to_check_and_resolutions_are_found_without_reading_the_rest(

@@ -589,7 +589,7 @@ def test_machines_get_in_as_their_guide_says(guide: Guide, shop: Shop, make_app:
     options = set(re.findall(r"`(--[\w-]+)", guide.section("A token").split("| Scope")[0]))
     assert options >= {option for command in tokens_cli.commands.values() for option in _options(command)} - {"--help"}
     scopes = set(re.findall(r"^\| `([\w.]+)` \| (?:see|read|use)", guide.text, re.MULTILINE))
-    assert scopes == {*SCOPES} - {Permission.CONVERSATIONS_REPLY}
+    assert scopes == {*SCOPES}
     methods = set(
         re.findall(r"`([a-z]+(?:/[a-z]+)*)`", "".join(re.findall(r"^\| (`.*?) \|", guide.text, re.MULTILINE)))
     )

@@ -19,6 +19,8 @@ from sqlalchemy import text
 from werkzeug.routing import Rule
 
 from flask_cairnloop import Actor, Customer, Operator, Permission, add_note, keep_file
+from flask_cairnloop.conversations import bulk, lists
+from flask_cairnloop.conversations.filters import Filter, View
 from flask_cairnloop.files import service as files
 from flask_cairnloop.files.links import as_markdown
 from flask_cairnloop.knowledge.service import publish, save_article
@@ -26,7 +28,7 @@ from flask_cairnloop.tokens import service as tokens
 from tests.conftest import Client
 from tests.console.conftest import Desk
 from tests.files.conftest import png
-from tests.support.host import verifier
+from tests.support.host import OPERATORS, verifier
 from tests.support.processes import Process
 from tests.support.routes import CUSTOMERS, OPEN, SAFE, address, console_rules, open_rules, pages, rules
 from tests.support.tools import KEYS
@@ -48,6 +50,8 @@ FORM = {
         "action": "1",
         "days": "1",
     },
+    **{"to": "me", "team": "Night", "until": "week", "priority": "high", "tag": "Parcel", "name": "Late", "list": ""},
+    **{"id": "1", "set": "snooze:hours"},
 }
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},
@@ -82,12 +86,15 @@ BEFORE = {
     "schedule_article": (DRAFT,),
     "unschedule_article": (DRAFT, "schedule"),
     "unarchive_article": ("archive",),
+    "wake": ("snooze",),
+    "untag": ("tag",),
+    "unmark_spam": ("spam",),
 }
 
 
 @pytest.fixture(scope="module")
 def config(config: dict[str, Any]) -> dict[str, Any]:
-    return {**config, **KEYS, "FILE_STORAGE": "memory://routes"}
+    return {**config, **KEYS, "FILE_STORAGE": "memory://routes", "OPERATORS": "tests.support.host:night_team"}
 
 
 @pytest.fixture
@@ -120,6 +127,10 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = dead_job(app)
                 case "token_id":
                     values[argument] = a_token(app)
+                case "step_id":
+                    values[argument] = bulk_step(app, desk.ask())
+                case "list_id":
+                    values[argument] = saved_list(app)
                 case "file_id":
                     attached = rule.endpoint == "cairnloop.attachment"
                     values[argument] = attached_file(app, desk.ask()) if attached else shown_file(app)
@@ -165,6 +176,26 @@ def attached_file(app: Flask, conversation_id: int) -> UUID:
         add_note(session, conversation_id, actor=Actor.system("test"), body="", files=[kept])
         session.commit()
         return kept
+
+
+def bulk_step(app: Flask, conversation_id: int) -> int:
+    """What Mina has done to one of several."""
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        step = bulk.Step(bulk.Does.ASSIGN, OPERATORS["mina"])
+        done = bulk.do(session, [conversation_id], step, actor=Actor.operator(OPERATORS["mina"]))
+        session.commit()
+        assert done.step_id is not None
+        return done.step_id
+
+
+def saved_list(app: Flask) -> int:
+    """A list of everybody's, made by Lee."""
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        kept = lists.save(session, Filter(View.OPEN), "Open", actor=Actor.operator(Operator("lee", "Lee")), shared=True)
+        session.commit()
+        return int(kept.id)
 
 
 def dead_job(app: Flask) -> int:
@@ -269,7 +300,8 @@ def test_whatever_an_operator_changes_is_in_the_audit_log_under_their_name(
             assert mina.post(re.sub(r"/[a-z]+$", f"/{step}", path), data=data).status_code < 400, (name, step)
             edits += step == DRAFT
         before = newest_entry(app)
-        assert mina.post(path, data=form(rule) | {"edits": str(edits)}).status_code < 400, name
+        about = {"id": str(Desk(app).ask())} if name == "several" else {}
+        assert mina.post(path, data=form(rule) | {"edits": str(edits)} | about).status_code < 400, name
         told = actors_since(app, before)
         if name in UNAUDITED:
             assert told == [], name

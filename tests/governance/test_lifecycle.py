@@ -742,6 +742,15 @@ def test_the_built_in_tools_do_what_they_say(
     assert facts.result == {"facts": {"Plan": "Team"}, "sections": {}}
     found = did("search_knowledge", {"question": "Where is my money?"})
     assert (found.state, found.outcome) == (S.SUCCEEDED, "No article was found.")
+    assert did("tag_conversation", {"tag": "Parcel"}).outcome == "The tag was put on."
+    assert did("set_priority", {"priority": "urgent"}).outcome == "The priority is urgent now."
+    given = did("assign_conversation", {"operator_id": "ben"})
+    assert given.state is S.SUCCEEDED
+    session.rollback()
+    row = session.get_one(Conversation, conversation)
+    assert (row.assignee_id, row.priority) == ("ben", 1)
+    with pytest.raises(InvalidFields, match="Nobody with this id"):
+        did("assign_conversation", {"operator_id": "nobody"})
     resolved = did("resolve_conversation", {})
     assert resolved.state is S.SUCCEEDED
     session.rollback()

@@ -152,9 +152,12 @@ def test_without_a_resolver_there_are_no_tools(make_app: Callable[..., Flask]) -
     with_one = make_app(TOOLS=[])
     assert [tool.name for tool in with_one.extensions["cairnloop"].hooks.tools.all()] == [
         "add_note",
+        "assign_conversation",
         "customer_context",
         "resolve_conversation",
         "search_knowledge",
+        "set_priority",
+        "tag_conversation",
     ]
 
 

@@ -27,7 +27,7 @@ from flask_cairnloop.channels.widget.files import offered, signed
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.attachments import Attached, attached, newest_files
 from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
-from flask_cairnloop.conversations.news import News, Said, news
+from flask_cairnloop.conversations.news import News, Said, news, shown_status
 from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
@@ -226,7 +226,7 @@ def status_frame(conversation: Conversation | service.Received | News) -> Frame:
     """Where the conversation stands, and whether the customer waits for somebody."""
     return {
         "type": "status",
-        "status": conversation.status.value,
+        "status": shown_status(conversation.status).value,
         "waiting": conversation.waiting_since is not None,
         "rating": conversation.rating,
     }

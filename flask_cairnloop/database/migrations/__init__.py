@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=15)
+        migrations.upgrade(op, from_=0, to=16)
 
     def downgrade():
-        migrations.downgrade(op, from_=15, to=0)
+        migrations.downgrade(op, from_=16, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
@@ -31,11 +31,29 @@ from flask_cairnloop.database.migrations import (
     v0013,
     v0014,
     v0015,
+    v0016,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
 
-VERSIONS = (v0001, v0002, v0003, v0004, v0005, v0006, v0007, v0008, v0009, v0010, v0011, v0012, v0013, v0014, v0015)
+VERSIONS = (
+    v0001,
+    v0002,
+    v0003,
+    v0004,
+    v0005,
+    v0006,
+    v0007,
+    v0008,
+    v0009,
+    v0010,
+    v0011,
+    v0012,
+    v0013,
+    v0014,
+    v0015,
+    v0016,
+)
 LATEST = len(VERSIONS)
 
 

@@ -44,7 +44,7 @@
     refetch($("#settings"), 0);
   }, 15000);
 
-  function toast(text, tone = "info") {
+  function toast(text, tone = "info", undo = "") {
     if (tone === "error" && $$("#toasts > .is-error > span").some((words) => words.textContent === text)) return;
     const box = document.createElement("div");
     box.className = "toast" + (tone === "error" ? " is-error" : "");
@@ -55,11 +55,23 @@
     close.type = "button";
     close.textContent = "Close";
     close.addEventListener("click", () => box.remove());
-    box.append(words, close);
+    box.append(words, ...(undo ? [undoButton(undo, box)] : []), close);
     $("#toasts")?.append(box);
     if (tone === "error") return; // errors stay until they are closed
     const leave = () => box.matches(":hover, :focus-within") ? setTimeout(leave, 1500) : box.remove();
-    setTimeout(leave, 6000);
+    setTimeout(leave, undo ? 12000 : 6000);
+  }
+
+  /* Takes back what was just done to several; the answer is the list as it is then. */
+  function undoButton(address, box) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Undo";
+    button.addEventListener("click", () => {
+      box.remove();
+      htmx.ajax("POST", address, { target: "#list", swap: "innerMorph", values: { list: list()?.dataset.query || "", ...formTokens() } });
+    });
+    return button;
   }
 
   function title() {
@@ -71,6 +83,7 @@
 
   /* ---------- the host's form token runs out while a page stays open: the newest one goes with every form ---------- */
 
+  const formTokens = () => formToken() ? { csrf_token: formToken() } : {};
   const formToken = () => $("#outage input[name=csrf_token]")?.value;
 
   document.addEventListener("submit", (event) => {
@@ -328,14 +341,14 @@
   }
 
   async function fetchRow(id) {
-    const view = list()?.dataset.view || "";
+    const query = list()?.dataset.query || "";
     let answer;
     try {
-      answer = await fetch(`${prefix}/inbox/rows/${id}?view=${encodeURIComponent(view)}`, {
+      answer = await fetch(`${prefix}/inbox/rows/${id}?${query}`, {
         headers: { "HX-Request": "true" },
       });
     } catch { return; }
-    if (!answer.ok || !list() || list().dataset.view !== view) return;
+    if (!answer.ok || !list() || list().dataset.query !== query) return;
     const belongs = answer.headers.get("Cairnloop-In-View") === "yes";
     const row = document.getElementById(`row-${id}`);
     if (row) {
@@ -501,7 +514,7 @@
     }
     if (into === "timeline") decided = Boolean(document.activeElement?.closest(".draft")?.contains(ctx.sourceElement));
     if (into === "timeline" || into === "held") rescueEdits(ctx.text || "", ctx.sourceElement);
-    if (into === "list") { newcomers.clear(); }
+    if (into === "list") newcomers.clear();
   });
   document.addEventListener("htmx:after:swap", () => {
     settled();
@@ -523,7 +536,7 @@
     else if (request.method !== "GET" && status !== 409) toast("Your app refused this. Nothing was done and what you typed is still here; reload the page if it happens again.", "error");
   });
   document.addEventListener("cairnloop:toast", (event) => {
-    toast(event.detail.text, event.detail.tone);
+    toast(event.detail.text, event.detail.tone, event.detail.undo);
     // Something of ours was done: the list follows, also where the socket is down. A refusal changes nothing.
     if (event.detail.tone !== "error" && openConversation()) changed({ type: "own", conversation_id: Number(openConversation()) }, false);
   });
@@ -532,6 +545,18 @@
     if (String(event.detail.conversation) !== openConversation()) return;
     $("#held")?.replaceChildren();
     $("#tl")?.scrollTo({ top: 0 });
+  });
+  /* Put out of the way by its key: the next one is opened. Nothing ticked stays so once it was done. */
+  let next = "";
+  document.addEventListener("cairnloop:left", () => {
+    const row = next ? document.getElementById(next) : null;
+    next = "";
+    row?.querySelector(".row").click();
+  });
+  document.addEventListener("cairnloop:several", () => {
+    for (const box of $$("#rows .tick :checked")) box.checked = false;
+    closeMenus();
+    ticked();
   });
   document.addEventListener("cairnloop:proposed", () => $("#propose")?.close());
   document.addEventListener("cairnloop:held", (event) => {
@@ -551,6 +576,7 @@
     }
     restore();
     mark();
+    ticked();
     sweep();
     pill();
     tick();
@@ -601,10 +627,46 @@
     } else if ((element = on("close"))) {
       element.closest("dialog")?.close();
     }
-    for (const menu of $$("details[open]:is(.account, .vmenu, .why)")) {
-      if (!menu.contains(event.target)) menu.open = false;
+    if (on("unpick")) {
+      for (const box of $$("#rows .tick :checked")) box.checked = false;
+      ticked();
     }
+    closeMenus(event.target);
   });
+
+  /* All menus but the one that holds this. */
+  function closeMenus(within = null) {
+    for (const menu of $$("details[open]:is(.account, .vmenu, .why)")) {
+      if (!menu.contains(within)) menu.open = false;
+    }
+  }
+  document.addEventListener("submit", (event) => { if (event.target.closest(".tri, .pbar")) setTimeout(closeMenus); });
+
+  /* ---------- what is ticked in the list ---------- */
+
+  let lastTicked = "";
+
+  function ticked() {
+    const count = $$("#rows .tick :checked").length;
+    for (const words of $$("[data-picked]")) words.textContent = `${count} ticked`;
+  }
+
+  function tickRow(range) {
+    const row = document.activeElement?.closest("[data-row]") || $("#rows .row[aria-current]")?.parentElement;
+    const box = row && $("input[type=checkbox]", row);
+    if (!box) return;
+    const rows = $$("#rows > [data-row]");
+    const from = rows.findIndex((one) => one.dataset.row === lastTicked);
+    const to = rows.indexOf(row);
+    if (range && from >= 0) {
+      for (const one of rows.slice(Math.min(from, to), Math.max(from, to) + 1)) {
+        const other = $("input[type=checkbox]", one);
+        if (other) other.checked = true;
+      }
+    } else box.click();
+    lastTicked = row.dataset.row;
+    ticked();
+  }
 
   /* ---------- typing ---------- */
 
@@ -619,6 +681,7 @@
     }
   });
   document.addEventListener("change", (event) => {
+    if (event.target.matches(".tick input")) { lastTicked = event.target.value; ticked(); }
     if (event.target.name === "mode") $(`[data-write=${event.target.value}]`)?.focus();
   });
 
@@ -641,15 +704,63 @@
     $("textarea", box).focus();
   }
 
+  /* A key of one conversation goes for all that are ticked, where some are. */
+  function many(key) {
+    const button = $("#list:has(.tick :checked)") && $(`[data-several=${key}]`);
+    if (!button) return false;
+    if (button.matches("summary")) menu(button.parentElement.id);
+    else button.click();
+    return true;
+  }
+
+  function menu(id) {
+    const details = document.getElementById(id);
+    if (!details) return;
+    closeMenus(details);
+    details.open = !details.open;
+    if (details.open) firstOf(details);
+    else $("summary", details).focus();
+  }
+
+  /* What a menu begins with has the focus; what is fetched for it first takes it when it is there. */
+  function firstOf(details) {
+    const first = $(".pop :is(.item, input:not([type=hidden]), select, a)", details);
+    if (first) first.focus();
+  }
+  document.addEventListener("htmx:after:swap", (event) => {
+    const details = event.detail.ctx?.sourceElement;
+    if (details?.matches?.("details[open].vmenu")) firstOf(details);
+  });
+
+  function nextRow() {
+    const rows = $$("#rows > [data-row]:not([data-gone])");
+    const at = rows.findIndex((row) => row.dataset.row === openConversation());
+    return (rows[at + 1] || rows[at - 1])?.id || "";
+  }
+
+  function resolve() {
+    const form = $("#status-form");
+    if (!form || $("#thread-head[data-resolved]")) return;
+    next = nextRow();
+    form.requestSubmit();
+  }
+
   const keys = {
     j: () => move(1),
     k: () => move(-1),
     o: () => document.activeElement?.matches(".row") && document.activeElement.click(),
     r: () => write("reply"),
     n: () => write("note"),
-    e: () => { const form = $("#status-form"); if (form && !$("#thread-head[data-resolved]")) form.requestSubmit(); },
-    a: () => $("[data-propose]")?.click(),
-    x: () => document.activeElement?.closest("[data-row]")?.querySelector("input[type=checkbox]")?.click(),
+    e: () => many("e") || resolve(),
+    a: () => many("a") || menu("m-assign"),
+    i: () => $("#claim-form")?.requestSubmit(),
+    l: () => many("l") || menu("m-tags"),
+    p: () => many("p") || menu("m-priority"),
+    z: () => many("z") || menu("m-snooze"),
+    t: () => $("[data-propose]")?.click(),
+    x: () => tickRow(false),
+    X: () => tickRow(true),
+    "/": () => $("#find")?.focus(),
     R: () => reason("reject"),
     D: () => reason("defer"),
     E: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); },
@@ -657,7 +768,19 @@
   };
 
   document.addEventListener("keydown", (event) => {
-    const field = event.target.closest?.("input, textarea, select, [contenteditable]");
+    const field = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+    if (event.key === "Enter" && field?.matches("[data-enter]")) { // a form has more buttons than the one beside it
+      event.preventDefault();
+      field.parentElement.querySelector("button")?.click();
+      return;
+    }
+    const items = event.target.closest?.(".vmenu[open] .pop") && ["ArrowDown", "ArrowUp"].includes(event.key) && !field;
+    if (items) {
+      event.preventDefault();
+      const all = $$(".item, a", event.target.closest(".pop"));
+      all[(all.indexOf(event.target) + (event.key === "ArrowDown" ? 1 : all.length - 1)) % all.length]?.focus();
+      return;
+    }
     if ((event.metaKey || event.ctrlKey) && event.key === "Enter") {
       const form = field?.form || $("[data-approve]");
       if (!form || form.matches(".reason")) return; // that one is sent by choosing a reason
