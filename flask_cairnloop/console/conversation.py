@@ -6,21 +6,29 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, jsonify, redirect, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import actor, may_open, operator, reading, requires, visible
+from flask_cairnloop.console.access import actor, may, may_open, operator, reading, requires, visible
 from flask_cairnloop.console.inbox import counts, listed
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations import queries, service
-from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.conversations import queries, sending, service, unsent
+from flask_cairnloop.conversations.models import Conversation, PendingState
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.citing import MOST, NOT_CITABLE, Cite, citable
-from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
+from flask_cairnloop.errors import (
+    AnsweredMeanwhile,
+    Conflict,
+    CustomerForgotten,
+    IllegalTransition,
+    InvalidInput,
+    Stale,
+    StaleConversation,
+)
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 from flask_cairnloop.retrieval import memory
 
@@ -32,6 +40,7 @@ DECISIONS = (
     Permission.ACTIONS_PROPOSE,
     Permission.ACTIONS_APPROVE,
 )
+RESOLVE = Permission.CONVERSATIONS_RESOLVE
 BIGINT_MAX = 2**63 - 1
 ID = "<int(max=9223372036854775807):{}>"
 
@@ -47,6 +56,10 @@ def register(blueprint: Blueprint) -> None:
     add("/read", "mark_read", mark_read)
     add("/reply", "reply", reply)
     add("/note", "note", note)
+    add(f"/pending/{ID.format('pending_id')}/undo", "undo_reply", undo_reply)
+    add(f"/pending/{ID.format('pending_id')}/send", "send_now", send_now)
+    add("/unsent", "unsent", unsent_texts, "GET")
+    add("/unsent/keep", "keep_unsent", keep_unsent)
     add("/assign", "assign", assign)
     add("/resolve", "resolve", resolve)
     add("/reopen", "reopen", reopen)
@@ -61,9 +74,10 @@ def register(blueprint: Blueprint) -> None:
 @requires(Permission.CONVERSATIONS_READ, *DECISIONS)
 def conversation(conversation_id: int) -> Response:
     """The inbox opened at a conversation, or the part of it that was asked for."""
-    thread = shown(conversation_id, before=_number(request.args.get("before")))
+    part = wanted()
+    thread = thread_shown(conversation_id, before=_number(request.args.get("before")), writes=part != "timeline")
     view = View.parse(request.args.get("view"), default=_usual_view(thread["conversation"]))
-    match wanted():
+    match part:
         case "work":
             return page("_work.html", **thread, view=view, fresh=True)
         case "timeline":
@@ -119,16 +133,76 @@ def reply(conversation_id: int) -> Response:
     cites = _cites()
     tags = _may_cite(conversation_id, cites) if cites else None
     session = current().session()
-    seen, body, client_id = _seen(), request.form.get("body", ""), _client_id()
+    seen, shown, body, client_id = _seen(), _shown(), request.form.get("body", ""), _client_id()
+    # The kept text has a field of its own: what stands in the composer meanwhile is not sent and stays.
+    kept, resolves = "kept" in request.form, request.form.get("then") == "resolve" and may(RESOLVE)
     try:
-        service.reply(
-            session, conversation_id, actor=actor(), body=body, client_id=client_id, seen=seen, cites=cites, tags=tags
+        taken = sending.send_reply(
+            session,
+            conversation_id,
+            actor=actor(),
+            body=body,
+            client_id=client_id,
+            seen=seen,
+            shown=shown,
+            cites=cites,
+            tags=tags,
+            resolves=resolves,
+            from_field=not kept,
         )
         session.commit()
+    except (StaleConversation, AnsweredMeanwhile):
+        return _held(session, conversation_id, seen, body if kept else None, shown=shown, from_composer=not kept)
+    return _on_its_way(conversation_id, taken, sent="kept" if kept else "reply", resolves=resolves)
+
+
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
+def undo_reply(conversation_id: int, pending_id: int) -> Response:
+    """Take a reply back; its words are in the reply field again."""
+    session = current().session()
+    try:
+        sending.undo(session, conversation_id, pending_id, actor=actor())
+        session.commit()
+    except IllegalTransition as conflict:
+        session.rollback()
+        words = "It was taken back already" if conflict.state == "undone" else "Too late: it has been sent"
+        return _done(conversation_id, words)
+    return _done(conversation_id, "Taken back. Your text is in the reply field", told={"cairnloop:unsent": {}})
+
+
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
+def send_now(conversation_id: int, pending_id: int) -> Response:
+    """Send a reply that waits, or that something came between, at once."""
+    session = current().session()
+    seen = _seen()
+    try:
+        sending.send_now(session, conversation_id, pending_id, actor=actor(), seen=seen)
+        session.commit()
     except StaleConversation:
-        return _held(session, conversation_id, seen, body, from_composer=True)
-    # The kept text has a field of its own: what stands in the composer meanwhile is not sent and stays.
-    return _done(conversation_id, "Sent", sent="kept" if "kept" in request.form else "reply")
+        return _held(session, conversation_id, seen, None)
+    except IllegalTransition as conflict:
+        session.rollback()
+        words = "It was taken back" if conflict.state == "undone" else "It has been sent already"
+        return _done(conversation_id, words)
+    return _done(conversation_id, "Sent")
+
+
+@requires(Permission.CONVERSATIONS_READ, *DECISIONS)
+def unsent_texts(conversation_id: int) -> Response:
+    """What the operator has written here and not sent, for another page of theirs."""
+    return jsonify(unsent.texts(current().session(), conversation_id, operator().id))
+
+
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS, instead=(Permission.CONVERSATIONS_NOTE,))
+def keep_unsent(conversation_id: int) -> Response:
+    """Keep what stands in a field, while it is being written."""
+    session = current().session()
+    if service.get(session, conversation_id).erased_at is not None:
+        raise CustomerForgotten
+    kind, body, tab = (request.form.get(name, "") for name in ("kind", "body", "tab"))
+    unsent.keep(session, conversation_id, operator().id, kind, body, tab=tab[:40])
+    session.commit()
+    return Response(status=204)
 
 
 @requires(Permission.CONVERSATIONS_NOTE, *DECISIONS)
@@ -145,21 +219,21 @@ def approve(conversation_id: int, draft_id: int) -> Response:
     """Send a draft, as it stands or as edited. At most once, and never over words of the customer not shown before."""
     session = current().session()
     draft = queries.draft_of(session, conversation_id, draft_id)
-    seen, body = _seen(), request.form.get("body")
+    seen, shown, body = _seen(), _shown(), request.form.get("body")
     try:
-        drafting.approve(session, draft_id, actor=actor(), seen=seen, body=body)
+        taken = sending.approve(session, draft_id, actor=actor(), seen=seen, shown=shown, body=body)
         session.commit()
     except Conflict as conflict:
         session.rollback()
         newest = service.get(session, conversation_id).last_customer_sequence
-        if isinstance(conflict, StaleConversation) or newest > seen:
+        if isinstance(conflict, Stale) or newest > seen:
             # What is kept goes on as a typed reply, which knows no citation numbers.
             kept = None if body is None else drafting.without_marks(draft, body)
-            return _held(session, conversation_id, seen, kept)
+            return _held(session, conversation_id, seen, kept, shown=shown)
         if isinstance(conflict, IllegalTransition):
             return _late(conversation_id, conflict)
         raise
-    return _done(conversation_id, "Sent")
+    return _on_its_way(conversation_id, taken)
 
 
 @requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
@@ -202,14 +276,14 @@ def resolve(conversation_id: int) -> Response:
     session = current().session()
     seen = _seen()
     try:
-        service.resolve(session, conversation_id, actor=actor(), seen=seen)
+        done = sending.resolve(session, conversation_id, actor=actor(), seen=seen)
         session.commit()
     except StaleConversation:
         return _held(session, conversation_id, seen, None, what="It was not resolved")
     except IllegalTransition:
         session.rollback()
         return _done(conversation_id, "It was resolved already")
-    return _done(conversation_id, "Resolved")
+    return _done(conversation_id, "Resolved" if done else "It is resolved once the reply is sent")
 
 
 @requires(Permission.CONVERSATIONS_RESOLVE, *DECISIONS)
@@ -228,37 +302,71 @@ def reopen(conversation_id: int) -> Response:
 # --- shared -----------------------------------------------------------------------------------------------------------
 
 
-def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
-    """What the thread of a conversation needs. Three queries, and three for its actions where it has any."""
+def thread_shown(conversation_id: int, *, before: int | None = None, writes: bool = False) -> dict[str, Any]:
+    """What the thread of a conversation needs. Four queries, one for what the operator has written where it is shown
+    with its fields, and three for its actions where it has any."""
     from flask_cairnloop.console import approvals  # which shows a conversation again after a decision
 
     with reading() as session:
         thread = queries.timeline(session, conversation_id, operator().id, before=before)
+        waiting = sending.open_replies(session, conversation_id) if before is None else []
+        written = unsent.texts(session, conversation_id, operator().id) if writes else {}
     latest = before is None
+    card = presenters.draft_card(thread.open_draft, times()) if latest else None
+    # What answers the customer is on its way: a draft that waits beside it comes back only if that is taken back.
+    answered = any(reply.state is PendingState.PENDING for reply in waiting)
     return {
         "thread": thread,
         "conversation": thread.conversation,
         "customer": presenters.customer_person(thread.customer),
         "record": thread.customer,
         "entries": presenters.entries(thread, operator(), times()),
-        "card": presenters.draft_card(thread.open_draft, times()) if latest else None,
+        "card": None if answered else card,
+        "pending": presenters.pending_replies(waiting, thread.conversation, operator(), times().now),
+        "shown_pending": max((reply.id for reply in waiting), default=0),
+        "unsent": written,
         "actions": approvals.cards_of(conversation_id) if latest else [],
         "latest": latest,
         "client_ids": (uuid.uuid4(), uuid.uuid4()),
     }
 
 
-def _done(conversation_id: int, words: str, *, sent: str | None = None) -> Response:
-    """The timeline as it is now, with a toast; for a browser without scripts, the page again."""
+def _done(
+    conversation_id: int, words: str, *, sent: str | None = None, told: dict[str, dict[str, Any]] | None = None
+) -> Response:
+    """The timeline as it is now, with a toast; for a browser without scripts, the page again.
+
+    Args:
+        sent: the field whose words were sent.
+        told: further events for the page's script, which also hear which conversation it was.
+    """
     if not is_fragment():
         return redirect(url_for("cairnloop.conversation", conversation_id=conversation_id), code=303)
-    answer = timeline_now(conversation_id)
-    return toast(answer, words, {"cairnloop:sent": {"mode": sent, "conversation": conversation_id}} if sent else None)
+    events = (told or {}) | ({"cairnloop:sent": {"mode": sent}} if sent else {})
+    about = {name: {"conversation": conversation_id, **data} for name, data in events.items()}
+    return toast(timeline_now(conversation_id), words, about)
+
+
+def _on_its_way(
+    conversation_id: int, taken: sending.Taken, *, sent: str | None = None, resolves: bool = False
+) -> Response:
+    """What became of words that were sent: where they wait, with a way to take them back. After the last word of a
+    conversation the next one is shown: by the script in its list, else the list is."""
+    if resolves and not is_fragment():
+        return redirect(url_for("cairnloop.inbox", view=request.form.get("view") or None), code=303)
+    told: dict[str, dict[str, Any]] = {"cairnloop:next": {}} if resolves else {}
+    if taken.pending is None or taken.pending.state is not PendingState.PENDING:
+        return _done(conversation_id, "Sent and resolved" if resolves else "Sent", sent=sent, told=told)
+    seconds = round(current().settings.undo_send)
+    undo = url_for("cairnloop.undo_reply", conversation_id=conversation_id, pending_id=taken.pending.id)
+    words = f"{'Sends and resolves' if resolves else 'Sends'} in {seconds} {'second' if seconds == 1 else 'seconds'}"
+    told["cairnloop:toast"] = {"text": words, "tone": "info", "undo": undo, "seconds": seconds}
+    return _done(conversation_id, words, sent=sent, told=told)
 
 
 def timeline_now(conversation_id: int) -> Response:
     """The timeline as it is now, as a fragment."""
-    return page("_timeline.html", **shown(conversation_id), view=_view(), alone=True)
+    return page("_timeline.html", **thread_shown(conversation_id), view=_view(), alone=True)
 
 
 def _late(conversation_id: int, conflict: IllegalTransition) -> Response:
@@ -278,15 +386,23 @@ def _held(
     seen: int,
     body: str | None,
     *,
+    shown: int | None = None,
     from_composer: bool = False,
     what: str = "Nothing was sent",
 ) -> Response:
     """Nothing was done: the newer words, and what was typed, kept beside them."""
     session.rollback()
-    thread = shown(conversation_id)
-    newer = queries.customer_messages_after(session, conversation_id, seen)
+    thread = thread_shown(conversation_id)
+    said = queries.customer_messages_after(session, conversation_id, seen)
+    newer = [message.body for message in said]
+    who = f"{thread['customer'].first} has written again"
+    answers = sending.answers_after(session, conversation_id, operator().id, seen, shown) if not said else []
+    if answers:
+        who = f"{presenters.person(answers[-1][0], team=True).first} has answered"
+        newer = [words for _, words in answers]
     context = thread | {
-        "newer": [presenters.linkified(message.body) for message in newer],
+        "who": who,
+        "newer": [presenters.linkified(words) for words in newer],
         "what": what,
         "kept": None if from_composer else body,
         "from_composer": from_composer,
@@ -332,6 +448,11 @@ def _number(text: str | None) -> int | None:
 def _seen() -> int:
     """The newest message that was on the page; nothing, where the form does not say."""
     return _number(request.form.get("seen")) or 0
+
+
+def _shown() -> int | None:
+    """The newest waiting reply that was on the page; ``None`` where the form does not say."""
+    return _number(request.form.get("shown"))
 
 
 def _cites() -> list[Cite]:

@@ -39,7 +39,10 @@ PASSED = (
     "status",
     "cursor",
     "author",
+    "tab",
 )
+# What is for the operator alone, on whichever page they have open.
+OWN = frozenset({"unsent"})
 
 
 def register(blueprint: Blueprint, sock: Sockets) -> None:
@@ -97,7 +100,7 @@ class _Live:
         """What to send for an event; ``None`` for nothing."""
         if isinstance(item, Refetch):
             return {"type": "refetch"}
-        if item.topic != CONSOLE and item.type != "typing":
+        if item.topic != CONSOLE and item.type != "typing" and item.type not in OWN:
             return None  # the console's own topic has it too
         if item.type == "typing" and item.data.get("by") == self.operator.id:
             return None

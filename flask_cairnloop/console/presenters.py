@@ -27,6 +27,8 @@ from flask_cairnloop.conversations.models import (
     EventName,
     Message,
     MessageKind,
+    PendingReply,
+    StoppedBy,
 )
 from flask_cairnloop.conversations.queries import COUNT_LIMIT, InboxRow, Timeline, View
 from flask_cairnloop.drafting import marks
@@ -452,6 +454,55 @@ def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, s
             return f"{who} rated {said}" + (f": “{newest}”" if newest else ""), "star"
         case _:
             return f"{who} changed something", "clock"
+
+
+# Why a reply was not sent, after its author's name.
+STOPPED: Mapping[StoppedBy, str] = {
+    StoppedBy.CUSTOMER: "the customer has written again",
+    StoppedBy.DRAFT: "the draft was set aside meanwhile",
+    StoppedBy.RESOLVED: "the conversation was resolved meanwhile",
+    StoppedBy.FAILED: "its job failed",
+}
+LATE = timedelta(seconds=5)  # after its time a reply should be gone, where a worker runs
+
+
+@dataclass(frozen=True, slots=True)
+class PendingView:
+    """A reply on its way out.
+
+    Args:
+        mine: whether the reader wrote it.
+        label: what becomes of it, in a line.
+        stopped: it is not sent by itself any more.
+    """
+
+    id: int
+    author: Person
+    text: Markup
+    mine: bool
+    label: str
+    stopped: bool
+
+
+def pending_replies(
+    replies: Iterable[PendingReply], conversation: Conversation, operator: Operator, now: datetime
+) -> list[PendingView]:
+    """Replies that wait to be sent, or that something came between."""
+    return [_pending(reply, conversation, operator, now) for reply in replies]
+
+
+def _pending(reply: PendingReply, conversation: Conversation, operator: Operator, now: datetime) -> PendingView:
+    because = reply.stopped_by
+    if because is None and conversation.last_customer_sequence > reply.seen:
+        because = StoppedBy.CUSTOMER  # as its job will find
+    if because is not None:
+        label = f"Not sent: {STOPPED.get(because, 'something came between')}"
+    elif now - reply.send_at > LATE:
+        label = "Waits for a worker"
+    else:
+        label = "Sending, then resolving" if reply.resolves else "Sending"
+    author, mine = person(reply.author_name, team=True), reply.author_id == operator.id
+    return PendingView(reply.id, author, linkified(reply.body), mine, label, because is not None)
 
 
 def actor_name(kind: ActorKind | None, actor_id: str | None, name: str | None, operator: Operator) -> str:

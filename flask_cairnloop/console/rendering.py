@@ -187,7 +187,7 @@ def outage() -> list[str]:
     except SQLAlchemyError:
         return lines  # the page itself will say so
     if not working:
-        lines.append("No worker is running. Nothing is lost, but drafts and messages to your app wait.")
+        lines.append("No worker is running. Nothing is lost, but replies, drafts and messages to your app wait.")
     return lines
 
 

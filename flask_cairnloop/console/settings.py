@@ -26,6 +26,7 @@ JOB = "<int(max=9223372036854775807):job_id>"
 # What a job does, in words. A job without one is called by its own name.
 TITLES = {
     "drafting.draft": "Write a draft",
+    "conversations.deliver": "Send a reply",
     "conversations.tell_resolved": "Tell your app that a conversation was resolved",
     "retrieval.index": "Put an article into the index",
     "retrieval.start": "See to the vectors of the embedding model",
@@ -33,7 +34,7 @@ TITLES = {
     "retrieval.remove": "Remove the vectors of an earlier embedding model",
 }
 QUEUES = {
-    QueueName.INTERACTIVE: ("Interactive", "Drafts: somebody waits for them"),
+    QueueName.INTERACTIVE: ("Interactive", "Replies and drafts: somebody waits for them"),
     QueueName.DEFAULT: ("Default", "Messages to your app"),
     QueueName.BULK: ("Bulk", "Imports and indexing"),
 }

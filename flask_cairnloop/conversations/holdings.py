@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import case, literal, select, update
+from sqlalchemy import case, delete, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,8 @@ from flask_cairnloop.conversations.models import (
     CustomerRecord,
     Message,
     MessageKind,
+    PendingReply,
+    UnsentText,
 )
 
 FORGOTTEN_ID = "forgotten"
@@ -94,6 +96,41 @@ def forget_conversations(session: Session, customer_id: int) -> int:
         .execution_options(synchronize_session=False)
     )
     return int(found.rowcount)  # type: ignore[attr-defined]
+
+
+def forget_unsent(session: Session, customer_id: int) -> int:
+    """Let go of what operators had written to a customer, or about them, and not sent. Returns how many texts."""
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    gone = 0
+    for model in (PendingReply, UnsentText):
+        found = session.execute(
+            delete(model).where(model.conversation_id.in_(theirs)).execution_options(synchronize_session=False)
+        )
+        gone += int(found.rowcount)  # type: ignore[attr-defined]
+    return gone
+
+
+def export_unsent(session: Session, customer_id: int) -> list[dict[str, Any]]:
+    """What operators have written to a customer, or about them, and not sent: who of them is not said."""
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    waiting = session.scalars(
+        select(PendingReply)
+        .where(PendingReply.conversation_id.in_(theirs), PendingReply.body != "")
+        .order_by(PendingReply.id)
+    )
+    texts = session.scalars(
+        select(UnsentText)
+        .where(UnsentText.conversation_id.in_(theirs))
+        .order_by(UnsentText.conversation_id, UnsentText.edited_at)
+    )
+    return [
+        *(_unsent(text.conversation_id, text.created_at, "reply", text.body) for text in waiting),
+        *(_unsent(text.conversation_id, text.edited_at, text.kind, text.body) for text in texts),
+    ]
+
+
+def _unsent(conversation_id: int, at: datetime, kind: str, body: str) -> dict[str, Any]:
+    return {"conversation": conversation_id, "at": at.isoformat(), "kind": kind, "body": body}
 
 
 def export_conversations(session: Session, customer_id: int) -> list[dict[str, Any]]:

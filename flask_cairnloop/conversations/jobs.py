@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
+from flask_cairnloop.conversations import sending
 from flask_cairnloop.conversations.models import Conversation, Message
 from flask_cairnloop.hooks import Customer, ResolvedEvent
-from flask_cairnloop.jobs import JobContext, job
+from flask_cairnloop.jobs import JobContext, QueueName, job
 
 
 @job("conversations.tell_resolved", max_attempts=8)
@@ -32,3 +33,14 @@ def tell_resolved(context: JobContext, *, message_id: int) -> None:
     )
     context.release()
     context.cairnloop.hooks.conversation_resolved(event)
+
+
+def stop(context: JobContext, *, conversation_id: int, pending_id: int) -> None:
+    """The reply will not be sent by this job: say so beside it."""
+    sending.give_up(context.session, conversation_id, pending_id)
+
+
+@job(sending.JOB, queue=QueueName.INTERACTIVE, max_attempts=8, on_dead=stop)
+def deliver(context: JobContext, *, conversation_id: int, pending_id: int) -> None:
+    """Send an operator's reply, now that it can no longer be taken back."""
+    sending.deliver(context.session, conversation_id, pending_id)

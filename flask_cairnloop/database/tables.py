@@ -7,6 +7,8 @@ from flask_cairnloop.conversations.models import (
     ConversationTerms,
     CustomerRecord,
     Message,
+    PendingReply,
+    UnsentText,
 )
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
@@ -61,10 +63,12 @@ __all__ = [
     "PastAnswer",
     "PastQuestion",
     "PastQuestionEmbedding",
+    "PendingReply",
     "ResolvedCase",
     "Revision",
     "Term",
     "TermChange",
+    "UnsentText",
     "WorkerProcess",
     "metadata",
 ]

@@ -14,7 +14,13 @@ from flask_cairnloop.actors import Acting, as_actor
 from flask_cairnloop.audit.holdings import export_entries, forget_texts
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations.holdings import export_conversations, forget_conversations, forget_messages
+from flask_cairnloop.conversations.holdings import (
+    export_conversations,
+    export_unsent,
+    forget_conversations,
+    forget_messages,
+    forget_unsent,
+)
 from flask_cairnloop.conversations.models import FORGOTTEN, CustomerRecord
 from flask_cairnloop.conversations.service import close_all
 from flask_cairnloop.database.base import Base
@@ -34,6 +40,7 @@ from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
 FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("drafts", forget_drafts),
     ("actions", forget_actions),
+    ("unsent", forget_unsent),
     ("messages", forget_messages),
     ("conversations", forget_conversations),
     ("jobs", forget_jobs),
@@ -43,6 +50,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
 )
 EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),
+    ("unsent", export_unsent),
     ("drafts", export_drafts),
     ("actions", export_actions),
     ("questions", export_questions),

@@ -40,9 +40,10 @@ COMMANDS = (
     *("jobs retry", "jobs discard", "kb import", "index rebuild", "eval grounding"),
     *("customers export", "customers forget"),
 )
-# Each with a test of its own beside its room: files.sweep in tests/files, governance.wake in tests/governance,
-# knowledge.publish in tests/knowledge.
+# Each with a test of its own beside its room: conversations.deliver in tests/conversations, files.sweep in tests/files,
+# governance.wake in tests/governance, knowledge.publish in tests/knowledge.
 JOBS = {
+    "conversations.deliver": "message.reply",  # under the name of the operator who wrote it
     "drafting.draft": "draft.",
     "governance.run": "action.succeeded",
     "governance.wake": "action.",

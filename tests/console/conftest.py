@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 from flask_cairnloop import Customer, propose_action, receive
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.conversations.models import Conversation, PendingReply
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
@@ -25,6 +25,7 @@ from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
 from tests.support.databases import idle_in_transaction
+from tests.support.host import OPERATORS
 from tests.support.tools import PEOPLE
 
 CITATION = {
@@ -54,6 +55,19 @@ class Desk:
             message = receive(session, customer=customer, body=body, channel="widget", conversation_id=into)
             session.commit()
             return message.conversation_id
+
+    def pending(self, conversation_id: int, by: str = "mina", **values: Any) -> int:
+        """A reply that can still be taken back."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            about = {"seen": 9, "resolves": False, "citations": [], "send_at": now() + timedelta(seconds=60)}
+            who = {"author_id": by, "author_name": OPERATORS[by].name}
+            reply = PendingReply(
+                conversation_id=conversation_id, state="pending", body="A word.", **(about | who | values)
+            )
+            session.add(reply)
+            session.commit()
+            return reply.id
 
     def action(self, conversation_id: int | None, tool: str = "tag", by: str = "ada", **inputs: Any) -> int:
         """An action, where the host has the tools of :mod:`tests.support.tools`."""

@@ -111,6 +111,7 @@ def make_host(database_url: str, redis_url: str = "redis://localhost:6379/0", **
         CAIRNLOOP_OPERATOR_LOADER=load_operator,
         CAIRNLOOP_CUSTOMER_VERIFIER=verifier,
         CAIRNLOOP_DRAFT_DELAY=0.0,
+        CAIRNLOOP_UNDO_SEND=0.0,
     )
     for name, value in config.items():
         app.config[name.removeprefix("FLASK_") if name.startswith("FLASK_") else f"CAIRNLOOP_{name}"] = value

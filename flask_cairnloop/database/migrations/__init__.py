@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=12)
+        migrations.upgrade(op, from_=0, to=13)
 
     def downgrade():
-        migrations.downgrade(op, from_=12, to=0)
+        migrations.downgrade(op, from_=13, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
@@ -28,11 +28,12 @@ from flask_cairnloop.database.migrations import (
     v0010,
     v0011,
     v0012,
+    v0013,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
 
-VERSIONS = (v0001, v0002, v0003, v0004, v0005, v0006, v0007, v0008, v0009, v0010, v0011, v0012)
+VERSIONS = (v0001, v0002, v0003, v0004, v0005, v0006, v0007, v0008, v0009, v0010, v0011, v0012, v0013)
 LATEST = len(VERSIONS)
 
 
