@@ -44,6 +44,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         CAIRNLOOP_CONTEXT_PROVIDER="example_app.hooks:what_we_know",
         CAIRNLOOP_AUTOMATION_POLICY="example_app.hooks:house_rules",
         CAIRNLOOP_OPERATOR_RESOLVER="example_app.hooks:operator_by_id",
+        CAIRNLOOP_OPERATORS="example_app.hooks:find_operators",
         CAIRNLOOP_ACTION_POLICY="example_app.hooks:action_rules",
         CAIRNLOOP_TOOLS=[f"example_app.tools:{name}" for name in ("RefundCharge", "RestartTracker", "CancelBookings")],
         CAIRNLOOP_ON_CONVERSATION_RESOLVED="example_app.hooks:note_in_activity",

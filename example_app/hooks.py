@@ -49,6 +49,12 @@ def signed_in_operator() -> Operator | None:
     return as_operator(user) if user else None
 
 
+def find_operators(query: str) -> list[Operator]:
+    """CAIRNLOOP_OPERATORS: our team by what somebody has typed of a name."""
+    wanted = select(User).filter_by(role=Role.OPERATOR).where(User.name.icontains(query, autoescape=True))
+    return [as_operator(user) for user in db.session.scalars(wanted.order_by(User.name).limit(20))]
+
+
 def operator_by_id(operator_id: str) -> Operator | None:
     """CAIRNLOOP_OPERATOR_RESOLVER: one of our team by their id, as they are now."""
     kind, _, number = operator_id.partition("-")

@@ -186,6 +186,13 @@ KEYS: tuple[Key, ...] = (
         "`(id) -> Operator | None`: an operator outside a request. Permissions are asked again when an action runs, so "
         "without it there are no actions.",
     ),
+    Key(
+        "OPERATORS",
+        "hook",
+        None,
+        "`(query) -> list[Operator]`: operators by what somebody has typed of a name, the whole name among it. Unset: "
+        "nobody can be mentioned in a note.",
+    ),
     Key("LOGIN_URL", "str", "", "Where an operator who is not signed in is sent, with `?next=`. Empty: 401."),
     Key(
         "HELP_URL_PREFIX",
@@ -445,6 +452,7 @@ class Settings:
     operator_loader: Any
     authorize: Any
     operator_resolver: Any
+    operators: Any
     login_url: str
     help_url_prefix: str
     help_tags: list[str]

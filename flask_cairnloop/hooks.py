@@ -8,6 +8,7 @@ our transaction, so that its row and ours are committed together or not at all.
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+MOST_OPERATORS = 50  # of one answer of the directory
 MODEL_LENGTH = 200  # characters of an embedding model's fingerprint, as its column holds them
 
 
@@ -46,6 +48,7 @@ class Permission(StrEnum):
     CONVERSATIONS_REPLY = "conversations.reply"  # replies, decisions on drafts, who has a conversation
     CONVERSATIONS_NOTE = "conversations.note"
     CONVERSATIONS_RESOLVE = "conversations.resolve"  # also reopen
+    MACROS_SHARE = "macros.share"  # make macros for the whole team, and change and delete those
     ACTIONS_PROPOSE = "actions.propose"  # propose what a tool does, and take it back
     ACTIONS_APPROVE = "actions.approve"  # approve, reject, put off, and say how an uncertain one ended
     KNOWLEDGE_READ = "knowledge.read"
@@ -324,6 +327,27 @@ class Hooks:
             raise HookFailed(f"{PREFIX}OPERATOR_RESOLVER", "invalid", type(answer).__name__)
         return answer
 
+    def operators(self, query: str) -> list[Operator]:
+        """Operators by what somebody has typed of a name; none where the directory is not set, or fails."""
+        hook = self._resolved["OPERATORS"]
+        if hook is None:
+            return []
+
+        def found() -> list[Operator]:
+            answer = hook(query)
+            if isinstance(answer, str) or not isinstance(answer, Iterable):
+                raise HookFailed(f"{PREFIX}OPERATORS", "invalid", type(answer).__name__)
+            people = list(itertools.islice(answer, MOST_OPERATORS))
+            if not all(isinstance(person, Operator) and _operator_fits(person) for person in people):
+                raise HookFailed(f"{PREFIX}OPERATORS", "invalid", "somebody who is no Operator")
+            return people
+
+        try:
+            people: list[Operator] = self._call("OPERATORS", found)
+        except HookFailed:
+            return []
+        return people
+
     def may(self, operator: Operator, permission: Permission, subject: Subject | None = None) -> bool:
         """The same as :meth:`authorize`, outside a request and within a time.
 
@@ -592,6 +616,7 @@ _HOOK_KEYS = (
     "ARTICLE_SCOPE",
     "AUTOMATION_POLICY",
     "OPERATOR_RESOLVER",
+    "OPERATORS",
     "ACTION_POLICY",
     "ON_CONVERSATION_RESOLVED",
     "AUDITOR",

@@ -15,6 +15,8 @@ def register(blueprint: Blueprint) -> None:
         home,
         inbox,
         knowledge,
+        macros,
+        mentions,
         palette,
         preferences,
         rendering,
@@ -35,6 +37,8 @@ def register(blueprint: Blueprint) -> None:
         settings,
         preferences,
         palette,
+        macros,
+        mentions,
     ):
         screen.register(blueprint)
 

@@ -205,6 +205,10 @@ def _page() -> str:
         return url_for("cairnloop.article", article_id=arguments["article_id"])
     if "action_id" in arguments:
         return url_for("cairnloop.action", action_id=arguments["action_id"])
+    if "macro_id" in arguments:
+        return url_for("cairnloop.macro", macro_id=arguments["macro_id"])
+    if request.endpoint in ("cairnloop.new_macro", "cairnloop.read_mentions"):
+        return url_for("cairnloop.macros" if request.endpoint == "cairnloop.new_macro" else "cairnloop.mentions")
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
     return own_page(request.form.get("next", ""), console_path())

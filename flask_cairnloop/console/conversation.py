@@ -13,9 +13,14 @@ from werkzeug.wrappers import Response
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import actor, may, may_open, operator, reading, requires, visible
 from flask_cairnloop.console.inbox import counts, listed
+from flask_cairnloop.console.macros import asked_for
+from flask_cairnloop.console.mentions import who_may_see
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries, sending, service, unsent
+from flask_cairnloop.conversations.mentions import Named, named
+from flask_cairnloop.conversations.mentions import mark_read as mentions_read
+from flask_cairnloop.conversations.mentions import tell as tell_of_it
 from flask_cairnloop.conversations.models import Conversation, PendingState
 from flask_cairnloop.conversations.queries import View
 from flask_cairnloop.drafting import service as drafting
@@ -30,6 +35,8 @@ from flask_cairnloop.errors import (
     StaleConversation,
 )
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
+from flask_cairnloop.macros import language
+from flask_cairnloop.macros.actions import ACTIONS
 from flask_cairnloop.retrieval import memory
 
 # What a page with a conversation offers beside reading it.
@@ -120,6 +127,7 @@ def mark_read(conversation_id: int) -> Response:
     found = service.get(session, conversation_id)
     sequence = min(_number(request.form.get("sequence")) or 0, found.last_sequence)
     service.mark_read(session, conversation_id, operator().id, sequence)
+    mentions_read(session, operator().id, conversation_id=conversation_id, up_to=sequence)
     session.commit()
     return Response(status=204)
 
@@ -135,7 +143,10 @@ def reply(conversation_id: int) -> Response:
     session = current().session()
     seen, shown, body, client_id = _seen(), _shown(), request.form.get("body", ""), _client_id()
     # The kept text has a field of its own: what stands in the composer meanwhile is not sent and stays.
-    kept, resolves = "kept" in request.form, request.form.get("then") == "resolve" and may(RESOLVE)
+    kept, does = "kept" in request.form, [ACTIONS[name] for name, _ in asked_for()]
+    resolves = any(action.resolves for action in does) or (request.form.get("then") == "resolve" and may(RESOLVE))
+    if unset := language.left_in(body):
+        raise language.Unset(unset)
     try:
         taken = sending.send_reply(
             session,
@@ -150,6 +161,9 @@ def reply(conversation_id: int) -> Response:
             resolves=resolves,
             from_field=not kept,
         )
+        for action in does:
+            if action.apply is not None:
+                action.apply(session, conversation_id, operator())
         session.commit()
     except (StaleConversation, AnsweredMeanwhile):
         return _held(session, conversation_id, seen, body if kept else None, shown=shown, from_composer=not kept)
@@ -207,11 +221,16 @@ def keep_unsent(conversation_id: int) -> Response:
 
 @requires(Permission.CONVERSATIONS_NOTE, *DECISIONS)
 def note(conversation_id: int) -> Response:
-    """Add an internal note."""
-    session = current().session()
-    service.add_note(session, conversation_id, actor=actor(), body=request.form.get("body", ""), client_id=_client_id())
+    """Add an internal note, and tell the colleagues whom it names."""
+    body = request.form.get("body", "")
+    found = named(body, current().hooks.operators) if "@" in body else Named((), ())
+    told = who_may_see(conversation_id, [one for one in found.people if one.id != operator().id])
+    session, client_id = current().session(), _client_id()
+    written = service.add_note(session, conversation_id, actor=actor(), body=body, client_id=client_id)
+    tell_of_it(session, written, told, actor=actor())
+    unsent.clear(session, conversation_id, operator().id, "note")
     session.commit()
-    return _done(conversation_id, "Note added. Only your team sees it", sent="note")
+    return _done(conversation_id, presenters.noted(found, told, operator()), sent="note")
 
 
 @requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
@@ -325,6 +344,7 @@ def thread_shown(conversation_id: int, *, before: int | None = None, writes: boo
         "pending": presenters.pending_replies(waiting, thread.conversation, operator(), times().now),
         "shown_pending": max((reply.id for reply in waiting), default=0),
         "unsent": written,
+        "does": asked_for() if writes else (),
         "actions": approvals.cards_of(conversation_id) if latest else [],
         "latest": latest,
         "client_ids": (uuid.uuid4(), uuid.uuid4()),

@@ -20,6 +20,7 @@ from urllib.parse import quote as urlquote
 from markupsafe import Markup, escape
 
 from flask_cairnloop.actors import ActorKind
+from flask_cairnloop.conversations.mentions import Mentioned, Named
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationStatus,
@@ -30,7 +31,7 @@ from flask_cairnloop.conversations.models import (
     PendingReply,
     StoppedBy,
 )
-from flask_cairnloop.conversations.queries import COUNT_LIMIT, InboxRow, Timeline, View
+from flask_cairnloop.conversations.queries import COUNT_LIMIT, TIMELINE_SIZE, InboxRow, Timeline, View
 from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.differences import Change, changes
 from flask_cairnloop.drafting.engine import ENGINE
@@ -425,10 +426,82 @@ def _message(message: Message, view: Timeline, operator: Operator) -> Entry:
             body = linkified(message.body)
             return Entry("reply", key, at, body, author, aside, sources=cited, automatic=message.automatic)
         case MessageKind.NOTE:
-            return Entry("note", key, at, linkified(message.body), person(message.author_name, team=True))
+            return Entry("note", key, at, _note(message), person(message.author_name, team=True))
         case _:
             text, icon = _event(message, view, operator)
             return Entry("event", key, at, text, icon=icon)
+
+
+def _note(message: Message) -> Markup:
+    """A note's words, with the colleagues whom it names marked."""
+    told = message.data.get("mentions") if isinstance(message.data, dict) else None
+    names = [str(one["name"]) for one in told or () if isinstance(one, dict) and one.get("name")]
+    if not names:
+        return linkified(message.body)
+    at = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    parts = re.split(rf"((?<!\w)@(?:{at}))", message.body, flags=re.IGNORECASE)
+    marked = (
+        Markup('<b class="at">{}</b>').format(part) if number % 2 else linkified(part)
+        for number, part in enumerate(parts)
+    )
+    return Markup("").join(marked)
+
+
+def noted(found: Named, told: Sequence[Operator], writer: Operator) -> str:
+    """What became of a note, and of the names in it."""
+    words = "Note added. Only your team sees it"
+    if told:
+        words = f"Note added. {_listed([one.name for one in told])} {'is' if len(told) == 1 else 'are'} told"
+    names = [*found.unknown, *(one.name for one in found.people if one not in told and one.id != writer.id)]
+    if names:
+        words += f". Nobody was told as @{', @'.join(names[:3])}"
+    return words
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class MentionView:
+    """A note that names the reader.
+
+    Args:
+        before: where the page of the timeline ends that shows it; ``None`` for the newest one.
+    """
+
+    id: int
+    author: Person
+    subject: str
+    text: str
+    moment: datetime
+    unread: bool
+    conversation_id: int
+    sequence: int
+    before: int | None
+
+
+def mention(row: Mentioned) -> MentionView:
+    """A mention as the list shows it."""
+    note, conversation = row.note, row.conversation
+    far_back = conversation.last_sequence - note.sequence >= TIMELINE_SIZE
+    return MentionView(
+        row.mention.id,
+        person(note.author_name, team=True),
+        subject(conversation),
+        shortened(note.body),
+        row.mention.created_at,
+        row.mention.read_at is None,
+        conversation.id,
+        note.sequence,
+        note.sequence + TIMELINE_SIZE // 2 if far_back else None,
+    )
+
+
+def shortened(text: str, limit: int = 240) -> str:
+    """The beginning of a text on one line."""
+    words = " ".join(text.split())
+    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
 
 
 def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, str]:

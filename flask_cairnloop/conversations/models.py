@@ -298,3 +298,22 @@ class UnsentText(Base):
     kind: Mapped[str] = mapped_column(String(10), primary_key=True)
     body: Mapped[str]
     edited_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Mention(Base):
+    """That a note names an operator, who is told of it."""
+
+    __tablename__ = "mentions"
+    __table_args__ = (
+        UniqueConstraint("message_id", "operator_id"),
+        Index("ix_mentions_operator", "operator_id", text("id DESC")),
+        Index("ix_mentions_unread", "operator_id", postgresql_where=text("read_at IS NULL")),
+        Index("ix_mentions_conversation", "conversation_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    message_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.messages.id", ondelete="CASCADE"))
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"))
+    operator_id: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    read_at: Mapped[datetime | None]

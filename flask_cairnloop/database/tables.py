@@ -6,6 +6,7 @@ from flask_cairnloop.conversations.models import (
     ConversationRead,
     ConversationTerms,
     CustomerRecord,
+    Mention,
     Message,
     PendingReply,
     UnsentText,
@@ -16,6 +17,7 @@ from flask_cairnloop.files.models import File
 from flask_cairnloop.governance.models import ActionApproval, ActionEvent, ActionProposal
 from flask_cairnloop.jobs.models import Job, WorkerProcess
 from flask_cairnloop.knowledge.models import Article, ArticleFile, ArticleStanding, ArticleVote, Revision
+from flask_cairnloop.macros.models import Macro
 from flask_cairnloop.retrieval.models import (
     Chunk,
     ChunkEmbedding,
@@ -59,6 +61,8 @@ __all__ = [
     "GroundingCalibration",
     "IndexEntry",
     "Job",
+    "Macro",
+    "Mention",
     "Message",
     "PastAnswer",
     "PastQuestion",

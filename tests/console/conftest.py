@@ -21,6 +21,7 @@ from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.governance import service as actions
+from flask_cairnloop.macros.models import Macro
 from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
@@ -55,6 +56,16 @@ class Desk:
             message = receive(session, customer=customer, body=body, channel="widget", conversation_id=into)
             session.commit()
             return message.conversation_id
+
+    def macro(self, owner: str = "", body: str = "Hello!") -> int:
+        """A macro, of the whole team unless it has an owner."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            name = uuid.uuid4().hex[:12]
+            macro = Macro(owner_id=owner, name=name, body=body, actions=["resolve", "assign"], edited_by="Mina Keller")
+            session.add(macro)
+            session.commit()
+            return macro.id
 
     def pending(self, conversation_id: int, by: str = "mina", **values: Any) -> int:
         """A reply that can still be taken back."""

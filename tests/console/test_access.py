@@ -87,7 +87,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
     desk, client = Desk(app), app.test_client()
     conversation_id = desk.ask()
     draft_id = desk.draft(conversation_id)
-    action_id = desk.action(conversation_id)
+    action_id, macro_id = desk.action(conversation_id), desk.macro()
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         article_id = save_article(session, slug="form", title="Form", body="Words", actor=Actor.system("test")).id
@@ -98,7 +98,12 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             continue
         answer = client.post(
             address(
-                rule, conversation_id=conversation_id, draft_id=draft_id, article_id=article_id, action_id=action_id
+                rule,
+                conversation_id=conversation_id,
+                draft_id=draft_id,
+                article_id=article_id,
+                action_id=action_id,
+                macro_id=macro_id,
             ),
             data={"next": "/support/inbox?view=open"},
             headers={"Origin": "http://localhost"},
@@ -114,6 +119,10 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             "cairnloop.settled": "/support/inbox?view=open",
             "cairnloop.export_audit": "/support/inbox?view=open",
             "cairnloop.decide_several": "/support/inbox?view=open",
+            "cairnloop.new_macro": "/support/settings/macros",
+            "cairnloop.save_macro": f"/support/settings/macros/{macro_id}",
+            "cairnloop.delete_macro": f"/support/settings/macros/{macro_id}",
+            "cairnloop.read_mentions": "/support/mentions",
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",
         }

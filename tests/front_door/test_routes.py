@@ -68,7 +68,7 @@ DEAD_JOB = """
 
 # What is nobody's decision: how the reader likes their pages, how far they have read, what is only shown, and what they
 # looked for, or have not sent yet.
-UNAUDITED = frozenset({"set_theme", "mark_read", "preview_article", "settled", "keep_unsent"})
+UNAUDITED = frozenset({"set_theme", "mark_read", "preview_article", "settled", "keep_unsent", "read_mentions"})
 WIDTHS = itertools.count(50)  # of pictures: one that is there already is not kept twice
 # What has to come before, so that a form changes something: other ends of its address.
 DRAFT = "edit"
@@ -107,6 +107,8 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = desk.draft(values.setdefault("conversation_id", desk.ask()))
                 case "pending_id":
                     values[argument] = desk.pending(values.setdefault("conversation_id", desk.ask()))
+                case "macro_id":
+                    values[argument] = desk.macro("mina")
                 case "article_id":
                     values[argument] = article(app)
                 case "number":
@@ -159,11 +161,14 @@ def dead_job(app: Flask) -> int:
         return int(connection.execute(text(DEAD_JOB)).scalar_one())
 
 
+NAMES = itertools.count(1)  # of macros: each is one's only one of its name
+
+
 def form(of: Rule | None = None) -> dict[str, Any]:
     """What a form sends; that of a file brings one along."""
     brings = of is not None and of.endpoint == "cairnloop.upload_file"
     file = {"file": (io.BytesIO(png(width=next(WIDTHS))), "plan.png")} if brings else {}
-    return {**FORM, "client_id": str(uuid.uuid4()), **file}
+    return {**FORM, "client_id": str(uuid.uuid4()), "name": f"Macro {next(NAMES)}", **file}
 
 
 def browser(app: Flask, **environ: str) -> FlaskClient:
@@ -257,9 +262,10 @@ def test_whatever_an_operator_changes_is_in_the_audit_log_under_their_name(
     assert unseen == [], ", ".join(unseen)
 
 
-def give_replies_to(app: Flask, operator_id: str) -> None:
+def give_to(app: Flask, operator_id: str) -> None:
     with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
         connection.execute(text("UPDATE cairnloop.pending_replies SET author_id = :who"), {"who": operator_id})
+        connection.execute(text("UPDATE cairnloop.macros SET owner_id = :who"), {"who": operator_id})
 
 
 def newest_entry(app: Flask) -> int:
@@ -287,7 +293,7 @@ def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
         for may, right in ((set(Permission) - needed, False), *(({one}, True) for one in needed)):
             client = browser(app, HTTP_X_MAY=" ".join(may))
             path = something(rule)
-            give_replies_to(app, "lee")  # nobody can send or take back another's
+            give_to(app, "lee")  # nobody has a hand in another's replies and macros
             answer = client.open(path, method=method, data=None if method in SAFE else form(rule))
             if (answer.status_code < 400) != right or (not right and answer.status_code != 403):
                 wrong[f"{method} {rule.rule}, {'only' if right else 'without'} {may if right else needed}"] = (

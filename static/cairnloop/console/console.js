@@ -44,7 +44,7 @@
     refetch($("#settings"), 0);
   }, 15000);
 
-  function toast(text, tone = "info", { undo, seconds = 6, conversation } = {}) {
+  function toast(text, tone = "info", { undo, open, seconds = 6, conversation } = {}) {
     if (tone === "error" && $$("#toasts > .is-error > span").some((words) => words.textContent === text)) return;
     const box = document.createElement("div");
     box.className = "toast" + (tone === "error" ? " is-error" : "");
@@ -56,14 +56,16 @@
     close.textContent = "Close";
     close.addEventListener("click", () => box.remove());
     box.append(words);
+    const button = (label, does) => {
+      const made = Object.assign(document.createElement("button"), { type: "button", textContent: label });
+      made.addEventListener("click", () => { box.remove(); does(); });
+      box.append(made);
+    };
     if (undo) {
-      const back = document.createElement("button");
-      back.type = "button";
-      back.textContent = "Undo";
-      back.addEventListener("click", () => { box.remove(); takeBack(undo, conversation); });
-      box.append(back);
+      button("Undo", () => takeBack(undo, conversation));
       box.dataset.undo = "";
     }
+    if (open) button("Open", () => location.assign(open));
     box.append(close);
     $("#toasts")?.append(box);
     if (tone === "error") return; // errors stay until they are closed
@@ -99,6 +101,9 @@
     const plain = document.title.replace(/^\(\d+\+?\) /, "");
     const words = waiting ? `(${waiting > 999 ? "999+" : waiting}) ${plain}` : plain;
     if (document.title !== words) document.title = words;
+    const icon = $("link[rel=icon]");
+    const mark = icon && icon.dataset[waiting || Number($("#bell-count")?.dataset.unread) ? "unread" : "plain"];
+    if (mark && icon.getAttribute("href") !== mark) icon.href = mark;
   }
 
   /* ---------- the host's form token runs out while a page stays open: the newest one goes with every form ---------- */
@@ -382,6 +387,8 @@
     refetchActions(0, 0);
     refetch($("#timeline"), 0);
     refetch(counted(), 0);
+    refetch($("#bell-count"), 0);
+    refetch($("#mentions"), 0);
     refetch($("#home"), 0);
     if (list()) refetch(list(), 0);
   }
@@ -490,8 +497,8 @@
       if (String(event.conversation_id) !== openConversation()) return;
       const line = $("#typing");
       if (!line) return;
-      const who = event.author === "operator" ? event.name || "A colleague" : $("#thread-head .who")?.textContent;
-      $("[data-words]", line).textContent = event.author === "operator" ? `${who} is writing a reply…` : `${who} is typing…`;
+      if (event.author === "operator") return window.cairnloop.typing?.(event.name || "A colleague");
+      $("[data-words]", line).textContent = `${$("#thread-head .who")?.textContent} is typing…`;
       line.hidden = false;
       clearTimeout(live.silence);
       live.silence = setTimeout(() => { line.hidden = true; }, 5000);
@@ -782,6 +789,9 @@
     if (!document.hidden) refetch($("#outage"), 0);
     poll();
   });
+
+  // For the scripts that come after this one.
+  Object.assign(window.cairnloop, { $, $$, prefix, openConversation, toast, tokenField, write, say, live, refetch });
 
   /* htmx starts as soon as it is loaded, perhaps before its socket extension is: the socket is made here, last, when
      whoever listens is in place. */
