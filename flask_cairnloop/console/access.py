@@ -27,9 +27,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Answer = Response | str | tuple[str, int]
 View = Callable[P, Answer]
-# What the rail of every whole page leads to.
+# What the rail of every whole page, and its account menu, lead to.
 SECTIONS = (
     Permission.CONVERSATIONS_READ,
+    Permission.CONVERSATIONS_REPLY,
     Permission.ACTIONS_APPROVE,
     Permission.ACTIONS_PROPOSE,
     Permission.KNOWLEDGE_READ,

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, jsonify, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from flask_cairnloop.console.access import actor, may, may_open, operator, reading, requires
+from flask_cairnloop.console.access import actor, may, operator, reading, requires
 from flask_cairnloop.console.rendering import is_fragment, page
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries, unsent
@@ -21,6 +21,7 @@ from flask_cairnloop.macros.models import SHARED, Macro
 
 ID = "<int(max=9223372036854775807):{}>"
 REPLY, SHARE = Permission.CONVERSATIONS_REPLY, Permission.MACROS_SHARE
+DONE = tuple({action.permission for action in ACTIONS.values()})  # what a macro can have done needs these
 
 
 def register(blueprint: Blueprint) -> None:
@@ -38,13 +39,13 @@ def register(blueprint: Blueprint) -> None:
 # --- the library ------------------------------------------------------------------------------------------------------
 
 
-@requires(REPLY, SHARE)
+@requires(REPLY, SHARE, *DONE)
 def library() -> Response:
     """The operator's own macros and the team's, and a form for a new one."""
     return _library()
 
 
-@requires(REPLY, SHARE)
+@requires(REPLY, SHARE, *DONE)
 def macro(macro_id: int) -> Response:
     """One macro, to be changed."""
     with reading() as session:
@@ -52,7 +53,7 @@ def macro(macro_id: int) -> Response:
     return _editor(found)
 
 
-@requires(REPLY, SHARE)
+@requires(REPLY, SHARE, *DONE)
 def new() -> Response:
     """Write a macro."""
     session = current().session()
@@ -65,7 +66,7 @@ def new() -> Response:
     return redirect(url_for("cairnloop.macros"), code=303)
 
 
-@requires(REPLY, SHARE)
+@requires(REPLY, SHARE, *DONE)
 def save(macro_id: int) -> Response:
     """Write a macro anew."""
     session = current().session()
@@ -79,7 +80,7 @@ def save(macro_id: int) -> Response:
     return redirect(url_for("cairnloop.macros"), code=303)
 
 
-@requires(REPLY, SHARE)
+@requires(REPLY, SHARE, *DONE)
 def delete(macro_id: int) -> Response:
     """Throw a macro away."""
     session = current().session()
@@ -133,7 +134,7 @@ def _form(errors: Mapping[str, str] | None, form: Any) -> dict[str, Any]:
     return {
         "errors": errors or {},
         "form": form,
-        "macro_actions": {name: action for name, action in ACTIONS.items() if may_open(action.permission)},
+        "macro_actions": {name: action for name, action in ACTIONS.items() if may(action.permission)},
         "variables": language.VARIABLES,
         "shared_id": SHARED,
     }
@@ -160,7 +161,7 @@ class Choice:
     does: tuple[tuple[str, str], ...]
 
 
-@requires(REPLY)
+@requires(REPLY, *DONE)
 def pick(conversation_id: int) -> Response:
     """The macros for a conversation, each with its text as it would be here."""
     with reading() as session:
@@ -174,7 +175,7 @@ def pick(conversation_id: int) -> Response:
     return page("pick_macro.html", conversation=found, choices=choices)
 
 
-@requires(REPLY)
+@requires(REPLY, *DONE)
 def use(conversation_id: int, macro_id: int) -> Response:
     """A macro's text for the reply field. Refused, with its name, where a variable has no value here.
 

@@ -337,6 +337,11 @@ def test_no_transaction_of_ours_waits_for_the_host_and_nothing_is_asked_twice(
         (f"{one}/reply", {"body": "Too early", "seen": "0", "client_id": str(uuid.uuid4())}, {}),
         (f"{one}/note", {"body": "A note", "client_id": str(uuid.uuid4())}, fragment),
         (f"{one}/drafts/{draft_id}/approve", {"seen": "9"}, fragment),
+        ("/settings/macros", None, {}),
+        (f"{one}/macros", None, {}),
+        (f"{one}/macros/{desk.macro()}/use", {"a": "b"}, fragment),
+        ("/mentions", None, {}),
+        (f"{one}/unsent/keep", {"kind": "reply", "body": "Begun"}, fragment),
     ]
     for path, form, headers in visits:
         may.asked.clear()

@@ -136,6 +136,7 @@ def test_the_guides_import_from_the_front_door_only() -> None:
 def test_the_hooks_of_the_guide_work(snippets: Any, make_app: Any) -> None:
     app: Flask = make_app(
         OPERATOR_LOADER=snippets.signed_in_operator,
+        OPERATORS=snippets.find_operators,
         AUTHORIZE=snippets.may,
         CUSTOMER_VERIFIER=snippets.verify_customer,
         CONTEXT_PROVIDER="hooks_guide:about",
@@ -151,6 +152,7 @@ def test_the_hooks_of_the_guide_work(snippets: Any, make_app: Any) -> None:
         session["team_member"] = "8"
         omar = hooks.load_operator()
         assert omar.name == "Omar Siddiqui"
+        assert omar in hooks.operators("omar")
         assert hooks.authorize(omar, Permission.CONVERSATIONS_REPLY)
         assert not hooks.authorize(omar, Permission.CONVERSATIONS_RESOLVE)
         customer = hooks.verify_customer(snippets.widget_token("41"))
