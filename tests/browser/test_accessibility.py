@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     *("/", "/inbox", "/inbox?view=resolved", "/conversations/{id}", "/conversations/{id}/context", "/knowledge"),
-    "/audit",
+    *("/audit", "/settings/macros", "/mentions", "/conversations/{id}/macros"),
     *("/knowledge/new", "/knowledge/1/edit", "/knowledge/1/history"),
 )
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
