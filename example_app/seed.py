@@ -23,11 +23,13 @@ from sqlalchemy.orm import Session, joinedload
 from example_app import decisions, hooks, people, story
 from example_app.models import SeedStep, User, db
 from flask_cairnloop import Actor, DraftKind, Grounding, PolicyDecision, Proposal, testing
+from flask_cairnloop.conversations import mentions
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import DraftState
 from flask_cairnloop.governance import service
 from flask_cairnloop.knowledge import importer
+from flask_cairnloop.macros import service as macros
 
 HERE = Path(__file__).resolve().parent
 # The desk's own work happens a moment after what caused it.
@@ -64,10 +66,21 @@ def command() -> None:
         for moment in shown:
             _play(app, moment)
     acted = _act(app, now)
+    _write_macros()
     click.echo(
         f"Seeded: {added} shops and colleagues, {articles} articles, {len(moments)} steps of conversations "
         f"and {acted} actions are new."
     )
+
+
+def _write_macros() -> None:
+    """The team's macros, unless somebody has written some already."""
+    session = db.session()
+    mina = hooks.as_operator(_user(session, story.MINA))
+    if not macros.usable(session, mina):
+        for name, body, does in story.MACROS:
+            macros.save(session, None, operator=mina, name=name, body=body, does=does, shared=True)
+    session.commit()
 
 
 # --- articles -------------------------------------------------------------------------------------------------------
@@ -180,7 +193,9 @@ def _work(session: Session, number: int, step: story.Step) -> None:
         case story.Reply(by=by, body=body):
             conversations.reply(session, number, actor=_operator(session, by), body=body)
         case story.Note(by=by, body=body):
-            conversations.add_note(session, number, actor=_operator(session, by), body=body)
+            note = conversations.add_note(session, number, actor=_operator(session, by), body=body)
+            told = mentions.named(body, hooks.our_team).people
+            mentions.tell(session, note, told, actor=_operator(session, by))
         case story.Assign(by=by, to=to):
             assignee = hooks.as_operator(_user(session, to))
             conversations.assign(session, number, actor=_operator(session, by), assignee=assignee)

@@ -103,6 +103,21 @@ class Talk:
 
 
 MINA, OMAR = "mina@demo.example", "omar@demo.example"
+# The team's macros: name, text, what is done when it is sent.
+MACROS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "Thanks, all done",
+        "Hi {{customer.first_name}},\n\nglad that it works again. Just write back here if it does not.\n\n"
+        "{{operator.first_name}}",
+        ("resolve",),
+    ),
+    (
+        "Looking into it",
+        "Hi {{customer.first_name}},\n\nI am looking into it for {{customer.organization}} and will write here as soon "
+        "as I know more. Our number for this is {{conversation.id}}.\n\n{{operator.first_name}}",
+        ("assign",),
+    ),
+)
 
 TALKS = (
     # --- the past months, resolved ---------------------------------------------------------------------------------
@@ -507,7 +522,9 @@ TALKS = (
             ),
             Assign("2h 50m", OMAR, MINA),
             Note(
-                "2h 48m", OMAR, "Mina, did we not talk to a printer in Milan in spring? I found nothing written down."
+                "2h 48m",
+                OMAR,
+                "@Mina Park, did we not talk to a printer in Milan in spring? I found nothing written down.",
             ),
         ),
     ),
@@ -582,7 +599,7 @@ TALKS = (
                 "signed waiver. What do I do?",
             ),
             Assign("31m", OMAR, MINA),
-            Note("30m", OMAR, "Mina, this one is yours. I have pressed Keep for insurer on the booking."),
+            Note("30m", OMAR, "@Mina Park, this one is yours. I have pressed Keep for insurer on the booking."),
         ),
     ),
     Talk(

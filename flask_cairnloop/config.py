@@ -206,7 +206,8 @@ KEYS: tuple[Key, ...] = (
         "hook",
         None,
         "`(query) -> list[Operator]`: the people of the desk whose name holds these words, all for none. From it come "
-        "the people and teams a conversation can be given to. Unset: one can only take a conversation oneself.",
+        "the people and teams a conversation can be given to, and whom a note can mention. Unset: one can only take a "
+        "conversation oneself, and mention nobody.",
     ),
     Key(
         "AUTO_ASSIGN",
@@ -388,6 +389,13 @@ KEYS: tuple[Key, ...] = (
         "Seconds after its last message in which a resolved conversation is resumed; later words open a new one.",
         check=_between(0, TEN_YEARS),
     ),
+    Key(
+        "UNDO_SEND",
+        "float",
+        10.0,
+        "Seconds in which an operator can take a reply back before it is sent. 0: replies are sent at once.",
+        check=_between(0, 120),
+    ),
     Key("MESSAGE_LIMIT", "int", 10_000, "Longest message in characters.", check=_between(1, 100_000)),
     Key(
         "RATE_LIMITS",
@@ -543,6 +551,7 @@ class Settings:
     mcp_hosts: list[str]
     search_language: str
     reopen_window: int
+    undo_send: float
     message_limit: int
     rate_limits: dict[str, str | None]
     socket_limit: int

@@ -113,6 +113,12 @@ class StaleConversation(Stale):
     words = "The customer has written again since you last looked."
 
 
+class AnsweredMeanwhile(Stale):
+    """A colleague answered after the caller last looked. The numbers are sequences of messages."""
+
+    words = "A colleague has answered since you last looked."
+
+
 class StaleArticle(Stale):
     """Somebody saved the article after the caller last looked. The numbers are its ``edits``."""
 

@@ -15,6 +15,8 @@ def register(blueprint: Blueprint) -> None:
         home,
         inbox,
         knowledge,
+        macros,
+        mentions,
         palette,
         preferences,
         rendering,
@@ -39,6 +41,8 @@ def register(blueprint: Blueprint) -> None:
         tokens,
         preferences,
         palette,
+        macros,
+        mentions,
     ):
         screen.register(blueprint)
 

@@ -27,9 +27,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Answer = Response | str | tuple[str, int]
 View = Callable[P, Answer]
-# What the rail of every whole page leads to.
+# What the rail of every whole page, and its account menu, lead to.
 SECTIONS = (
     Permission.CONVERSATIONS_READ,
+    Permission.CONVERSATIONS_REPLY,
     Permission.ACTIONS_APPROVE,
     Permission.ACTIONS_PROPOSE,
     Permission.KNOWLEDGE_READ,
@@ -205,6 +206,10 @@ def _page() -> str:
         return url_for("cairnloop.article", article_id=arguments["article_id"])
     if "action_id" in arguments:
         return url_for("cairnloop.action", action_id=arguments["action_id"])
+    if "macro_id" in arguments:
+        return url_for("cairnloop.macro", macro_id=arguments["macro_id"])
+    if request.endpoint in ("cairnloop.new_macro", "cairnloop.read_mentions"):
+        return url_for("cairnloop.macros" if request.endpoint == "cairnloop.new_macro" else "cairnloop.mentions")
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
     if "token_id" in arguments:

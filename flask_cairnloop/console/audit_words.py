@@ -82,13 +82,20 @@ ACTIONS: Final[Mapping[str, str]] = {
     "job.retry": "had a failed job tried again",
     "list.delete": "deleted a saved list of the inbox",
     "list.save": "saved a list of the inbox",
+    "macro.delete": "deleted a macro",
+    "macro.save": "wrote a macro",
+    "macro.use": "used a macro",
     "memory.reject": "said that the article did not answer a question",
     "memory.restore": "said that the article did answer a question",
+    "message.hold": "wrote a reply, to be sent in a moment",
+    "message.mention": "mentioned colleagues in a note",
     "message.note": "wrote a note",
     "message.receive": "wrote a message",
     "message.reply": "replied",
     "token.create": "made a token",
     "token.revoke": "revoked a token",
+    "message.stop": "did not send a reply: something came between",
+    "message.undo": "took a reply back before it was sent",
 }
 SUBJECTS: Final[Mapping[str, str]] = {"audit": "Audit log", "index": "Search index"}
 # Where a thing is shown, and how its page calls its number. Of the rest, there is no page.

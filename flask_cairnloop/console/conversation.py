@@ -6,25 +6,40 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, jsonify, redirect, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import actor, may_open, operator, reading, requires, visible
+from flask_cairnloop.console.access import actor, may, may_open, operator, reading, requires, visible
 from flask_cairnloop.console.files import take_attachments
 from flask_cairnloop.console.inbox import counts, listed, listing
+from flask_cairnloop.console.macros import asked_for
+from flask_cairnloop.console.mentions import who_may_see
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations import queries, service, triage
+from flask_cairnloop.conversations import queries, sending, service, triage, unsent
 from flask_cairnloop.conversations.filters import Filter, View
-from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.conversations.mentions import Named, named
+from flask_cairnloop.conversations.mentions import mark_read as mentions_read
+from flask_cairnloop.conversations.mentions import tell as tell_of_it
+from flask_cairnloop.conversations.models import Conversation, PendingState
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.citing import MOST, NOT_CITABLE, Cite, citable
-from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, StaleConversation
+from flask_cairnloop.errors import (
+    AnsweredMeanwhile,
+    Conflict,
+    CustomerForgotten,
+    IllegalTransition,
+    InvalidInput,
+    Stale,
+    StaleConversation,
+)
 from flask_cairnloop.files.content import accepted
 from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
+from flask_cairnloop.macros import language
+from flask_cairnloop.macros.actions import ACTIONS
 from flask_cairnloop.retrieval import memory
 
 # What a page with a conversation offers beside reading it.
@@ -35,6 +50,7 @@ DECISIONS = (
     Permission.ACTIONS_PROPOSE,
     Permission.ACTIONS_APPROVE,
 )
+RESOLVE = Permission.CONVERSATIONS_RESOLVE
 BIGINT_MAX = 2**63 - 1
 ID = "<int(max=9223372036854775807):{}>"
 
@@ -50,6 +66,10 @@ def register(blueprint: Blueprint) -> None:
     add("/read", "mark_read", mark_read)
     add("/reply", "reply", reply)
     add("/note", "note", note)
+    add(f"/pending/{ID.format('pending_id')}/undo", "undo_reply", undo_reply)
+    add(f"/pending/{ID.format('pending_id')}/send", "send_now", send_now)
+    add("/unsent", "unsent", unsent_texts, "GET")
+    add("/unsent/keep", "keep_unsent", keep_unsent)
     add("/resolve", "resolve", resolve)
     add("/reopen", "reopen", reopen)
     add("/draft", "regenerate", regenerate)
@@ -63,9 +83,10 @@ def register(blueprint: Blueprint) -> None:
 @requires(Permission.CONVERSATIONS_READ, *DECISIONS)
 def conversation(conversation_id: int) -> Response:
     """The inbox opened at a conversation, or the part of it that was asked for."""
-    thread = shown(conversation_id, before=_number(request.args.get("before")))
+    part = wanted()
+    thread = thread_shown(conversation_id, before=_number(request.args.get("before")), writes=part != "timeline")
     asked = Filter.parse(request.args, default=_usual_view(thread["conversation"]))
-    match wanted():
+    match part:
         case "work":
             return page("_work.html", **thread, **listing(asked), fresh=True)
         case "timeline":
@@ -108,6 +129,7 @@ def mark_read(conversation_id: int) -> Response:
     found = service.get(session, conversation_id)
     sequence = min(_number(request.form.get("sequence")) or 0, found.last_sequence)
     service.mark_read(session, conversation_id, operator().id, sequence)
+    mentions_read(session, operator().id, conversation_id=conversation_id, up_to=sequence)
     session.commit()
     return Response(status=204)
 
@@ -121,35 +143,97 @@ def reply(conversation_id: int) -> Response:
     cites, files = _cites(), take_attachments()
     tags = _may_cite(conversation_id, cites) if cites else None
     session = current().session()
-    seen, body, client_id = _seen(), request.form.get("body", ""), _client_id()
+    seen, shown, body, client_id = _seen(), _shown(), request.form.get("body", ""), _client_id()
+    # The kept text has a field of its own: what stands in the composer meanwhile is not sent and stays.
+    kept, does = "kept" in request.form, [ACTIONS[name] for name, _ in asked_for()]
+    resolves = any(action.resolves for action in does) or (request.form.get("then") == "resolve" and may(RESOLVE))
+    if unset := language.left_in(body):
+        raise language.Unset(unset)
     try:
-        service.reply(
+        taken = sending.send_reply(
             session,
             conversation_id,
             actor=actor(),
             body=body,
             client_id=client_id,
             seen=seen,
+            shown=shown,
             cites=cites,
             tags=tags,
             files=files,
+            resolves=resolves,
+            from_field=not kept,
         )
+        for action in does:
+            if action.apply is not None:
+                action.apply(session, conversation_id, operator())
+        session.commit()
+    except (StaleConversation, AnsweredMeanwhile):
+        return _held(session, conversation_id, seen, body if kept else None, shown=shown, from_composer=not kept)
+    return _on_its_way(conversation_id, taken, sent="kept" if kept else "reply", resolves=resolves)
+
+
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
+def undo_reply(conversation_id: int, pending_id: int) -> Response:
+    """Take a reply back; its words are in the reply field again."""
+    session = current().session()
+    try:
+        sending.undo(session, conversation_id, pending_id, actor=actor())
+        session.commit()
+    except IllegalTransition as conflict:
+        session.rollback()
+        words = "It was taken back already" if conflict.state == "undone" else "Too late: it has been sent"
+        return _done(conversation_id, words)
+    return _done(conversation_id, "Taken back. Your text is in the reply field", told={"cairnloop:unsent": {}})
+
+
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
+def send_now(conversation_id: int, pending_id: int) -> Response:
+    """Send a reply that waits, or that something came between, at once."""
+    session = current().session()
+    seen = _seen()
+    try:
+        sending.send_now(session, conversation_id, pending_id, actor=actor(), seen=seen)
         session.commit()
     except StaleConversation:
-        return _held(session, conversation_id, seen, body, from_composer=True)
-    # The kept text has a field of its own: what stands in the composer meanwhile is not sent and stays.
-    return _done(conversation_id, "Sent", sent="kept" if "kept" in request.form else "reply")
+        return _held(session, conversation_id, seen, None)
+    except IllegalTransition as conflict:
+        session.rollback()
+        words = "It was taken back" if conflict.state == "undone" else "It has been sent already"
+        return _done(conversation_id, words)
+    return _done(conversation_id, "Sent")
+
+
+@requires(Permission.CONVERSATIONS_READ, *DECISIONS)
+def unsent_texts(conversation_id: int) -> Response:
+    """What the operator has written here and not sent, for another page of theirs."""
+    return jsonify(unsent.texts(current().session(), conversation_id, operator().id))
+
+
+@requires(Permission.CONVERSATIONS_REPLY, *DECISIONS, instead=(Permission.CONVERSATIONS_NOTE,))
+def keep_unsent(conversation_id: int) -> Response:
+    """Keep what stands in a field, while it is being written."""
+    session = current().session()
+    if service.get(session, conversation_id).erased_at is not None:
+        raise CustomerForgotten
+    kind, body, tab = (request.form.get(name, "") for name in ("kind", "body", "tab"))
+    unsent.keep(session, conversation_id, operator().id, kind, body, tab=tab[:40])
+    session.commit()
+    return Response(status=204)
 
 
 @requires(Permission.CONVERSATIONS_NOTE, *DECISIONS)
 def note(conversation_id: int) -> Response:
-    """Add an internal note."""
-    files = take_attachments()
-    session = current().session()
-    body, client_id = request.form.get("body", ""), _client_id()
-    service.add_note(session, conversation_id, actor=actor(), body=body, client_id=client_id, files=files)
+    """Add an internal note, and tell the colleagues whom it names."""
+    body, files = request.form.get("body", ""), take_attachments()
+    found = named(body, current().hooks.colleagues) if "@" in body else Named((), ())
+    told = who_may_see(conversation_id, [one for one in found.people if one.id != operator().id])
+    session, client_id = current().session(), _client_id()
+    written = service.add_note(session, conversation_id, actor=actor(), body=body, client_id=client_id, files=files)
+    tell_of_it(session, written, told, actor=actor())
+    unsent.clear(session, conversation_id, operator().id, "note")
     session.commit()
-    return _done(conversation_id, "Note added. Only your team sees it", sent="note")
+    return _done(conversation_id, presenters.noted(found, told, operator()), sent="note")
 
 
 @requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
@@ -157,21 +241,21 @@ def approve(conversation_id: int, draft_id: int) -> Response:
     """Send a draft, as it stands or as edited. At most once, and never over words of the customer not shown before."""
     session = current().session()
     draft = queries.draft_of(session, conversation_id, draft_id)
-    seen, body = _seen(), request.form.get("body")
+    seen, shown, body = _seen(), _shown(), request.form.get("body")
     try:
-        drafting.approve(session, draft_id, actor=actor(), seen=seen, body=body)
+        taken = sending.approve(session, draft_id, actor=actor(), seen=seen, shown=shown, body=body)
         session.commit()
     except Conflict as conflict:
         session.rollback()
         newest = service.get(session, conversation_id).last_customer_sequence
-        if isinstance(conflict, StaleConversation) or newest > seen:
+        if isinstance(conflict, Stale) or newest > seen:
             # What is kept goes on as a typed reply, which knows no citation numbers.
             kept = None if body is None else drafting.without_marks(draft, body)
-            return _held(session, conversation_id, seen, kept)
+            return _held(session, conversation_id, seen, kept, shown=shown)
         if isinstance(conflict, IllegalTransition):
             return _late(conversation_id, conflict)
         raise
-    return _done(conversation_id, "Sent")
+    return _on_its_way(conversation_id, taken)
 
 
 @requires(Permission.CONVERSATIONS_REPLY, *DECISIONS)
@@ -204,14 +288,14 @@ def resolve(conversation_id: int) -> Response:
     session = current().session()
     seen = _seen()
     try:
-        service.resolve(session, conversation_id, actor=actor(), seen=seen)
+        done = sending.resolve(session, conversation_id, actor=actor(), seen=seen)
         session.commit()
     except StaleConversation:
         return _held(session, conversation_id, seen, None, what="It was not resolved")
     except IllegalTransition:
         session.rollback()
         return _done(conversation_id, "It was resolved already")
-    return _done(conversation_id, "Resolved", left=True)
+    return _done(conversation_id, "Resolved" if done else "It is resolved once the reply is sent", left=done)
 
 
 @requires(Permission.CONVERSATIONS_RESOLVE, *DECISIONS)
@@ -230,14 +314,20 @@ def reopen(conversation_id: int) -> Response:
 # --- shared -----------------------------------------------------------------------------------------------------------
 
 
-def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
-    """What the thread of a conversation needs. Four queries, and three for its actions where it has any."""
+def thread_shown(conversation_id: int, *, before: int | None = None, writes: bool = False) -> dict[str, Any]:
+    """What the thread of a conversation needs. Four queries, one for what the operator has written where it is shown
+    with its fields, and three for its actions where it has any."""
     from flask_cairnloop.console import approvals  # which shows a conversation again after a decision
 
     with reading() as session:
         thread = queries.timeline(session, conversation_id, operator().id, before=before)
         tags = triage.tags_of(session, [conversation_id]).get(conversation_id, [])
+        waiting = sending.open_replies(session, conversation_id) if before is None else []
+        written = unsent.texts(session, conversation_id, operator().id) if writes else {}
     latest = before is None
+    card = presenters.draft_card(thread.open_draft, times()) if latest else None
+    # What answers the customer is on its way: a draft that waits beside it comes back only if that is taken back.
+    answered = any(reply.state is PendingState.PENDING for reply in waiting)
     return {
         "thread": thread,
         "tags": tags,
@@ -246,7 +336,11 @@ def shown(conversation_id: int, *, before: int | None = None) -> dict[str, Any]:
         "customer": presenters.customer_person(thread.customer),
         "record": thread.customer,
         "entries": presenters.entries(thread, operator(), times()),
-        "card": presenters.draft_card(thread.open_draft, times()) if latest else None,
+        "card": None if answered else card,
+        "pending": presenters.pending_replies(waiting, thread.conversation, operator(), times().now),
+        "shown_pending": max((reply.id for reply in waiting), default=0),
+        "unsent": written,
+        "does": asked_for() if writes else (),
         "actions": approvals.cards_of(conversation_id) if latest else [],
         "latest": latest,
         "client_ids": (uuid.uuid4(), uuid.uuid4()),
@@ -261,21 +355,27 @@ def attachable() -> str:
     return accepted(cairnloop.settings.file_types) if takes else ""
 
 
-def _done(conversation_id: int, words: str, *, sent: str | None = None, left: bool = False) -> Response:
+def _done(
+    conversation_id: int,
+    words: str,
+    *,
+    sent: str | None = None,
+    left: bool = False,
+    told: dict[str, dict[str, Any]] | None = None,
+) -> Response:
     """The timeline as it is now, with a toast; for a browser without scripts, the page again.
 
     Args:
+        sent: the field whose words were sent.
         left: it is out of the way now, so that the next one may be opened.
+        told: further events for the page's script, which also hear which conversation it was.
     """
     if not is_fragment():
         return redirect(url_for("cairnloop.conversation", conversation_id=conversation_id), code=303)
-    answer = timeline_now(conversation_id)
-    events: dict[str, Any] = {}
-    if sent:
-        events["cairnloop:sent"] = {"mode": sent, "conversation": conversation_id}
-    if left:
-        events["cairnloop:left"] = {"conversation": conversation_id}
-    return toast(answer, words, events)
+    events = (told or {}) | ({"cairnloop:sent": {"mode": sent}} if sent else {})
+    events |= {"cairnloop:left": {}} if left else {}
+    about = {name: {"conversation": conversation_id, **data} for name, data in events.items()}
+    return toast(timeline_now(conversation_id), words, about)
 
 
 def done_but_late(conversation_id: int, words: str) -> Response:
@@ -287,9 +387,26 @@ def done_but_late(conversation_id: int, words: str) -> Response:
     return toast(answer, words, tone="calm")
 
 
+def _on_its_way(
+    conversation_id: int, taken: sending.Taken, *, sent: str | None = None, resolves: bool = False
+) -> Response:
+    """What became of words that were sent: where they wait, with a way to take them back. After the last word of a
+    conversation the next one is shown: by the script in its list, else the list is."""
+    if resolves and not is_fragment():
+        return redirect(url_for("cairnloop.inbox", view=request.form.get("view") or None), code=303)
+    told: dict[str, dict[str, Any]] = {"cairnloop:next": {}} if resolves else {}
+    if taken.pending is None or taken.pending.state is not PendingState.PENDING:
+        return _done(conversation_id, "Sent and resolved" if resolves else "Sent", sent=sent, told=told)
+    seconds = round(current().settings.undo_send)
+    undo = url_for("cairnloop.undo_reply", conversation_id=conversation_id, pending_id=taken.pending.id)
+    words = f"{'Sends and resolves' if resolves else 'Sends'} in {seconds} {'second' if seconds == 1 else 'seconds'}"
+    told["cairnloop:toast"] = {"text": words, "tone": "info", "undo": undo, "seconds": seconds}
+    return _done(conversation_id, words, sent=sent, told=told)
+
+
 def timeline_now(conversation_id: int) -> Response:
     """The timeline as it is now, as a fragment."""
-    return page("_timeline.html", **shown(conversation_id), **listing(_list()), alone=True)
+    return page("_timeline.html", **thread_shown(conversation_id), **listing(_list()), alone=True)
 
 
 def _late(conversation_id: int, conflict: IllegalTransition) -> Response:
@@ -309,15 +426,23 @@ def _held(
     seen: int,
     body: str | None,
     *,
+    shown: int | None = None,
     from_composer: bool = False,
     what: str = "Nothing was sent",
 ) -> Response:
     """Nothing was done: the newer words, and what was typed, kept beside them."""
     session.rollback()
-    thread = shown(conversation_id)
-    newer = queries.customer_messages_after(session, conversation_id, seen)
+    thread = thread_shown(conversation_id)
+    said = queries.customer_messages_after(session, conversation_id, seen)
+    newer = [presenters.in_words(message) for message in said]
+    who = f"{thread['customer'].first} has written again"
+    answers = sending.answers_after(session, conversation_id, operator().id, seen, shown) if not said else []
+    if answers:
+        who = f"{presenters.person(answers[-1][0], team=True).first} has answered"
+        newer = [words for _, words in answers]
     context = thread | {
-        "newer": [presenters.linkified(presenters.in_words(message)) for message in newer],
+        "who": who,
+        "newer": [presenters.linkified(words) for words in newer],
         "what": what,
         "kept": None if from_composer else body,
         "from_composer": from_composer,
@@ -365,6 +490,11 @@ def _number(text: str | None) -> int | None:
 def _seen() -> int:
     """The newest message that was on the page; nothing, where the form does not say."""
     return _number(request.form.get("seen")) or 0
+
+
+def _shown() -> int | None:
+    """The newest waiting reply that was on the page; ``None`` where the form does not say."""
+    return _number(request.form.get("shown"))
 
 
 def _cites() -> list[Cite]:

@@ -2,12 +2,14 @@
 
 Server → client: ``{"type": …, "conversation_id": …, …}`` as services published it, and ``{"type": "refetch"}`` at the
 start, every minute and whenever something may have been missed: nothing is replayed, what is shown is read again.
-Client → server: ``watch`` (a conversation, for its typing; answered by ``watching``) and ``typing`` (in it).
+Client → server: ``watch`` (a conversation, for its typing; answered by ``watching``), ``typing`` (in it) and ``look``
+(it is before the operator's eyes, said every few seconds; with 0, nothing is; answered by ``viewers``, who else looks).
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from flask_cairnloop.console.access import Answer, admit
 from flask_cairnloop.context import current
 from flask_cairnloop.errors import HookFailed
 from flask_cairnloop.hooks import Operator, Permission, Subject
+from flask_cairnloop.realtime import presence
 from flask_cairnloop.realtime.events import CONSOLE, DISCONNECT, Event, Refetch, conversation_topic, operator_topic
 from flask_cairnloop.realtime.hub import Subscription
 from flask_cairnloop.realtime.publish import publish_now
@@ -39,7 +42,10 @@ PASSED = (
     "status",
     "cursor",
     "author",
+    "tab",
 )
+# What is for the operator alone, on whichever page they have open.
+OWN = frozenset({"unsent", "mention"})
 
 
 def register(blueprint: Blueprint, sock: Sockets) -> None:
@@ -57,30 +63,38 @@ def live(socket: Socket) -> None:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     environ = dict(request.environ)
     session = _Live(app, environ, g.cairnloop_operator)
-    checked = time.monotonic()
     topics = [CONSOLE, operator_topic(session.operator.id)]
     with current().hub.subscribe(topics, wake=socket.wake) as subscription:
-        # What came between the reading of the page, or the cut of an earlier socket, and this moment was not heard.
-        socket.send(json.dumps(session.outgoing(Refetch())))
-        while True:
-            item = socket.next(subscription, max(0.05, RECHECK_SECONDS - (time.monotonic() - checked)))
-            if time.monotonic() - checked >= RECHECK_SECONDS:
-                if not _still_admitted(app, environ, session.operator):
-                    socket.close(CloseCode.POLICY, "Signed out")
-                    return
-                checked = time.monotonic()
-                # A process that ends between its commit and its event has told nobody.
-                socket.send(json.dumps(session.outgoing(Refetch())))
-            if isinstance(item, Event) and item.type == DISCONNECT:
+        try:
+            _pass_on(socket, session, subscription)
+        finally:
+            session.look_away()
+
+
+def _pass_on(socket: Socket, session: _Live, subscription: Subscription) -> None:
+    """Until the end of the socket, hear both sides."""
+    checked = time.monotonic()
+    # What came between the reading of the page, or the cut of an earlier socket, and this moment was not heard.
+    socket.send(json.dumps(session.outgoing(Refetch())))
+    while True:
+        item = socket.next(subscription, max(0.05, RECHECK_SECONDS - (time.monotonic() - checked)))
+        if time.monotonic() - checked >= RECHECK_SECONDS:
+            if not _still_admitted(session.app, session.environ, session.operator):
                 socket.close(CloseCode.POLICY, "Signed out")
                 return
-            words = None
-            if isinstance(item, Event | Refetch):
-                words = session.outgoing(item)
-            elif item is not None:
-                words = session.incoming(item, subscription)
-            if words is not None:
-                socket.send(json.dumps(words))
+            checked = time.monotonic()
+            # A process that ends between its commit and its event has told nobody.
+            socket.send(json.dumps(session.outgoing(Refetch())))
+        if isinstance(item, Event) and item.type == DISCONNECT:
+            socket.close(CloseCode.POLICY, "Signed out")
+            return
+        words = None
+        if isinstance(item, Event | Refetch):
+            words = session.outgoing(item)
+        elif item is not None:
+            words = session.incoming(item, subscription)
+        if words is not None:
+            socket.send(json.dumps(words))
 
 
 class _Live:
@@ -91,13 +105,17 @@ class _Live:
         self.environ = environ
         self.operator = operator
         self.watched: set[int] = set()
+        self.page = secrets.token_hex(8)
+        self._looks_at = 0
         self._typed = 0.0
 
     def outgoing(self, item: Event | Refetch) -> Mapping[str, Any] | None:
         """What to send for an event; ``None`` for nothing."""
         if isinstance(item, Refetch):
             return {"type": "refetch"}
-        if item.topic != CONSOLE and item.type not in ("typing", "seen"):
+        if item.type == "presence":
+            return self._viewers() if item.data.get("conversation_id") == self._looks_at else None
+        if item.topic != CONSOLE and item.type not in ("typing", "seen", *OWN):
             return None  # the console's own topic has it too
         if item.type == "typing" and item.data.get("by") == self.operator.id:
             return None
@@ -114,8 +132,10 @@ class _Live:
             kind, conversation_id = message["type"], message["conversation_id"]
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
-        if type(conversation_id) is not int or not 0 < conversation_id < 2**63:
+        if type(conversation_id) is not int or not 0 <= conversation_id < 2**63:
             return None
+        if kind == "look":
+            return self._look(conversation_id)
         if kind == "watch" and self._watch(conversation_id, subscription):
             return {"type": "watching", "conversation_id": conversation_id}
         if kind == "typing":
@@ -125,7 +145,11 @@ class _Live:
     def _watch(self, conversation_id: int, subscription: Subscription) -> bool:
         if conversation_id in self.watched:
             return True
-        if len(self.watched) >= WATCHED or not self._may(Permission.CONVERSATIONS_READ, conversation_id):
+        if (
+            not conversation_id
+            or len(self.watched) >= WATCHED
+            or not self._may(Permission.CONVERSATIONS_READ, conversation_id)
+        ):
             return False
         self.watched.add(conversation_id)
         subscription.add(conversation_topic(conversation_id))
@@ -145,6 +169,27 @@ class _Live:
                 name=self.operator.name,
                 by=self.operator.id,
             )
+
+    def _look(self, conversation_id: int) -> Mapping[str, Any] | None:
+        if conversation_id not in self.watched:
+            self.look_away()
+            return None
+        if conversation_id != self._looks_at:
+            self.look_away()
+        self._looks_at = conversation_id
+        presence.arrive(self.app.extensions["cairnloop"], conversation_id, self.operator, self.page)
+        return self._viewers()
+
+    def look_away(self) -> None:
+        """The page is hidden, shows something else, or is gone."""
+        before, self._looks_at = self._looks_at, 0
+        if before:
+            presence.leave(self.app.extensions["cairnloop"], before, self.operator, self.page)
+
+    def _viewers(self) -> Mapping[str, Any]:
+        about = self._looks_at
+        people = presence.others(self.app.extensions["cairnloop"], about, self.operator)
+        return {"type": "viewers", "conversation_id": about, "people": people}
 
     def _may(self, permission: Permission, conversation_id: int) -> bool:
         """Ask the host, as on a page. Who is refused hears nothing of it: there is nothing to read, or to tell."""

@@ -24,6 +24,7 @@ from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.conversations.attachments import Attached, attached
 from flask_cairnloop.conversations.bulk import Does, Step
 from flask_cairnloop.conversations.filters import Filter, Sort
+from flask_cairnloop.conversations.mentions import Mentioned, Named
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationStatus,
@@ -31,9 +32,11 @@ from flask_cairnloop.conversations.models import (
     EventName,
     Message,
     MessageKind,
+    PendingReply,
     Priority,
+    StoppedBy,
 )
-from flask_cairnloop.conversations.queries import COUNT_LIMIT, InboxRow, Timeline, View
+from flask_cairnloop.conversations.queries import COUNT_LIMIT, TIMELINE_SIZE, InboxRow, Timeline, View
 from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.differences import Change, changes
 from flask_cairnloop.drafting.engine import ENGINE
@@ -600,7 +603,7 @@ def _message(message: Message, view: Timeline, operator: Operator, times: Times)
             )
         case MessageKind.NOTE:
             author = person(message.author_name, team=True)
-            return Entry("note", key, at, linkified(message.body), author, files=files)
+            return Entry("note", key, at, _note(message), author, files=files)
         case _:
             text, icon = _event(message, view, operator)
             return Entry("event", key, at, text, icon=icon)
@@ -617,6 +620,78 @@ def attached_files(message: Message) -> tuple[AttachedFile, ...]:
 def in_words(message: Message) -> str:
     """What a message says where nothing but words can stand."""
     return message.body or ", ".join(file.name for file in attached(message.data))
+
+
+def _note(message: Message) -> Markup:
+    """A note's words, with the colleagues whom it names marked."""
+    told = message.data.get("mentions") if isinstance(message.data, dict) else None
+    names = [str(one["name"]) for one in told or () if isinstance(one, dict) and one.get("name")]
+    if not names:
+        return linkified(message.body)
+    at = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    parts = re.split(rf"((?<!\w)@(?:{at}))", message.body, flags=re.IGNORECASE)
+    marked = (
+        Markup('<b class="at">{}</b>').format(part) if number % 2 else linkified(part)
+        for number, part in enumerate(parts)
+    )
+    return Markup("").join(marked)
+
+
+def noted(found: Named, told: Sequence[Operator], writer: Operator) -> str:
+    """What became of a note, and of the names in it."""
+    words = "Note added. Only your team sees it"
+    if told:
+        words = f"Note added. {_listed([one.name for one in told])} {'is' if len(told) == 1 else 'are'} told"
+    names = [*found.unknown, *(one.name for one in found.people if one not in told and one.id != writer.id)]
+    if names:
+        words += f". Nobody was told as @{', @'.join(names[:3])}"
+    return words
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class MentionView:
+    """A note that names the reader.
+
+    Args:
+        before: where the page of the timeline ends that shows it; ``None`` for the newest one.
+    """
+
+    id: int
+    author: Person
+    subject: str
+    text: str
+    moment: datetime
+    unread: bool
+    conversation_id: int
+    sequence: int
+    before: int | None
+
+
+def mention(row: Mentioned) -> MentionView:
+    """A mention as the list shows it."""
+    note, conversation = row.note, row.conversation
+    far_back = conversation.last_sequence - note.sequence >= TIMELINE_SIZE
+    return MentionView(
+        row.mention.id,
+        person(note.author_name, team=True),
+        subject(conversation),
+        shortened(note.body),
+        row.mention.created_at,
+        row.mention.read_at is None,
+        conversation.id,
+        note.sequence,
+        note.sequence + TIMELINE_SIZE // 2 if far_back else None,
+    )
+
+
+def shortened(text: str, limit: int = 240) -> str:
+    """The beginning of a text on one line."""
+    words = " ".join(text.split())
+    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
 
 
 def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, str]:
@@ -652,6 +727,58 @@ def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, s
             return f"{who} rated {said}" + (f": “{newest}”" if newest else ""), "star"
         case _:
             return f"{who} changed something", "clock"
+
+
+# Why a reply was not sent, after its author's name.
+STOPPED: Mapping[StoppedBy, str] = {
+    StoppedBy.CUSTOMER: "the customer has written again",
+    StoppedBy.DRAFT: "the draft was set aside meanwhile",
+    StoppedBy.RESOLVED: "the conversation was resolved meanwhile",
+    StoppedBy.FAILED: "its job failed",
+}
+LATE = timedelta(seconds=5)  # after its time a reply should be gone, where a worker runs
+
+
+@dataclass(frozen=True, slots=True)
+class PendingView:
+    """A reply on its way out.
+
+    Args:
+        mine: whether the reader wrote it.
+        label: what becomes of it, in a line.
+        stopped: it is not sent by itself any more.
+        files: the names of what comes with it.
+    """
+
+    id: int
+    author: Person
+    text: Markup
+    mine: bool
+    label: str
+    stopped: bool
+    files: str
+
+
+def pending_replies(
+    replies: Iterable[PendingReply], conversation: Conversation, operator: Operator, now: datetime
+) -> list[PendingView]:
+    """Replies that wait to be sent, or that something came between."""
+    return [_pending(reply, conversation, operator, now) for reply in replies]
+
+
+def _pending(reply: PendingReply, conversation: Conversation, operator: Operator, now: datetime) -> PendingView:
+    because = reply.stopped_by
+    if because is None and conversation.last_customer_sequence > reply.seen:
+        because = StoppedBy.CUSTOMER  # as its job will find
+    if because is not None:
+        label = f"Not sent: {STOPPED.get(because, 'something came between')}"
+    elif now - reply.send_at > LATE:
+        label = "Waits for a worker"
+    else:
+        label = "Sending, then resolving" if reply.resolves else "Sending"
+    author, mine = person(reply.author_name, team=True), reply.author_id == operator.id
+    files = ", ".join(str(file.get("name", "")) for file in reply.files)
+    return PendingView(reply.id, author, linkified(reply.body), mine, label, because is not None, files)
 
 
 def actor_name(kind: ActorKind | None, actor_id: str | None, name: str | None, operator: Operator) -> str:

@@ -16,7 +16,7 @@ from flask_cairnloop import clock
 from flask_cairnloop.console import action_words, presenters
 from flask_cairnloop.console.presenters import Times
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations import queries
+from flask_cairnloop.conversations import mentions, queries
 from flask_cairnloop.conversations.filters import Sort, View
 from flask_cairnloop.conversations.models import Priority
 from flask_cairnloop.database.failures import broke_off, kind
@@ -46,6 +46,8 @@ UNLESS_GIVEN: dict[str, Any] = {
     "chips": (),
     "tags": (),
     "stopped": False,
+    "form": None,
+    "does": (),
 }
 
 # What happened, why it matters, what to do. Never a path, a class or a query.
@@ -191,6 +193,17 @@ def approvals_count() -> int | None:
         return None
 
 
+def mentions_count() -> int | None:
+    """How many notes name the operator that they have not read; ``None`` where it cannot be said. One query."""
+    session = current().session()
+    try:
+        with session.begin_nested():
+            return mentions.unread(session, g.cairnloop_operator.id)
+    except SQLAlchemyError:
+        current().app.logger.exception("the number of unread mentions could not be read")
+        return None
+
+
 def outage() -> list[str]:
     """What stands still right now, in sentences for every page; empty when all is well. One query."""
     cairnloop = current()
@@ -207,7 +220,7 @@ def outage() -> list[str]:
     except SQLAlchemyError:
         return lines  # the page itself will say so
     if not working:
-        lines.append("No worker is running. Nothing is lost, but drafts and messages to your app wait.")
+        lines.append("No worker is running. Nothing is lost, but replies, drafts and messages to your app wait.")
     return lines
 
 
@@ -238,6 +251,7 @@ def register(blueprint: Blueprint) -> None:
             "waiting_count": waiting_count,
             "has_actions": bool(current().hooks.tools),
             "approvals_count": approvals_count,
+            "mentions_count": mentions_count,
             "words": action_words,
             "deferrals": action_words.DEFERRALS,
             "outage": outage,

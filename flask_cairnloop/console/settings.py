@@ -26,6 +26,7 @@ JOB = "<int(max=9223372036854775807):job_id>"
 # What a job does, in words. A job without one is called by its own name.
 TITLES = {
     "drafting.draft": "Write a draft",
+    "conversations.deliver": "Send a reply",
     "conversations.tell_resolved": "Tell your app that a conversation was resolved",
     "conversations.tell_unseen": "Tell your app of a reply that the customer has not seen",
     "governance.stop_token": "Take back what a revoked token asked for",
@@ -35,7 +36,7 @@ TITLES = {
     "retrieval.remove": "Remove the vectors of an earlier embedding model",
 }
 QUEUES = {
-    QueueName.INTERACTIVE: ("Interactive", "Drafts: somebody waits for them"),
+    QueueName.INTERACTIVE: ("Interactive", "Replies and drafts: somebody waits for them"),
     QueueName.DEFAULT: ("Default", "Messages to your app"),
     QueueName.BULK: ("Bulk", "Imports and indexing"),
 }

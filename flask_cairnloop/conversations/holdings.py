@@ -23,8 +23,11 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageFile,
     MessageKind,
+    PendingReply,
+    PendingState,
     Priority,
     Tag,
+    UnsentText,
 )
 from flask_cairnloop.files.links import FOLDER
 from flask_cairnloop.files.models import File
@@ -33,6 +36,7 @@ from flask_cairnloop.jobs import enqueue
 
 FORGOTTEN_ID = "forgotten"
 KEYS_OF_A_JOB = 500
+HELD = (PendingState.PENDING, PendingState.STOPPED)
 _BY_CUSTOMER = Message.author_kind == ActorKind.CUSTOMER
 # What stays of a message: its place, its kind and its time; of an event also what it was, which holds no words.
 _WITHOUT_WORDS: dict[Any, Any] = {
@@ -140,7 +144,8 @@ def export_files(session: Session, customer_id: int) -> list[dict[str, Any]]:
 
 
 def stored_files(session: Session, customer_id: int, *, lock: bool = False) -> list[File]:
-    """Every file of a customer's conversations, and what they sent us that no message took."""
+    """Every file of a customer's conversations, of replies that wait in them, and what they sent us that no message
+    took."""
     ref = session.get_one(CustomerRecord, customer_id).ref
     with_messages = (
         select(MessageFile.file_id)
@@ -148,7 +153,13 @@ def stored_files(session: Session, customer_id: int, *, lock: bool = False) -> l
         .join(Conversation, Conversation.id == Message.conversation_id)
         .where(Conversation.customer_id == customer_id)
     )
-    theirs = with_messages.union(select(File.id).where(*of_customer(ref)))
+    waiting = session.scalars(
+        select(PendingReply.files)
+        .join(Conversation, Conversation.id == PendingReply.conversation_id)
+        .where(Conversation.customer_id == customer_id, PendingReply.state.in_(sorted(HELD)))
+    )
+    held = [UUID(file["id"]) for files in waiting for file in files]
+    theirs = with_messages.union(select(File.id).where(*of_customer(ref)), select(File.id).where(File.uuid.in_(held)))
     statement = select(File).where(File.id.in_(theirs)).order_by(File.id)
     return list(session.scalars(statement.with_for_update() if lock else statement))
 
@@ -161,6 +172,41 @@ def path_of(uuid: UUID, name: str) -> str:
 def _file(file: Attached) -> dict[str, Any]:
     path = path_of(file.uuid, file.name)
     return {"name": file.name, "type": file.media_type, "size": file.size, "path": path}
+
+
+def forget_unsent(session: Session, customer_id: int) -> int:
+    """Let go of what operators had written to a customer, or about them, and not sent. Returns how many texts."""
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    gone = 0
+    for model in (PendingReply, UnsentText):
+        found = session.execute(
+            delete(model).where(model.conversation_id.in_(theirs)).execution_options(synchronize_session=False)
+        )
+        gone += int(found.rowcount)  # type: ignore[attr-defined]
+    return gone
+
+
+def export_unsent(session: Session, customer_id: int) -> list[dict[str, Any]]:
+    """What operators have written to a customer, or about them, and not sent: who of them is not said."""
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    waiting = session.scalars(
+        select(PendingReply)
+        .where(PendingReply.conversation_id.in_(theirs), PendingReply.body != "")
+        .order_by(PendingReply.id)
+    )
+    texts = session.scalars(
+        select(UnsentText)
+        .where(UnsentText.conversation_id.in_(theirs))
+        .order_by(UnsentText.conversation_id, UnsentText.edited_at)
+    )
+    return [
+        *(_unsent(text.conversation_id, text.created_at, "reply", text.body) for text in waiting),
+        *(_unsent(text.conversation_id, text.edited_at, text.kind, text.body) for text in texts),
+    ]
+
+
+def _unsent(conversation_id: int, at: datetime, kind: str, body: str) -> dict[str, Any]:
+    return {"conversation": conversation_id, "at": at.isoformat(), "kind": kind, "body": body}
 
 
 def export_conversations(session: Session, customer_id: int) -> list[dict[str, Any]]:

@@ -9,13 +9,13 @@ from sqlalchemy.orm import joinedload
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations import triage
+from flask_cairnloop.conversations import sending, triage
 from flask_cairnloop.conversations.attachments import attached
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind
 from flask_cairnloop.conversations.service import UNSEEN, tell_if_unseen
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import Customer, ReplyUnseenEvent, ResolvedEvent, UnseenReply
-from flask_cairnloop.jobs import JobContext, job, publish
+from flask_cairnloop.jobs import JobContext, QueueName, job, publish
 
 MOST_REPLIES = 20  # in one event
 
@@ -117,3 +117,14 @@ def auto_assign(context: JobContext, *, conversation_id: int) -> None:
         triage.assign_by_rule(context.session, conversation_id, operators, actor=Actor.system("auto_assign"))
     except NotFound:
         return
+
+
+def stop(context: JobContext, *, conversation_id: int, pending_id: int) -> None:
+    """The reply will not be sent by this job: say so beside it."""
+    sending.give_up(context.session, conversation_id, pending_id)
+
+
+@job(sending.JOB, queue=QueueName.INTERACTIVE, max_attempts=8, on_dead=stop)
+def deliver(context: JobContext, *, conversation_id: int, pending_id: int) -> None:
+    """Send an operator's reply, now that it can no longer be taken back."""
+    sending.deliver(context.session, conversation_id, pending_id)

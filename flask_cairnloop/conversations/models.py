@@ -347,3 +347,114 @@ class AssignmentTurn(Base):
 
     operator_id: Mapped[str] = mapped_column(String(200), primary_key=True)
     at: Mapped[datetime]
+
+
+class PendingState(StrEnum):
+    PENDING = "pending"  # it is sent at its time, unless it is taken back
+    SENT = "sent"
+    UNDONE = "undone"  # its author took it back
+    STOPPED = "stopped"  # something came between: its author decides
+
+
+class StoppedBy(StrEnum):
+    """What came between a reply and its sending."""
+
+    CUSTOMER = "customer"  # they wrote again
+    DRAFT = "draft"  # the draft it is, was set aside or decided otherwise
+    RESOLVED = "resolved"  # somebody closed the conversation
+    FAILED = "failed"  # its job will not run
+
+
+class PendingReply(Base):
+    """A reply that waits a moment before it is sent, so that it can be taken back. The customer never sees it.
+
+    It holds words only while something can become of them: sent they are a message, taken back an unsent text.
+    """
+
+    __tablename__ = "pending_replies"
+    __table_args__ = (
+        CheckConstraint(
+            "CASE WHEN state IN ('pending', 'stopped') THEN body <> '' OR files <> '[]' "
+            "ELSE body = '' AND files = '[]' END",
+            name="words_while_open",
+        ),
+        CheckConstraint("(state IN ('sent', 'undone')) = (ended_at IS NOT NULL)", name="ended_when_over"),
+        CheckConstraint("(state = 'stopped') = (stopped_by IS NOT NULL)", name="stopped_by_something"),
+        Index(
+            "ix_pending_replies_open",
+            "conversation_id",
+            "id",
+            postgresql_where=text("state IN ('pending', 'stopped')"),
+        ),
+        Index(
+            "uq_pending_replies_idempotency_key",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(
+            "uq_pending_replies_draft_id",
+            "draft_id",
+            unique=True,
+            postgresql_where=text("state = 'pending' AND draft_id IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"))
+    state: Mapped[PendingState] = mapped_column(choice(PendingState, "state"))
+    stopped_by: Mapped[StoppedBy | None] = mapped_column(choice(StoppedBy, "stopped_by"))
+    body: Mapped[str]
+    citations: Mapped[list[Any]] = mapped_column(default=list)
+    files: Mapped[list[Any]] = mapped_column(default=list)  # id and name of each that comes with it
+    # The operator who sends it: another one can neither send it nor take it back.
+    author_id: Mapped[str] = mapped_column(String(200))
+    author_name: Mapped[str] = mapped_column(String(200))
+    client_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    # That of the message it becomes: a resend finds the first one before and after.
+    idempotency_key: Mapped[str | None] = mapped_column(String(300))
+    # Sequence of the newest message its author had before them.
+    seen: Mapped[int]
+    draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))
+    # Whether the conversation is resolved with it.
+    resolves: Mapped[bool] = mapped_column(Boolean, default=False)
+    send_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    ended_at: Mapped[datetime | None]
+
+
+class UnsentText(Base):
+    """What an operator has written into a field and not sent yet."""
+
+    __tablename__ = "unsent_texts"
+    __table_args__ = (
+        CheckConstraint("kind IN ('reply', 'note')", name="kind"),
+        CheckConstraint("body <> ''", name="body_not_empty"),
+    )
+
+    conversation_id: Mapped[int] = mapped_column(
+        ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"), primary_key=True
+    )
+    operator_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10), primary_key=True)
+    body: Mapped[str]
+    edited_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Mention(Base):
+    """That a note names an operator, who is told of it."""
+
+    __tablename__ = "mentions"
+    __table_args__ = (
+        UniqueConstraint("message_id", "operator_id"),
+        Index("ix_mentions_operator", "operator_id", text("id DESC")),
+        Index("ix_mentions_unread", "operator_id", postgresql_where=text("read_at IS NULL")),
+        Index("ix_mentions_conversation", "conversation_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    message_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.messages.id", ondelete="CASCADE"))
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"))
+    operator_id: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    read_at: Mapped[datetime | None]

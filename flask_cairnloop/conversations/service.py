@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
@@ -40,6 +40,8 @@ from flask_cairnloop.conversations.models import (
     EventName,
     Message,
     MessageKind,
+    PendingReply,
+    PendingState,
 )
 from flask_cairnloop.conversations.news import shown_status
 from flask_cairnloop.drafting.citing import Cite, checked
@@ -168,7 +170,7 @@ def take_in(
         if taken is not None:
             return taken
     person = _customer(session, customer)  # its row is ours until the commit: one customer's words come in one by one
-    if client_id is not None and (first := _sent_before(session, resend_key(person.id, client_id))):
+    if client_id is not None and (first := sent_before(session, resend_key(person.id, client_id))):
         return _received(first)
     actor = Actor.customer(customer, person.pseudonym)
     taking = attachable(session, files, actor=actor)
@@ -370,8 +372,8 @@ def reply(
     """
     actor, body = as_actor(actor), clean_body(body, empty=bool(files))
     conversation = lock(session, conversation_id)
-    key = _author_key(actor, conversation, MessageKind.REPLY, client_id)
-    if key is not None and (first := _sent_before(session, key)):
+    key = author_key(actor, conversation, MessageKind.REPLY, client_id)
+    if key is not None and (first := sent_before(session, key)):
         return first
     check_seen(conversation, seen)
     citations = checked(session, cites, tags=tags)
@@ -492,8 +494,8 @@ def add_note(
     """
     actor, body = as_actor(actor), clean_body(body, empty=bool(files))
     conversation = lock(session, conversation_id)
-    key = _author_key(actor, conversation, MessageKind.NOTE, client_id)
-    if key is not None and (first := _sent_before(session, key)):
+    key = author_key(actor, conversation, MessageKind.NOTE, client_id)
+    if key is not None and (first := sent_before(session, key)):
         return first
     taking = attachable(session, files, actor=actor)
     message = append(session, conversation, MessageKind.NOTE, actor, body, client_id=client_id, key=key, files=taking)
@@ -509,6 +511,12 @@ def check_seen(conversation: Conversation, seen: int | None) -> None:
     """
     if seen is not None and conversation.last_customer_sequence > seen:
         raise StaleConversation(seen, conversation.last_customer_sequence)
+
+
+def reply_waits(session: Session, conversation_id: int) -> bool:
+    """Whether an operator's reply is on its way, and can still be taken back."""
+    pending = (PendingReply.conversation_id == conversation_id, PendingReply.state == PendingState.PENDING)
+    return bool(session.scalar(select(exists().where(*pending))))
 
 
 # --- resolving and reopening ----------------------------------------------------------------------
@@ -877,13 +885,14 @@ def changed(session: Session, conversation: Conversation) -> None:
     publish_conversation(session, conversation.id, "conversation", status=shown_status(conversation.status).value)
 
 
-def _sent_before(session: Session, key: str) -> Message | None:
+def sent_before(session: Session, key: str) -> Message | None:
+    """The message that was sent under this key."""
     return session.scalars(
         select(Message).where(Message.idempotency_key == key).options(joinedload(Message.conversation))
     ).one_or_none()
 
 
-def _author_key(actor: Actor, conversation: Conversation, kind: MessageKind, client_id: uuid.UUID | None) -> str | None:
+def author_key(actor: Actor, conversation: Conversation, kind: MessageKind, client_id: uuid.UUID | None) -> str | None:
     """What a resend shares with the first one: the same words of the same author, to the same place."""
     if client_id is None:
         return None

@@ -6,8 +6,11 @@ from flask_cairnloop.conversations.models import (
     ConversationRead,
     ConversationTerms,
     CustomerRecord,
+    Mention,
     Message,
     MessageFile,
+    PendingReply,
+    UnsentText,
 )
 from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import Draft
@@ -15,6 +18,7 @@ from flask_cairnloop.files.models import File
 from flask_cairnloop.governance.models import ActionApproval, ActionEvent, ActionProposal
 from flask_cairnloop.jobs.models import Job, WorkerProcess
 from flask_cairnloop.knowledge.models import Article, ArticleFile, ArticleStanding, ArticleVote, Revision
+from flask_cairnloop.macros.models import Macro
 from flask_cairnloop.retrieval.models import (
     Chunk,
     ChunkEmbedding,
@@ -60,15 +64,19 @@ __all__ = [
     "GroundingCalibration",
     "IndexEntry",
     "Job",
+    "Macro",
+    "Mention",
     "Message",
     "MessageFile",
     "PastAnswer",
     "PastQuestion",
     "PastQuestionEmbedding",
+    "PendingReply",
     "ResolvedCase",
     "Revision",
     "Term",
     "TermChange",
+    "UnsentText",
     "WorkerProcess",
     "metadata",
 ]

@@ -300,7 +300,10 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
     found.evidence = [_snapshot(passage) for passage in outcome.results.passages]
     found.ready_at = now()
     lifecycle.step(session, found, "become ready", lifecycle.SYSTEM)
-    if outcome.policy is PolicyDecision.ALLOW:
+    if outcome.policy is PolicyDecision.ALLOW and conversations.reply_waits(session, conversation.id):
+        found.policy = PolicyDecision.REQUIRE_APPROVAL
+        found.policy_reason = "A colleague is answering, so this was not sent by itself."
+    elif outcome.policy is PolicyDecision.ALLOW:
         send_automatically(session, found, conversation, context.cairnloop.hooks.policy_name)
 
 

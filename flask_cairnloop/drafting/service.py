@@ -61,6 +61,17 @@ def approve(
         InvalidInput: the text is empty or too long.
         StaleConversation: the customer has written after ``seen``.
     """
+    draft, conversation, words = approvable(session, draft_id, seen=seen, body=body)
+    return send_approved(session, draft, conversation, actor, words)
+
+
+def approvable(
+    session: Session, draft_id: int, *, seen: int | None = None, body: str | None = None
+) -> tuple[Draft, Conversation, str]:
+    """A draft that can be sent now, and the words that would be; it and its conversation are locked.
+
+    The arguments, and the errors, are those of :func:`approve`.
+    """
     draft, conversation = _lock(session, draft_id)
     if draft.state is DraftState.SUPERSEDED:
         conversations.check_seen(conversation, seen)  # newer words say more than what became of the draft
@@ -71,16 +82,18 @@ def approve(
         raise Conflict("This draft hands over to a person; there is no text to send. Write the reply yourself.")
     if draft.policy is PolicyDecision.DRAFT_ONLY:
         raise Conflict("The policy keeps this draft as material only. Copy it into your reply.")
-    return _send(session, draft, conversation, actor, body)
+    return draft, conversation, conversations.clean_body(without_marks(draft, body))
 
 
 def send_automatically(session: Session, draft: Draft, conversation: Conversation, policy: str) -> Message:
     """Send a ready draft because the policy allowed it. Draft and conversation are locked already."""
-    return _send(session, draft, conversation, Actor.policy(policy), None)
+    words = conversations.clean_body(without_marks(draft))
+    return send_approved(session, draft, conversation, Actor.policy(policy), words)
 
 
-def _send(session: Session, draft: Draft, conversation: Conversation, actor: Actor, body: str | None) -> Message:
-    words, proposed = conversations.clean_body(without_marks(draft, body)), without_marks(draft)
+def send_approved(session: Session, draft: Draft, conversation: Conversation, actor: Actor, words: str) -> Message:
+    """Send the words of a ready draft, as they were decided on. Draft and conversation are locked already."""
+    proposed = without_marks(draft)
     edited = words != proposed
     draft.changed = share_changed(proposed, words)
     lifecycle.decide(draft, actor)

@@ -297,7 +297,9 @@ def workers(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
     alive = sum(state.alive for state in states)
     fix = "Start one, and keep it running beside the web server: flask cairnloop worker"
     if not alive:
-        yield Finding("workers", Level.ERROR, "No worker is running: drafts and messages to your app wait.", fix)
+        yield Finding(
+            "workers", Level.ERROR, "No worker is running: replies, drafts and messages to your app wait.", fix
+        )
     elif missing:
         waits = " and ".join("the relay" if kind is WorkerKind.RELAY else f"queue {kind.value}" for kind in missing)
         yield Finding("workers", Level.WARNING, f"Nobody works for {waits}.", fix)

@@ -17,9 +17,11 @@ from flask_cairnloop.clock import now
 from flask_cairnloop.conversations.holdings import (
     export_conversations,
     export_files,
+    export_unsent,
     forget_conversations,
     forget_files,
     forget_messages,
+    forget_unsent,
     path_of,
     stored_files,
 )
@@ -45,6 +47,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("actions", forget_actions),
     ("tokens", forget_tokens),
     ("files", forget_files),
+    ("unsent", forget_unsent),
     ("messages", forget_messages),
     ("conversations", forget_conversations),
     ("jobs", forget_jobs),
@@ -55,6 +58,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
 EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),
     ("unsent_files", export_files),
+    ("unsent", export_unsent),
     ("drafts", export_drafts),
     ("actions", export_actions),
     ("questions", export_questions),

@@ -52,6 +52,7 @@ COMMANDS = (
 # governance.wake in tests/governance, governance.stop_token in tests/mcp, knowledge.publish in tests/knowledge.
 JOBS = {
     "conversations.auto_assign": "conversation.assign",
+    "conversations.deliver": "message.reply",  # under the name of the operator who wrote it
     "conversations.wake": "conversation.wake",
     "drafting.draft": "draft.",
     "governance.run": "action.succeeded",

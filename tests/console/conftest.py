@@ -16,15 +16,17 @@ from sqlalchemy import event
 
 from flask_cairnloop import Customer, propose_action, receive
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations.models import Conversation
+from flask_cairnloop.conversations.models import Conversation, PendingReply
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.governance import service as actions
+from flask_cairnloop.macros.models import Macro
 from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
 from tests.support.databases import idle_in_transaction
+from tests.support.host import OPERATORS
 from tests.support.tools import PEOPLE
 
 CITATION = {
@@ -54,6 +56,29 @@ class Desk:
             message = receive(session, customer=customer, body=body, channel="widget", conversation_id=into)
             session.commit()
             return message.conversation_id
+
+    def macro(self, owner: str = "", body: str = "Hello!") -> int:
+        """A macro, of the whole team unless it has an owner."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            name = uuid.uuid4().hex[:12]
+            macro = Macro(owner_id=owner, name=name, body=body, actions=["resolve", "assign"], edited_by="Mina Keller")
+            session.add(macro)
+            session.commit()
+            return macro.id
+
+    def pending(self, conversation_id: int, by: str = "mina", **values: Any) -> int:
+        """A reply that can still be taken back."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            about = {"seen": 9, "resolves": False, "citations": [], "send_at": now() + timedelta(seconds=60)}
+            who = {"author_id": by, "author_name": OPERATORS[by].name}
+            reply = PendingReply(
+                conversation_id=conversation_id, state="pending", body="A word.", **(about | who | values)
+            )
+            session.add(reply)
+            session.commit()
+            return reply.id
 
     def action(self, conversation_id: int | None, tool: str = "tag", by: str = "ada", **inputs: Any) -> int:
         """An action, where the host has the tools of :mod:`tests.support.tools`."""

@@ -87,7 +87,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
     desk, client = Desk(app), app.test_client()
     conversation_id = desk.ask()
     draft_id = desk.draft(conversation_id)
-    action_id = desk.action(conversation_id)
+    action_id, macro_id = desk.action(conversation_id), desk.macro()
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         article_id = save_article(session, slug="form", title="Form", body="Words", actor=Actor.system("test")).id
@@ -98,7 +98,12 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             continue
         answer = client.post(
             address(
-                rule, conversation_id=conversation_id, draft_id=draft_id, article_id=article_id, action_id=action_id
+                rule,
+                conversation_id=conversation_id,
+                draft_id=draft_id,
+                article_id=article_id,
+                action_id=action_id,
+                macro_id=macro_id,
             ),
             data={"next": "/support/inbox?view=open"},
             headers={"Origin": "http://localhost"},
@@ -118,6 +123,10 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             "cairnloop.settled": "/support/inbox?view=open",
             "cairnloop.export_audit": "/support/inbox?view=open",
             "cairnloop.decide_several": "/support/inbox?view=open",
+            "cairnloop.new_macro": "/support/settings/macros",
+            "cairnloop.save_macro": f"/support/settings/macros/{macro_id}",
+            "cairnloop.delete_macro": f"/support/settings/macros/{macro_id}",
+            "cairnloop.read_mentions": "/support/mentions",
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",
             "cairnloop.tokens": "/support/settings/tokens",
@@ -334,6 +343,11 @@ def test_no_transaction_of_ours_waits_for_the_host_and_nothing_is_asked_twice(
         (f"{one}/reply", {"body": "Too early", "seen": "0", "client_id": str(uuid.uuid4())}, {}),
         (f"{one}/note", {"body": "A note", "client_id": str(uuid.uuid4())}, fragment),
         (f"{one}/drafts/{draft_id}/approve", {"seen": "9"}, fragment),
+        ("/settings/macros", None, {}),
+        (f"{one}/macros", None, {}),
+        (f"{one}/macros/{desk.macro()}/use", {"a": "b"}, fragment),
+        ("/mentions", None, {}),
+        (f"{one}/unsent/keep", {"kind": "reply", "body": "Begun"}, fragment),
     ]
     for path, form, headers in visits:
         may.asked.clear()

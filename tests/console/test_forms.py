@@ -42,9 +42,24 @@ WRITTEN = {
 }
 # Each form with all its fields as they should be.
 FORMS: dict[str, dict[str, str]] = {
-    "reply": {"body": "Words", "seen": "1", "client_id": "", "view": "open", "kept": "1", "cite": "1:1"},
+    "reply": {
+        "body": "Words",
+        "seen": "1",
+        "client_id": "",
+        "view": "open",
+        "kept": "1",
+        "cite": "1:1",
+        "then": "resolve",
+        "shown": "0",
+    },
+    **{f"{how}_macro": {"name": "Hi", "body": "Words", "does": "resolve", "shared": "1"} for how in ("new", "save")},
+    **{name: {} for name in ("delete_macro", "use_macro")},
+    "read_mentions": {"mention": "1"},
+    "undo_reply": {"view": "open"},
+    "send_now": {"seen": "1", "view": "open"},
+    "keep_unsent": {"kind": "reply", "body": "Words", "tab": "t"},
     "note": {"body": "Words", "client_id": "", "view": "open"},
-    "approve": {"body": "Words", "seen": "1", "view": "open"},
+    "approve": {"body": "Words", "seen": "1", "shown": "0", "view": "open"},
     "discard": {"reason": "tone", "view": "open"},
     "regenerate": {"view": "open"},
     "resolve": {"seen": "1", "view": "open"},
@@ -144,10 +159,16 @@ def test_a_form_of_nonsense_is_no_error_of_ours(
     failed, path = [], ""
     for number, filling in enumerate(fillings(name)):
         if (
-            not path or name in ("approve", "discard", "resolve") or "action_id" in rule.arguments
+            not path
+            or name in ("approve", "discard", "resolve")
+            or {"action_id", "pending_id", "macro_id"} & rule.arguments
         ):  # what is decided once needs a new one each time
             conversation_id = desk.ask()
             about = {"draft_id": desk.draft(conversation_id)}
+            if "macro_id" in rule.arguments:
+                about["macro_id"] = desk.macro()
+            if "pending_id" in rule.arguments:
+                about["pending_id"] = desk.pending(conversation_id)
             if "action_id" in rule.arguments:
                 about["action_id"] = desk.action(conversation_id)
             path = address(rule, conversation_id=conversation_id, **about)

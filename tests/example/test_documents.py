@@ -44,6 +44,7 @@ from flask_cairnloop import (
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.cli.tokens import tokens as tokens_cli
 from flask_cairnloop.config import KEYS, PREFIX, RATE_LIMITS, Settings
+from flask_cairnloop.conversations import sending
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.database import migrations, tables
 from flask_cairnloop.drafting import model_letter
@@ -141,6 +142,7 @@ def test_the_guides_import_from_the_front_door_only() -> None:
 def test_the_hooks_of_the_guide_work(snippets: Any, make_app: Any) -> None:
     app: Flask = make_app(
         OPERATOR_LOADER=snippets.signed_in_operator,
+        OPERATORS=snippets.find_operators,
         AUTHORIZE=snippets.may,
         CUSTOMER_VERIFIER=snippets.verify_customer,
         CONTEXT_PROVIDER="hooks_guide:about",
@@ -156,6 +158,7 @@ def test_the_hooks_of_the_guide_work(snippets: Any, make_app: Any) -> None:
         session["team_member"] = "8"
         omar = hooks.load_operator()
         assert omar.name == "Omar Siddiqui"
+        assert omar in hooks.operators("omar")
         assert hooks.authorize(omar, Permission.CONVERSATIONS_REPLY)
         assert not hooks.authorize(omar, Permission.CONVERSATIONS_RESOLVE)
         customer = hooks.verify_customer(snippets.widget_token("41"))
@@ -701,7 +704,7 @@ def test_an_env_py_that_looks_at_everything_is_told_to_leave_the_desk_alone(shop
 def test_after_each_stage_of_the_walkthrough_there_is_what_it_says(
     guide: Guide, make_app: Any, fresh_database_url: str
 ) -> None:
-    app: Flask = make_app(database_url=fresh_database_url, ON_CONVERSATION_RESOLVED=lambda event: None)
+    app: Flask = make_app(database_url=fresh_database_url, ON_CONVERSATION_RESOLVED=lambda event: None, UNDO_SEND=10)
     heard: list[str] = []
     for name in signals.SIGNALS:
         getattr(signals, name).connect(lambda _, name=name, **__: heard.append(name), sender=app, weak=False)
@@ -722,7 +725,12 @@ def test_after_each_stage_of_the_walkthrough_there_is_what_it_says(
         draft = drafting.open_draft(session, known["conversation"])
         assert draft is not None
         assert draft.kind is DraftKind.REPLY
-        drafting.approve(session, draft.id, actor=MINA, seen=1)
+        taken = sending.approve(session, draft.id, actor=MINA, seen=1)
+        assert taken.pending is not None
+        known["pending"] = taken.pending.id
+
+    def deliver(session: Any) -> None:
+        sending.deliver(session, known["conversation"], known["pending"])
 
     def resolve_and_rate(session: Any) -> None:
         conversations.resolve(session, known["conversation"], actor=MINA)
@@ -743,7 +751,7 @@ def test_after_each_stage_of_the_walkthrough_there_is_what_it_says(
         "6. Knowledge": (knowledge, run),
         "1. Ask": (ask,),
         "2. Draft": (run,),
-        "3. Decide": (decide,),
+        "3. Decide": (decide, deliver),
         "4. Answer": (lambda session: conversations.mark_seen(session, "walker", known["conversation"], 2),),
         "5. Resolve and rate": (resolve_and_rate,),
         "7. When something breaks": (run, breaks),

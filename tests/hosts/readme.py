@@ -28,6 +28,7 @@ class User(UserMixin):
         self.id, self.name, self.is_staff, self.email = id, name, is_staff, f"{id}@shop.example"
 
 
+app.config["CAIRNLOOP_UNDO_SEND"] = 0.0  # nobody here waits to take something back
 USERS = {"kim": User("kim", "Kim of the shop", True), "lou": User("lou", "Lou", False)}
 login.user_loader(USERS.get)
 

@@ -78,6 +78,12 @@ def load_operator() -> Operator | None:
     return OPERATORS.get(request.headers.get("X-Operator") or session.get("operator", ""))
 
 
+def find_operators(query: str) -> list[Operator]:
+    """An ``OPERATORS``: by the beginning of a name, or of a part of it."""
+    wanted = query.casefold()
+    return [one for one in OPERATORS.values() if any(f" {one.name}".casefold().partition(f" {wanted}")[1:])]
+
+
 SEALED = 4712
 
 
@@ -118,8 +124,10 @@ def make_host(database_url: str, redis_url: str = "redis://localhost:6379/0", **
         SQLALCHEMY_DATABASE_URI=database_url,
         CAIRNLOOP_REDIS_URL=redis_url,
         CAIRNLOOP_OPERATOR_LOADER=load_operator,
+        CAIRNLOOP_OPERATORS=find_operators,
         CAIRNLOOP_CUSTOMER_VERIFIER=verifier,
         CAIRNLOOP_DRAFT_DELAY=0.0,
+        CAIRNLOOP_UNDO_SEND=0.0,
     )
     for name, value in config.items():
         app.config[name.removeprefix("FLASK_") if name.startswith("FLASK_") else f"CAIRNLOOP_{name}"] = value

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from simple_websocket import Client, ConnectionClosed
 
 Frame = dict[str, Any]
-SECONDS = 15.0
+SECONDS = 30.0
 UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",

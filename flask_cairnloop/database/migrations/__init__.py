@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=16)
+        migrations.upgrade(op, from_=0, to=17)
 
     def downgrade():
-        migrations.downgrade(op, from_=16, to=0)
+        migrations.downgrade(op, from_=17, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
@@ -32,6 +32,7 @@ from flask_cairnloop.database.migrations import (
     v0014,
     v0015,
     v0016,
+    v0017,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
@@ -53,6 +54,7 @@ VERSIONS = (
     v0014,
     v0015,
     v0016,
+    v0017,
 )
 LATEST = len(VERSIONS)
 

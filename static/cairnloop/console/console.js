@@ -44,7 +44,7 @@
     refetch($("#settings"), 0);
   }, 15000);
 
-  function toast(text, tone = "info", undo = "") {
+  function toast(text, tone = "info", { undo, open, seconds = 6, conversation } = {}) {
     if (tone === "error" && $$("#toasts > .is-error > span").some((words) => words.textContent === text)) return;
     const box = document.createElement("div");
     box.className = "toast" + (tone === "error" ? " is-error" : "");
@@ -55,23 +55,53 @@
     close.type = "button";
     close.textContent = "Close";
     close.addEventListener("click", () => box.remove());
-    box.append(words, ...(undo ? [undoButton(undo, box)] : []), close);
+    box.append(words);
+    const button = (label, does) => {
+      const made = Object.assign(document.createElement("button"), { type: "button", textContent: label });
+      made.addEventListener("click", () => { box.remove(); does(); });
+      box.append(made);
+    };
+    if (undo && conversation) {
+      button("Undo", () => takeBack(undo, conversation));
+      box.dataset.undo = "";
+    } else if (undo) {
+      button("Undo", () => putBack(undo));
+    }
+    if (open) button("Open", () => location.assign(open));
+    box.append(close);
     $("#toasts")?.append(box);
     if (tone === "error") return; // errors stay until they are closed
-    const leave = () => box.matches(":hover, :focus-within") ? setTimeout(leave, 1500) : box.remove();
-    setTimeout(leave, undo ? 12000 : 6000);
+    const leave = () => !undo && box.matches(":hover, :focus-within") ? setTimeout(leave, 1500) : box.remove();
+    setTimeout(leave, (undo && !conversation ? 12 : seconds) * 1000);
   }
 
   /* Takes back what was just done to several; the answer is the list as it is then. */
-  function undoButton(address, box) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = "Undo";
-    button.addEventListener("click", () => {
-      box.remove();
-      htmx.ajax("POST", address, { target: "#list", swap: "innerMorph", values: { list: list()?.dataset.query || "", ...formTokens() } });
-    });
-    return button;
+  function putBack(path) {
+    const values = { list: list()?.dataset.query || "", ...tokenField() };
+    htmx.ajax("POST", path, { target: "#list", swap: "innerMorph", values });
+  }
+
+  /* Where its conversation is not open any more, it is opened again with the words in its reply field. */
+  async function takeBack(path, conversation) {
+    if (String(conversation) === openConversation()) {
+      htmx.ajax("POST", path, { target: "#timeline", swap: "innerMorph", values: tokenField() });
+      return;
+    }
+    await fetch(path, { method: "POST", body: new URLSearchParams(tokenField()) }).catch(() => {});
+    const row = $(`#row-${conversation} .row`);
+    if (row) row.click();
+    else location.assign(`${prefix}/conversations/${conversation}`);
+  }
+
+  /* The conversation after this one in the list that the operator came from; without one, the list. */
+  function next(conversation) {
+    if (String(conversation) !== openConversation()) return;
+    const rows = $$("#rows > [data-row]:not([data-gone])");
+    const here = rows.findIndex((row) => row.dataset.row === String(conversation));
+    const row = rows[here + 1] || rows.find((row) => row.dataset.row !== String(conversation));
+    const link = row ? $(".row", row) : $("#thread-head .back");
+    link?.click();
+    if (row) link.scrollIntoView({ block: "nearest" });
   }
 
   function title() {
@@ -79,47 +109,99 @@
     const plain = document.title.replace(/^\(\d+\+?\) /, "");
     const words = waiting ? `(${waiting > 999 ? "999+" : waiting}) ${plain}` : plain;
     if (document.title !== words) document.title = words;
+    const icon = $("link[rel=icon]");
+    const mark = icon && icon.dataset[waiting || Number($("#bell-count")?.dataset.unread) ? "unread" : "plain"];
+    if (mark && icon.getAttribute("href") !== mark) icon.href = mark;
   }
 
   /* ---------- the host's form token runs out while a page stays open: the newest one goes with every form ---------- */
 
-  const formTokens = () => formToken() ? { csrf_token: formToken() } : {};
   const formToken = () => $("#outage input[name=csrf_token]")?.value;
+  const tokenField = () => formToken() ? { csrf_token: formToken() } : {};
 
   document.addEventListener("submit", (event) => {
     const field = event.target.elements.namedItem("csrf_token");
     if (field && formToken()) field.value = formToken();
   }, true);
 
-  /* ---------- unsent text, kept for each conversation while this tab lives ---------- */
+  /* ---------- unsent text: the server keeps it, this tab what the server has not taken yet ---------- */
 
   // One origin may have several desks, and each of them a conversation of this number.
   const keptKey = (mode, conversation) => `cairnloop:${prefix}:${mode}-${conversation}`;
-  const keyOf = (field) => keptKey(field.dataset.write, field.closest("[data-conversation]").dataset.conversation);
   const added = (kept, text) => kept.trim() ? `${kept.trimEnd()}\n\n${text}` : text;
+  const tab = uuid();
+  const saves = new Map(); // key -> timer of what is to be saved
+  const underWay = new Map(); // key -> the save that has been sent last
 
-  function keep(field) {
-    if (field.value) sessionStorage.setItem(keyOf(field), field.value);
-    else sessionStorage.removeItem(keyOf(field));
+  function keep(field, wait = 600) {
+    keepText(field.dataset.write, field.closest("[data-conversation]").dataset.conversation, field.value, wait);
   }
 
+  function keepText(mode, conversation, text, wait) {
+    const key = keptKey(mode, conversation);
+    sessionStorage.setItem(key, text);
+    clearTimeout(saves.get(key));
+    saves.set(key, setTimeout(save, wait, mode, conversation));
+  }
+
+  function save(mode, conversation, keepalive = false) {
+    const key = keptKey(mode, conversation);
+    const text = sessionStorage.getItem(key);
+    clearTimeout(saves.get(key));
+    saves.delete(key);
+    if (text === null) return;
+    const body = new URLSearchParams({ kind: mode, body: text, tab, ...tokenField() });
+    // One after the other: of two that are under way, the older could come last.
+    const sent = (keepalive ? Promise.resolve() : underWay.get(key) || Promise.resolve())
+      .then(() => fetch(`${prefix}/conversations/${conversation}/unsent/keep`, { method: "POST", body, keepalive }))
+      .then((answer) => { if (answer.ok && sessionStorage.getItem(key) === text) sessionStorage.removeItem(key); }, () => {});
+    underWay.set(key, sent);
+  }
+
+  addEventListener("pagehide", () => {
+    for (const key of [...saves.keys()]) save(...key.slice(`cairnloop:${prefix}:`.length).split("-"), true);
+  });
+
+  const unsent = (conversation) => fetch(`${prefix}/conversations/${conversation}/unsent`)
+    .then((answer) => answer.ok ? answer.json() : {}, () => ({}));
+
   /* For a conversation that is not open: the text is in its reply field when it is opened again. */
-  function keepReply(conversation, text) {
-    const key = keptKey("reply", conversation);
-    const kept = sessionStorage.getItem(key) || "";
-    if (!kept.includes(text)) sessionStorage.setItem(key, added(kept, text));
+  async function keepReply(conversation, text) {
+    const { reply = "" } = await unsent(conversation);
+    if (!reply.includes(text)) keepText("reply", conversation, added(reply, text), 0);
+  }
+
+  /* What another page of this operator wrote, or what was taken back. */
+  async function follow(conversation, focus) {
+    if (String(conversation) !== openConversation()) return;
+    const texts = await unsent(conversation);
+    for (const field of $$(`#composer[data-conversation="${conversation}"] [data-write]`)) {
+      const text = texts[field.dataset.write] || "";
+      const mine = sessionStorage.getItem(keptKey(field.dataset.write, conversation)) !== null;
+      if (!mine && field.value !== text) field.value = text;
+    }
+    if (focus) write("reply");
   }
 
   function restore() {
     for (const field of $$("[data-write]")) {
-      const kept = sessionStorage.getItem(keyOf(field));
-      if (kept && !field.value) field.value = kept;
+      const kept = sessionStorage.getItem(keptKey(field.dataset.write, field.closest("[data-conversation]").dataset.conversation));
+      if (kept !== null && field.value !== kept) {
+        field.value = kept;
+        keep(field);
+      }
     }
     if ($("[data-write=note]")?.value && !$("[data-write=reply]")?.value && $("#m-note")) $("#m-note").checked = true;
   }
 
   function clearSent(mode, conversation) {
-    sessionStorage.removeItem(keptKey(mode, conversation)); // also where its field is not on the page any more
+    const key = keptKey(mode, conversation);
+    sessionStorage.removeItem(key); // also where its field is not on the page any more
+    clearTimeout(saves.get(key));
+    saves.delete(key);
+    // The server let go of it with the sending; a save that was under way may come after.
+    if (underWay.has(key)) underWay.get(key).then(() => { if (sessionStorage.getItem(key) === null) keepText(mode, conversation, "", 0); });
+    underWay.delete(key);
     const field = $(`#${mode}-${conversation}`);
     if (!field) return;
     field.value = "";
@@ -313,6 +395,8 @@
     refetchActions(0, 0);
     refetch($("#timeline"), 0);
     refetch(counted(), 0);
+    refetch($("#bell-count"), 0);
+    refetch($("#mentions"), 0);
     refetch($("#home"), 0);
     if (list()) refetch(list(), 0);
   }
@@ -394,10 +478,9 @@
     const sequence = $("#seen")?.dataset.sequence;
     if (!id || !sequence || document.hidden || reading === `${id}:${sequence}`) return;
     reading = `${id}:${sequence}`;
-    const token = formToken();
     fetch(`${prefix}/conversations/${id}/read`, {
       method: "POST",
-      body: new URLSearchParams({ sequence, ...(token && { csrf_token: token }) }),
+      body: new URLSearchParams({ sequence, ...tokenField() }),
     }).catch(() => { reading = ""; });
     const row = document.querySelector(`#row-${id} .row`);
     row?.classList.remove("unread");
@@ -408,6 +491,8 @@
     message(event) { changed(event); },
     draft(event) { changed(event); },
     conversation(event) { changed(event); },
+    pending(event) { changed(event); },
+    unsent(event) { if (event.tab !== tab) follow(event.conversation_id); },
     action(event) {
       if (event.conversation_id) changed(event);
       refetchActions(event.proposal_id);
@@ -422,8 +507,8 @@
       if (String(event.conversation_id) !== openConversation()) return;
       const line = $("#typing");
       if (!line) return;
-      const who = event.author === "operator" ? event.name || "A colleague" : $("#thread-head .who")?.textContent;
-      $("[data-words]", line).textContent = event.author === "operator" ? `${who} is writing a reply…` : `${who} is typing…`;
+      if (event.author === "operator") return window.cairnloop.typing?.(event.name || "A colleague");
+      $("[data-words]", line).textContent = `${$("#thread-head .who")?.textContent} is typing…`;
       line.hidden = false;
       clearTimeout(live.silence);
       live.silence = setTimeout(() => { line.hidden = true; }, 5000);
@@ -536,7 +621,7 @@
     else if (request.method !== "GET" && status !== 409) toast("Your app refused this. Nothing was done and what you typed is still here; reload the page if it happens again.", "error");
   });
   document.addEventListener("cairnloop:toast", (event) => {
-    toast(event.detail.text, event.detail.tone, event.detail.undo);
+    toast(event.detail.text, event.detail.tone, event.detail);
     // Something of ours was done: the list follows, also where the socket is down. A refusal changes nothing.
     if (event.detail.tone !== "error" && openConversation()) changed({ type: "own", conversation_id: Number(openConversation()) }, false);
   });
@@ -547,10 +632,10 @@
     $("#tl")?.scrollTo({ top: 0 });
   });
   /* Put out of the way by its key: the next one is opened. Nothing ticked stays so once it was done. */
-  let next = "";
+  let following = "";
   document.addEventListener("cairnloop:left", () => {
-    const row = next ? document.getElementById(next) : null;
-    next = "";
+    const row = following ? document.getElementById(following) : null;
+    following = "";
     row?.querySelector(".row").click();
   });
   document.addEventListener("cairnloop:several", () => {
@@ -558,6 +643,8 @@
     closeMenus();
     ticked();
   });
+  document.addEventListener("cairnloop:unsent", (event) => follow(event.detail.conversation, true));
+  document.addEventListener("cairnloop:next", (event) => next(event.detail.conversation));
   document.addEventListener("cairnloop:proposed", () => $("#propose")?.close());
   document.addEventListener("cairnloop:held", (event) => {
     if (String(event.detail.conversation) !== openConversation()) return;
@@ -581,6 +668,7 @@
     pill();
     tick();
     title();
+    window.cairnloop.hint();
     markRead();
   }
 
@@ -741,31 +829,56 @@
   function resolve() {
     const form = $("#status-form");
     if (!form || $("#thread-head[data-resolved]")) return;
-    next = nextRow();
+    following = nextRow();
     form.requestSubmit();
   }
 
-  const keys = {
-    j: () => move(1),
-    k: () => move(-1),
-    o: () => document.activeElement?.matches(".row") && document.activeElement.click(),
-    r: () => write("reply"),
-    n: () => write("note"),
-    e: () => many("e") || resolve(),
-    a: () => many("a") || menu("m-assign"),
-    i: () => $("#claim-form")?.requestSubmit(),
-    l: () => many("l") || menu("m-tags"),
-    p: () => many("p") || menu("m-priority"),
-    z: () => many("z") || menu("m-snooze"),
-    t: () => $("[data-propose]")?.click(),
-    x: () => tickRow(false),
-    X: () => tickRow(true),
-    "/": () => $("#find")?.focus(),
-    R: () => reason("reject"),
-    D: () => reason("defer"),
-    E: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); },
-    "?": () => $("#keys")?.showModal(),
-  };
+  /* What is being written is sent, or the draft that waits. */
+  function submit(event, field, name) {
+    const form = field?.form || $("[data-approve]");
+    if (!form || form.matches(".reason")) return false; // that one is sent by choosing a reason
+    const button = name && form.querySelector(`[value=${name}]`);
+    if (name && !button) return false;
+    form.requestSubmit(button || undefined);
+  }
+
+  const go = (page) => () => location.assign(`${prefix}${page}`);
+
+  window.cairnloop.keys("Everywhere", [
+    { key: "g h", words: "Home", run: go("/") },
+    { key: "g i", words: "Inbox", run: go("/inbox") },
+    { key: "g k", words: "Knowledge", run: go("/knowledge") },
+    { key: "g a", words: "Audit log", run: go("/audit") },
+    { key: "g s", words: "Settings", run: go("/settings") },
+    { key: "Escape", words: "Leave a field, close a panel" }, // see below
+  ]);
+  window.cairnloop.keys("List", [
+    { key: "j", words: "Next conversation", run: () => move(1) },
+    { key: "k", words: "Previous conversation", run: () => move(-1) },
+    { key: "o", also: ["Enter"], words: "Open it", run: () => document.activeElement?.matches(".row") && document.activeElement.click() },
+    { key: "x", words: "Tick it: E, Z, L, P and A then go for all that are ticked", run: () => tickRow(false) },
+    { key: "X", words: "Tick all up to it", run: () => tickRow(true) },
+    { key: "/", words: "Search the list", run: () => $("#find")?.focus() },
+  ]);
+  window.cairnloop.keys("Conversation", [
+    { key: "r", words: "Write a reply", run: () => write("reply") },
+    { key: "n", words: "Write a note", run: () => write("note") },
+    { key: "Mod+Enter", typing: true, words: "Send what you are writing, or approve the draft", run: (event, field) => submit(event, field) },
+    { key: "Mod+Shift+Enter", typing: true, words: "Send and resolve, then the next one", run: (event, field) => submit(event, field, "resolve") },
+    { key: "u", words: "Take back the reply that is being sent", run: () => ($("#toasts [data-undo] button") || $$("[data-key=u]").at(-1))?.click() },
+    { key: "e", words: "Resolve, and open the next one", run: () => { many("e") || resolve(); } },
+    { key: "a", words: "Choose who has it", run: () => { many("a") || menu("m-assign"); } },
+    { key: "i", words: "Take it yourself", run: () => $("#claim-form")?.requestSubmit() },
+    { key: "l", words: "Tags", run: () => { many("l") || menu("m-tags"); } },
+    { key: "p", words: "Priority", run: () => { many("p") || menu("m-priority"); } },
+    { key: "z", words: "Snooze", run: () => { many("z") || menu("m-snooze"); } },
+    { key: "E", words: "Edit the draft", run: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); } },
+    { key: "t", words: "Propose an action", run: () => $("[data-propose]")?.click() },
+  ]);
+  window.cairnloop.keys("Approvals", [
+    { key: "R", words: "Reject the action", run: () => reason("reject") },
+    { key: "D", words: "Put the action off", run: () => reason("defer") },
+  ]);
 
   document.addEventListener("keydown", (event) => {
     const field = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
@@ -779,30 +892,19 @@
       event.preventDefault();
       const all = $$(".item, a", event.target.closest(".pop"));
       all[(all.indexOf(event.target) + (event.key === "ArrowDown" ? 1 : all.length - 1)) % all.length]?.focus();
-      return;
     }
-    if ((event.metaKey || event.ctrlKey) && event.key === "Enter") {
-      const form = field?.form || $("[data-approve]");
-      if (!form || form.matches(".reason")) return; // that one is sent by choosing a reason
-      event.preventDefault();
-      form.requestSubmit();
-      return;
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    const field = event.target.closest?.("input, textarea, select, [contenteditable]");
+    if (field) field.blur();
+    else $("#work")?.removeAttribute("data-panel");
+    for (const menu of $$("details[open]:is(.account, .vmenu, .why)")) {
+      const back = menu.contains(event.target);
+      menu.open = false;
+      if (back) $("summary", menu).focus();
     }
-    if (event.key === "Escape") {
-      if (field) field.blur();
-      else $("#work")?.removeAttribute("data-panel");
-      for (const menu of $$("details[open]:is(.account, .vmenu, .why)")) {
-        const back = menu.contains(event.target);
-        menu.open = false;
-        if (back) $("summary", menu).focus();
-      }
-      return;
-    }
-    if (field || event.metaKey || event.ctrlKey || event.altKey || $("dialog[open]")) return;
-    const action = Object.hasOwn(keys, event.key) && keys[event.key];
-    if (!action) return;
-    event.preventDefault();
-    action();
   });
 
   document.addEventListener("visibilitychange", () => {
@@ -811,12 +913,8 @@
     poll();
   });
 
-  /* Without a Mac the shortcut is Ctrl. */
-  if (!/Mac|iPhone|iPad/.test(navigator.platform)) {
-    const rename = () => $$(".key").forEach((key) => { key.textContent = key.textContent.replace("⌘⏎", "Ctrl ⏎"); });
-    document.addEventListener("htmx:after:swap", rename);
-    rename();
-  }
+  // For the scripts that come after this one.
+  Object.assign(window.cairnloop, { $, $$, prefix, openConversation, toast, tokenField, write, say, live, refetch });
 
   /* htmx starts as soon as it is loaded, perhaps before its socket extension is: the socket is made here, last, when
      whoever listens is in place. */

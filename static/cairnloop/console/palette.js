@@ -328,6 +328,7 @@
 
   /* ---------- keys and clicks ---------- */
 
+  window.cairnloop.keys("Everywhere", [{ key: "Mod+k", words: "Find or do anything, ask the articles" }]); // handled below
   document.addEventListener("keydown", (event) => {
     if (!(event.metaKey || event.ctrlKey) || event.altKey || event.shiftKey || event.key.toLowerCase() !== "k") return;
     event.preventDefault();

@@ -136,6 +136,7 @@ def create_app() -> Flask:
         CAIRNLOOP_CUSTOMER_VERIFIER=verify_agent,
         CAIRNLOOP_LOGIN_URL="/quay/accounts/sign-in",
         CAIRNLOOP_DRAFT_DELAY=0.0,
+        CAIRNLOOP_UNDO_SEND=0.0,
     )
     app.config.update(json.loads(os.environ.get("HARBOUR_CONFIG", "{}")))
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1, x_prefix=1)
