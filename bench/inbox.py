@@ -136,7 +136,7 @@ class Reader:
                 try:
                     cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
                 except psycopg.errors.QueryCanceled:  # a search that has a time, here as on the page
-                    connection.rollback()
+                    cursor.connection.rollback()
                     continue
                 plan = cursor.fetchone()[0][0]["Plan"]
                 total += plan.get("Shared Hit Blocks", 0) + plan.get("Shared Read Blocks", 0)

@@ -139,12 +139,7 @@ class Conversation(Base):
             postgresql_where=text("status = 'open' AND waiting_since IS NULL AND snoozed_until IS NULL"),
         ),
         Index("ix_conversations_snoozed", "snoozed_until", "id", postgresql_where=text("snoozed_until IS NOT NULL")),
-        Index(
-            "ix_conversations_priority",
-            "priority",
-            "id",
-            postgresql_where=text("status = 'open' AND snoozed_until IS NULL"),
-        ),
+        Index("ix_conversations_priority", "priority", "id", postgresql_where=text("status = 'open'")),
         # Also of those that nobody has.
         Index("ix_conversations_assignee", "assignee_id", "id", postgresql_where=text("status = 'open'")),
         Index(

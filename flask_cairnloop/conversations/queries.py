@@ -6,7 +6,7 @@ Every function takes a fixed number of queries, however much there is, and walks
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -64,7 +64,7 @@ COUNT_LIMIT = 999
 # in every message, fewer.
 WINDOW = 1_000
 TEXT_WINDOW = 200
-COUNTED_ROWS = 2_000
+COUNTED_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,20 +355,28 @@ def _capped(asked: Filter, operator_id: str, name: str) -> Any:
             of = _subjects(asked.view)
             rows = select(of.column).where(of.condition).distinct().limit(COUNT_LIMIT + 1)
         return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(name)
-    # What the most telling filter leaves, as far as that is looked at; the others are held against it.
-    base = select(Conversation).where(*_conditions(Conversation, asked.view))
+    # What the most telling filter with an index leaves, as far as that is looked at; the others are held against it.
+    conditions, rest = [*_conditions(Conversation, asked.view)], asked
     if _goes_elsewhere(asked):
         of = _subjects(asked.view)
-        base = base.where(Conversation.id.in_(select(of.column).where(of.condition).limit(COUNTED_ROWS)))
+        conditions.append(Conversation.id.in_(select(of.column).where(of.condition).limit(COUNTED_ROWS)))
     elif asked.tags:
-        link = ConversationTag
-        base = base.join(link, link.conversation_id == Conversation.id).where(link.tag_id == asked.tags[0])
-    else:
-        for condition in (_assigned(Conversation, asked, operator_id), _of_team(Conversation, asked)):
-            if condition is not None:
-                base = base.where(condition)
-    seen = aliased(Conversation, base.limit(COUNTED_ROWS).subquery(f"{name}_seen"))
-    matches = func.count().filter(and_(true(), *_narrowed(seen, asked, operator_id)))
+        bear = select(ConversationTag.conversation_id).where(ConversationTag.tag_id == asked.tags[0])
+        conditions.append(Conversation.id.in_(bear.limit(COUNTED_ROWS)))
+        rest = replace(asked, tags=asked.tags[1:])
+    elif asked.view.is_open and asked.assignee:
+        conditions += [one for one in (_assigned(Conversation, asked, operator_id),) if one is not None]
+        rest = replace(asked, assignee="")
+    elif asked.view.is_open and asked.team:
+        conditions += [one for one in (_of_team(Conversation, asked),) if one is not None]
+        rest = replace(asked, team="")
+    others = [*_narrowed(Conversation, rest, operator_id)]
+    if not others:
+        rows = select(Conversation.id).where(*conditions).limit(COUNT_LIMIT + 1)
+        return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(name)
+    looked_at = select(Conversation).where(*conditions).limit(COUNTED_ROWS)
+    seen = aliased(Conversation, looked_at.subquery(f"{name}_seen"))
+    matches = func.count().filter(and_(true(), *_narrowed(seen, rest, operator_id)))
     cut = func.count() >= COUNTED_ROWS
     number = case((cut, func.greatest(matches, COUNT_LIMIT + 1)), else_=func.least(matches, COUNT_LIMIT + 1))
     return select(number).select_from(seen).scalar_subquery().label(name)
@@ -523,7 +531,7 @@ def _conditions(of: Any, view: View) -> tuple[ColumnElement[bool], ...]:
     awake = of.snoozed_until.is_(None)
     match view:
         case View.WAITING | View.NEW:  # no index tells what is new of what waits: see `_narrowed`
-            return (of.waiting_since.is_not(None), awake)
+            return (is_open, of.waiting_since.is_not(None), awake)
         case View.WAITING_ON_THEM:
             return (is_open, of.waiting_since.is_(None), awake)
         case View.SNOOZED:

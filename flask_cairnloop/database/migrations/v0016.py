@@ -45,10 +45,7 @@ INDEXES = (
     CREATE INDEX ix_conversations_snoozed ON {schema}.conversations (snoozed_until, id)
     WHERE snoozed_until IS NOT NULL
     """,
-    """
-    CREATE INDEX ix_conversations_priority ON {schema}.conversations (priority, id)
-    WHERE status = 'open' AND snoozed_until IS NULL
-    """,
+    "CREATE INDEX ix_conversations_priority ON {schema}.conversations (priority, id) WHERE status = 'open'",
     "CREATE INDEX ix_conversations_assignee ON {schema}.conversations (assignee_id, id) WHERE status = 'open'",
     """
     CREATE INDEX ix_conversations_team ON {schema}.conversations (team, id)
