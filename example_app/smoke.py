@@ -38,7 +38,7 @@ from example_app.models import Account, Activity, Charge, ChargeState, Refund, R
 from flask_cairnloop import ActionProposal, DraftKind, ProposalState, Strength, search
 from flask_cairnloop.audit import sealing
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations.models import Message, MessageKind
+from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
 from flask_cairnloop.database.base import quote
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.files.models import File
@@ -289,6 +289,7 @@ class Journey:
             self._helped()
             self._written(live)
             self._refunded(live)
+            self._sorted()
             self._left_and_told()
             self._asked_by_a_machine()
             self._one_question_back(live)
@@ -499,6 +500,42 @@ class Journey:
                 refunds = db.session.scalars(select(Refund).filter_by(key=key)).all()
                 need(len(refunds) == 1, f"There are {len(refunds)} refunds, not one.")
             say("the first one sees that it was done, once", refund=refunds[0].id, pence=refunds[0].amount)
+
+    def _sorted(self) -> None:
+        """Two take one conversation; it is put off and comes back with the customer; a reply is taken back."""
+        with self._customer() as (customer, chat):
+            conversation_id = self._ask(customer, chat, BY_HAND)
+            there = f"/support/conversations/{conversation_id}"
+            action, fields = self.desk.get(there).form("/assign")
+            other = Browser(self.url)
+            other.sign_in("omar@demo.example")
+            self.desk.post(action, fields)
+            try:
+                other.post(action, fields)
+            except urllib.error.HTTPError as refused:
+                need(refused.code == 409, f"Taking what somebody has got {refused.code}.")
+                need("Mina Park" in refused.read().decode(), "The other is not told who has it.")
+            else:
+                raise Failed("Two operators took one conversation.")
+            say("of two who take it, one has it, and the other is told who", conversation=conversation_id)
+            action, fields = self.desk.get(there).form("/snooze")
+            self.desk.post(action, fields | {"until": "tomorrow"})
+            need(self._snoozed(conversation_id), "The conversation is not put off.")
+            self._ask(customer, chat, "One more thing about the tracker.")
+            need(not self._snoozed(conversation_id), "It did not come back with the customer's words.")
+            say("a conversation that was put off is back with the customer's words", conversation=conversation_id)
+            action, fields = self.desk.get(there).form("/reply")
+            page = self.desk.post(action, fields | {"body": "Not like this."})
+            self.desk.post(*page.form("/undo"))
+            need("Not like this." in self.desk.get(there).html, "The words are not back in the reply field.")
+            with self.app.app_context():
+                sent = select(Message).filter_by(conversation_id=conversation_id, kind=MessageKind.REPLY)
+                need(not db.session.scalars(sent).all(), "The reply was sent all the same.")
+            say("a reply is taken back before the customer sees it", conversation=conversation_id)
+
+    def _snoozed(self, conversation_id: int) -> bool:
+        with self.app.app_context():
+            return db.session.get_one(Conversation, conversation_id).snoozed_until is not None
 
     def _left_and_told(self) -> None:
         """A customer has left when the answer comes: the app is told, and tells them in its own way."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from flask import Blueprint
+from flask import Blueprint, url_for
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import operator, reading, requires
+from flask_cairnloop.console.access import may_open, operator, reading, requires
 from flask_cairnloop.console.inbox import MINE, UNASSIGNED, visible_conversations
 from flask_cairnloop.console.rendering import page, times, wanted
 from flask_cairnloop.context import current
@@ -22,6 +22,7 @@ from flask_cairnloop.conversations.filters import Filter, View
 from flask_cairnloop.conversations.queries import PAGE_SIZE, inbox_page
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.jobs.queries import queue_states
+from flask_cairnloop.upkeep.queries import gap_count
 
 T = TypeVar("T")
 SHOWN = 6
@@ -40,14 +41,16 @@ def home() -> Response:
     by_list = dict(zip(asked, numbers, strict=True))
     waiting, drafts = by_list[Filter(View.WAITING)], by_list[Filter(View.DRAFT_READY)]
     tiles = [
-        Tile("Mine", by_list[MINE], MINE.args()),
-        Tile("Unassigned", by_list[UNASSIGNED], UNASSIGNED.args()),
-        Tile("Waiting on us", waiting, Filter(View.WAITING).args()),
-        Tile("Drafts to check", drafts, Filter(View.DRAFT_READY).args()),
+        _tile("Mine", by_list[MINE], MINE),
+        _tile("Unassigned", by_list[UNASSIGNED], UNASSIGNED),
+        _tile("Waiting on us", waiting, Filter(View.WAITING)),
+        _tile("Drafts to check", drafts, Filter(View.DRAFT_READY)),
     ]
     if current().hooks.tools:
-        tiles.append(Tile("Needs approval", by_list[Filter(View.APPROVAL)], Filter(View.APPROVAL).args()))
-    tiles.append(Tile("Resolved today", resolved, Filter(View.RESOLVED).args()))
+        tiles.append(_tile("Needs approval", by_list[Filter(View.APPROVAL)], Filter(View.APPROVAL)))
+    if may_open(Permission.KNOWLEDGE_READ):
+        tiles.append(Tile("Without an answer", _known(gap_count), url_for("cairnloop.gaps")))
+    tiles.append(_tile("Resolved today", resolved, Filter(View.RESOLVED)))
     return page(
         "_home.html" if wanted() == "home" else "home.html",
         headline=presenters.headline(waiting, drafts),
@@ -65,7 +68,11 @@ class Tile:
 
     label: str
     number: int | None
-    list: Mapping[str, Any]
+    href: str
+
+
+def _tile(label: str, number: int | None, of: Filter) -> Tile:
+    return Tile(label, number, url_for("cairnloop.inbox", **of.args()))
 
 
 def dead_jobs(session: Session) -> int:

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -83,6 +83,35 @@ def test_events_say_what_changed_and_never_what_was_said(live_server: Process, a
     assert {"type": "message", "conversation_id": conversation_id, "sequence": 1, "kind": "customer"} in seen
     assert secret not in json.dumps(seen)
     assert secret.split()[-1] not in json.dumps(seen)
+
+
+def test_twenty_operators_hear_every_change_once(live_server: Process, app: Flask) -> None:
+    def told(client: Client) -> list[tuple[int, int]]:
+        seen = frames(
+            client, lambda frame: (frame["type"], frame.get("conversation_id")) == ("message", last), seconds=30
+        )
+        return [(frame["conversation_id"], frame["sequence"]) for frame in seen if frame["type"] == "message"]
+
+    with ExitStack() as stack:
+        desk = [stack.enter_context(listening(live_server.url, name)) for name in ("mina", "omar") * 10]
+        for client in desk:
+            hears(client)
+        made = []
+        for number in range(30):
+            with app.app_context():
+                session = app.extensions["sqlalchemy"].session
+                customer = Customer(f"many-{number % 7}", "Somebody")
+                message = receive(session, customer=customer, body="One more thing", channel="widget")
+                session.commit()
+                made.append((message.conversation_id, message.sequence))
+        with app.app_context():
+            session = app.extensions["sqlalchemy"].session
+            last = receive(
+                session, customer=Customer("the-last", "Somebody"), body="End", channel="widget"
+            ).conversation_id
+            session.commit()
+        for client in desk:
+            assert told(client)[:-1] == made
 
 
 def test_typing_passes_between_those_who_look_at_the_same_conversation(live_server: Process, app: Flask) -> None:
