@@ -236,7 +236,7 @@ def test_the_sheet_lists_what_the_keyboard_does_and_nothing_is_done_while_typing
     reply_field(page, conversation_id).press_sequentially("rejun?")
     expect(reply_field(page, conversation_id)).to_have_value("rejun?")
     expect(sheet).to_be_hidden()
-    expect(page.locator("#status-form button")).to_have_attribute("title", "Resolve (E)")
+    expect(page.locator("#status-form button")).to_have_attribute("title", "Resolve, and open the next one (E)")
     assert rows(site, select(Conversation.status).filter_by(id=conversation_id)) == [ConversationStatus.OPEN]
 
 
@@ -265,9 +265,9 @@ def test_notifications_are_asked_for_by_a_click_and_hold_words_only_where_wanted
     page.get_by_role("button", name="On", exact=True).click()
     assert page.evaluate("window.asked") == 1
     away_while_they_say("My number is 4711.")
-    page.wait_for_function("window.shown.length === 1")
+    wait_until(lambda: page.evaluate("window.shown.length") == 1)
     assert page.evaluate("window.shown[0]") == ["A customer has written", ""]
     page.get_by_role("button", name="With text").click()
     away_while_they_say("My number is 4712.")
-    page.wait_for_function("window.shown.length === 2")
+    wait_until(lambda: page.evaluate("window.shown.length") == 2)
     assert "4712" in page.evaluate("window.shown[1][1]")

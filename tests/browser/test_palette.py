@@ -26,6 +26,7 @@ def typed(page: Page, words: str) -> None:
 
 
 def opened(page: Page) -> None:
+    page.wait_for_load_state()  # its words are there before its scripts are
     page.keyboard.press("Control+k")
     expect(page.locator("#palette-q")).to_be_focused()
     expect(page.locator("#palette-list [role=option]").first).to_be_visible()

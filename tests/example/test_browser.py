@@ -63,6 +63,8 @@ def test_one_person_plays_both_sides_in_one_window(
     run_jobs(example)
     expect(desk.locator(".draft .dtext")).to_contain_text("press Add tracker")
     desk.get_by_role("button", name="Approve and send").click()
+    expect(desk.locator(".pending")).to_contain_text("Sending")
+    run_jobs(example)  # the time in which it could be taken back is over
     expect(chat.locator(".theirs .said").last).to_contain_text("press Add tracker")
 
 

@@ -354,7 +354,7 @@ class Page:
             case "list":
                 self.rows, self.newcomers = rows(self._part("/inbox?view=all", "list")), set()
             case "views":
-                found = re.search(r"All open<span class=\"count\">(\d+)", self._part("/inbox?view=all", "views"))
+                found = re.search(r"All open</span><span class=\"count\">(\d+)", self._part("/inbox?view=all", "views"))
                 assert found is not None
                 self.open_count = int(found[1])
             case "rows":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import httpx2
@@ -37,7 +38,8 @@ def talk(live_server: Process, worker: Process) -> Callable[..., Any]:
                 async with Client(transport, mode=mode, extensions=extensions) as client:  # type: ignore[arg-type]
                     return await work(client)
 
-        return asyncio.run(session())
+        with ThreadPoolExecutor(1) as apart:  # a browser of other tests has its own loop running in this thread
+            return apart.submit(asyncio.run, session()).result()
 
     return run
 
