@@ -9,11 +9,11 @@ from flask import Blueprint, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.clock import now
-from flask_cairnloop.console.access import actor, operator, requires
+from flask_cairnloop.console.access import actor, may_open, operator, requires
 from flask_cairnloop.console.rendering import page
 from flask_cairnloop.context import current
 from flask_cairnloop.errors import Conflict, Forbidden, InvalidInput, NotFound
-from flask_cairnloop.hooks import Permission
+from flask_cairnloop.hooks import Permission, Subject
 from flask_cairnloop.tokens import service
 
 ROW: Final = "<int(max=9223372036854775807):token_id>"
@@ -46,15 +46,18 @@ def _created() -> Response:
     session = current().session()
     scopes = request.form.getlist("scope")
     try:
-        service.check_grant(scopes, operator().permissions)
+        service.check_grant(scopes, _held())
+        conversation_id = _number(request.form.get("conversation", ""))
+        if conversation_id is not None and not _sees(conversation_id):
+            raise NotFound("There is no such conversation.")
         made, raw = service.create(
             session,
             request.form.get("name", ""),
             actor=actor(),
             scopes=scopes,
             tools=request.form.getlist("tool") or None,
-            conversation_id=_number(request.form.get("conversation", "")),
-            customer_ref=request.form.get("customer", "").strip() or None,
+            conversation_id=conversation_id,
+            customer_ref=_reference(request.form.get("customer", "")),
             expires_at=_end(request.form.get("days", "")),
             rate=request.form.get("rate", service.DEFAULT_RATE),
         )
@@ -83,13 +86,24 @@ def revoke(token_id: int) -> Response:
     return redirect(url_for("cairnloop.tokens"), code=303)
 
 
+def _held() -> set[str]:
+    """What this operator may hand on: of the desk's own, what the host lets them do; of tools, what they hold."""
+    names = set(Permission)
+    own = {scope.value for scope in Permission if may_open(scope)}
+    return own | {scope for scope in operator().permissions if scope not in names}
+
+
+def _sees(conversation_id: int) -> bool:
+    return may_open(Permission.CONVERSATIONS_READ, Subject("conversation", conversation_id))
+
+
 def _shown(
     status: int = 200, *, errors: dict[str, str] | None = None, made: str | None = None, secret: str | None = None
 ) -> Response:
     cairnloop = current()
-    held = operator().permissions
+    held = _held()
     own = [(scope.value, SCOPE_WORDS[scope]) for scope in service.SCOPES if scope in held]
-    asked = sorted({scope for tool in cairnloop.hooks.tools.all() for scope in tool.scopes} & set(held))
+    asked = sorted({scope for tool in cairnloop.hooks.tools.all() for scope in tool.scopes} & held)
     found = service.tokens(cairnloop.session())
     return page(
         "tokens.html",
@@ -111,12 +125,21 @@ def _shown(
 
 
 def _number(text: str) -> int | None:
-    text = text.strip().removeprefix("#")
-    if not text:
+    if not text.strip():
         return None
+    text = text.strip().removeprefix("#")
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and 1 <= int(text) <= MAX_ID):
         raise InvalidInput("bound", "A conversation is named by its number.")
     return int(text)
+
+
+def _reference(text: str) -> str | None:
+    """A customer's reference. A field that holds something and names nobody binds to nothing by mistake."""
+    if not text:
+        return None
+    if not text.strip():
+        raise InvalidInput("bound", "A customer is named by your app’s reference.")
+    return text.strip()
 
 
 def _end(days: str) -> datetime | None:

@@ -93,6 +93,8 @@ def tell_unseen(context: JobContext, *, conversation_id: int) -> None:
         .values(passed_on_at=now())
         .execution_options(synchronize_session=False)
     )
+    if len(told) == MOST_REPLIES:  # there may be more
+        tell_if_unseen(session, conversation_id, run_at=now())
     publish(session, f"conversation:{conversation_id}", "seen", conversation_id=conversation_id, cursor=cursor)
 
 

@@ -67,7 +67,7 @@ def restored(tool: Tool, shown: Mapping[str, Any], sealed: Mapping[str, Any]) ->
 def _validated(tool: Tool, values: Mapping[str, Any]) -> BaseModel:
     try:
         model = tool.Input.model_validate(values)
-        plain = json.dumps(model.model_dump(mode="json"))
+        plain = json.dumps(model.model_dump(mode="json"), allow_nan=False)  # no row can hold Infinity
     except ValidationError as error:
         raise InvalidFields(_told(error)) from None  # its own words hold what was given
     except (TypeError, ValueError) as error:

@@ -230,7 +230,8 @@ def _asked(context: JobContext, proposal: ActionProposal) -> _Run | _Invalid:
     ruled = standing.ruling(hooks, tool, shown=read[3], proposed_by=proposer.id, operator=operator, place=place)
     if ruled.unsure is not None:
         raise HookFailed("CAIRNLOOP_ACTION_POLICY", "raised", "it could not be asked before the action ran")
-    if not tiers.satisfied(ruled.tier, proposer.id, [who for who, _ in approvers]):
+    responsible = token.made_by if token else proposer.id
+    if not tiers.satisfied(ruled.tier, responsible, [who for who, _ in approvers]):
         return _Invalid(_tightened(ruled.tier))
     return _Run(read[0], read[1], tool, model, place, operator, token, read[2])
 

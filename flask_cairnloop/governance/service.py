@@ -7,6 +7,7 @@ these with no transaction open, and none is open while it answers.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,8 +178,13 @@ def _propose(
     client_key = _client_key(who, key)
     hooks = current().hooks
     began = _idle(session)
-    place = standing.place_of(session, conversation_id)
     token = _token(session, who)
+    try:
+        place = standing.place_of(session, conversation_id)
+    except CustomerForgotten:
+        if token is None or not token.bound or token.conversation_id == conversation_id:
+            raise
+        raise NotFound("There is no such conversation.") from None
     _end_reading(session, began)
     if token is not None and not token.reaches(conversation_id, place.customer.ref if place.customer else None):
         raise NotFound("There is no such conversation.")  # nor is it told of those of others that they exist
@@ -398,7 +404,7 @@ def approve(
     transitions.check(before, "be approved")
     tool, revision = _known(before.tool), before.revision
     place = standing.place_of(session, before.conversation_id)
-    _token(session, _proposer(before))
+    token = _token(session, _proposer(before))
     model, edited = _with_edits(tool, before, edits, place)
     key, proposer, run_context = (
         before.run_key,
@@ -422,8 +428,9 @@ def approve(
     pending.other_person = tiers.other_person(proposal.tier)
     pending.confirmation = tiers.confirmed(proposal.tier)
     given_by = [one for one in transitions.approvals(session, proposal.id) if one.state is ApprovalState.APPROVED]
+    responsible = token.made_by if token else proposal.proposed_by  # a token is the hand of whoever made it
     why = tiers.why_not(
-        proposal.tier, proposal.proposed_by, [] if edited else [one.decided_by or "" for one in given_by], actor.id
+        proposal.tier, responsible, [] if edited else [one.decided_by or "" for one in given_by], actor.id
     )
     if why is not None:
         raise Forbidden(why)
@@ -436,7 +443,7 @@ def approve(
     transitions.answer(pending, ApprovalState.APPROVED, who, note)
     session.flush()
     approvers = [who.id, *(one.decided_by or "" for one in given_by)]
-    if tiers.satisfied(proposal.tier, proposal.proposed_by, approvers):
+    if tiers.satisfied(proposal.tier, responsible, approvers):
         _approved(session, proposal, "be approved", who, words=note)
     else:
         transitions.step(session, proposal, "be approved by one", who, words=note)
@@ -808,7 +815,7 @@ def _client_key(actor: Actor, key: str | None) -> str | None:
     if not 1 <= len(key) <= KEY_LENGTH:
         raise InvalidInput("key", f"A key has 1 to {KEY_LENGTH} characters.")
     whose = json.dumps([actor.kind.value, actor.id, key])
-    return hashlib.sha256(whose.encode()).hexdigest()
+    return hmac.new(_secret().encode(), whose.encode(), hashlib.sha256).hexdigest()  # it may tell of what was given
 
 
 def _words(field: str, text: str, *, needed: bool) -> str:

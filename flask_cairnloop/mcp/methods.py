@@ -192,7 +192,7 @@ def _call_tool(asked: Asked) -> dict[str, Any]:
 def _proposed(asked: Asked, tool: Tool, arguments: dict[str, Any]) -> ActionProposal:
     ours = {name: arguments.pop(name) for name in projection.offered(tool, asked.token) if name in arguments}
     conversation_id = asked.token.conversation_id or _conversation(ours.get(CONVERSATION))
-    session = current().session()
+    session, key = current().session(), _text(KEY, ours.get(KEY))
     proposal = governance.propose_action(
         session,
         tool.name,
@@ -200,7 +200,7 @@ def _proposed(asked: Asked, tool: Tool, arguments: dict[str, Any]) -> ActionProp
         actor=asked.actor,
         conversation_id=conversation_id,
         reason=_text(REASON, ours.get(REASON)) or "",
-        key=_text(KEY, ours.get(KEY)) or projection.same_call(tool.name, conversation_id, arguments),
+        key=projection.same_call(tool.name, conversation_id, arguments) if key is None else key,
     )
     session.commit()
     return proposal
@@ -306,7 +306,7 @@ def _shelf(asked: Asked) -> _Shelf | None:
 
 def _list_resources(asked: Asked) -> dict[str, Any]:
     after, shelf = _cursor(asked.call.params), _shelf(asked)
-    if after is not None and not _NUMBER.fullmatch(after):
+    if after is not None and not (_NUMBER.fullmatch(after) and int(after) <= MAX_ID):
         raise Fault(INVALID_PARAMS, "This cursor is not from here.")
     session = current().session()
     rows = (

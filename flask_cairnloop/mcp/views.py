@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ def endpoint() -> Response:
         return _plain(415, f"The body must be {JSON}.")
     wait = current().rate_limits.take_at(token.rate, "tokens", token.actor_id)
     if wait:
-        return _said(Fault(TOO_OFTEN, "That was too often.").body(), 429, {"Retry-After": str(wait)})
+        return _too_often(wait)
     if (request.content_length or 0) > MOST_BYTES:
         return _plain(413, f"A body has at most {MOST_BYTES:,} bytes.")
     request.max_content_length = MOST_BYTES
@@ -118,13 +119,16 @@ def _answered(raw: bytes, token: Token) -> Response:
         return _with_headers(Response(status=202))
     answers: list[dict[str, Any]] = []
     status = 200
-    for part in body.parts:
+    for number, part in enumerate(body.parts):
+        if number and (wait := current().rate_limits.take_at(token.rate, "tokens", token.actor_id)):
+            return _too_often(wait)
         try:
             if isinstance(part, Fault):
                 raise part
             answers.append({"jsonrpc": "2.0", "id": part.id, "result": _called(part, token)})
         except Fault as fault:
-            status = STATUS.get(fault.code, 200)
+            answered = isinstance(part, Call) and not part.modern  # by a method; those revisions say so in the body
+            status = 200 if answered else STATUS.get(fault.code, 200)
             answers.append(fault.body())
         except AWAY:
             return _away(part.id)
@@ -149,12 +153,21 @@ def _called(call: Call, token: Token) -> dict[str, Any]:
         except AWAY:
             session.rollback()
             raise
-        except Exception:
+        except Exception as error:
             session.rollback()
-            log.exception("An MCP request could not be answered.")
+            # Its own words may hold what was given: only where it happened is kept.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            log.error(
+                "An MCP request could not be answered: %s at %s:%s", type(error).__name__, where.name, where.lineno
+            )
             raise Fault(INTERNAL_ERROR, "Something went wrong on our side.", id=call.id) from None
+        session.rollback()  # what is to be kept is committed; the next of a batch may ask the host's code
         note("mcp.outcome", 0)
         return result
+
+
+def _too_often(wait: int) -> Response:
+    return _said(Fault(TOO_OFTEN, "That was too often.").body(), 429, {"Retry-After": str(wait)})
 
 
 def _away(call_id: str | int | None = None) -> Response:

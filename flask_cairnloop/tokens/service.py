@@ -40,6 +40,7 @@ DEFAULT_RATE: Final = "60/minute"
 LONGEST: Final = timedelta(days=3650)
 USED_EVERY: Final = timedelta(minutes=1)  # "last used" is that exact, and costs a write no more often
 SHOWN: Final = 200
+PRIVACY: Final = Actor.system("privacy")
 STOP: Final = "governance.stop_token"
 _RAW: Final = re.compile(rf"{PREFIX}_(\d{{1,18}})_([A-Za-z0-9_-]{{43}})", re.ASCII)
 _SCOPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,99}")
@@ -215,7 +216,8 @@ def forget_tokens(session: Session, customer_id: int) -> int:
     ).all()
     for token in found:
         if token.revoked_at is None:
-            _end(session, token, Actor.system("privacy"))
+            _end(session, token, PRIVACY)
+            record(session, PRIVACY, "token.revoke", "token", token.id, because="forget")
         token.name = f"Token {token.id}"
     session.flush()
     return len(found)
@@ -236,6 +238,7 @@ def _plain(token: AccessToken, customer_ref: str | None) -> Token:
         token.conversation_id,
         customer_ref,
         token.rate,
+        token.created_by,
     )
 
 

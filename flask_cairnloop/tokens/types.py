@@ -17,6 +17,7 @@ class Token:
         tools: the names of the tools it may use; ``None``: all that its scopes allow.
         conversation_id: the one conversation it may act in, if it is bound to one.
         customer_ref: the one customer whose conversations it may act in, if it is bound to one.
+        made_by: the operator who made it, by their id, or ``system:cli``: an action of its counts as theirs.
         rate: how often it may ask, e.g. ``"60/minute"``; ``None``: as often as it likes.
     """
 
@@ -27,6 +28,7 @@ class Token:
     conversation_id: int | None = None
     customer_ref: str | None = None
     rate: str | None = None
+    made_by: str = ""
 
     @property
     def actor_id(self) -> str:

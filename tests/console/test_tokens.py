@@ -59,6 +59,8 @@ def test_a_token_is_shown_once_and_works(
         ({"tool": "nothing"}, 422, "There is no tool"),
         ({"days": "1e9"}, 422, "Choose how long"),
         ({"rate": "often"}, 422, "how often it may ask"),
+        ({"conversation": "#"}, 422, "named by its number"),
+        ({"customer": "  "}, 422, "named by your app"),
         ({"conversation": "seven"}, 422, "named by its number"),
         ({"conversation": "999999"}, 422, "no such conversation"),
         ({"customer": "nobody"}, 422, "No customer has this reference"),
@@ -95,6 +97,22 @@ def test_two_that_work_never_have_one_name(operator_client: FlaskClient, at_the_
     assert "Another token is called" in again.get_data(as_text=True)
     operator_client.post(f"{PAGE}/{rows(at_the_desk)['Twin'].id}/revoke")
     assert operator_client.post(PAGE, data={**FILLED, "name": "Twin"}).status_code == 200
+
+
+def test_what_the_host_does_not_let_somebody_do_they_do_not_hand_on(make_app: Callable[..., Flask]) -> None:
+    """``AUTHORIZE`` decides alone where there is one: what stands in ``permissions`` hands nothing on."""
+    app = make_app(
+        AUTHORIZE=lambda operator, permission, subject: (
+            permission in ("tokens.manage", "knowledge.read") or subject is not None
+        ),
+        OPERATOR_LOADER=lambda: Operator("bob", "Bob"),
+    )
+    client = app.test_client()
+    client.environ_base["HTTP_ORIGIN"] = "http://localhost"
+    assert 'value="actions.propose"' not in client.get(PAGE).get_data(as_text=True)
+    refused = client.post(PAGE, data={**FILLED, "name": "Climber", "scope": ["actions.propose"]})
+    assert refused.status_code == 422
+    assert client.post(PAGE, data={**FILLED, "name": "Reader"}).status_code == 200
 
 
 def test_only_who_may_sees_them(make_app: Callable[..., Flask]) -> None:

@@ -11,8 +11,9 @@ from flask import Flask
 from pydantic import BaseModel
 
 from flask_cairnloop import PolicyAnswer, Risk, Tier, Tool, ToolKind
-from flask_cairnloop.errors import ConfigurationError
+from flask_cairnloop.errors import ConfigurationError, InvalidFields
 from flask_cairnloop.governance import tiers
+from flask_cairnloop.governance.inputs import checked
 from tests.support.tools import Erase, Refund
 
 R, P, T = Risk, PolicyAnswer, Tier
@@ -167,3 +168,14 @@ def test_a_tool_is_external_and_denies_unless_it_says_otherwise() -> None:
 
     assert Bare.kind is ToolKind.EXTERNAL
     assert Bare().authorize(None, None) is not True  # type: ignore[arg-type]
+
+
+def test_a_number_that_no_row_can_hold_is_refused() -> None:
+    class Sent(Tool):
+        class Input(BaseModel):
+            amount: float
+
+    for amount in (float("inf"), float("-inf"), float("nan"), 1e999):
+        with pytest.raises(InvalidFields):
+            checked(Sent(), {"amount": amount}, None, None)
+    assert checked(Sent(), {"amount": 1.5}, None, None).model_dump() == {"amount": 1.5}

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 
 from flask_cairnloop import Actor, Customer, receive
 from flask_cairnloop.audit.models import AuditEntry
-from flask_cairnloop.errors import Conflict
+from flask_cairnloop.errors import Conflict, Forbidden
 from flask_cairnloop.governance import service as governance
 from flask_cairnloop.governance.models import ActionProposal
 from flask_cairnloop.privacy import service as privacy
@@ -194,6 +194,32 @@ def test_a_token_that_lost_a_scope_by_a_tools_change_does_not_run(
     session.rollback()
     assert session.get(ActionProposal, number).state.value == "invalidated"
     assert effects(session, "lost") == 0
+
+
+def test_a_token_is_the_hand_of_whoever_made_it(app: Flask, at_the_desk: Callable[..., Any], conversation: int) -> None:
+    ada = Actor.operator(PEOPLE["ada"])
+    _, raw = at_the_desk(lambda s: tokens.create(s, "Ada’s", actor=ada, scopes=["actions.propose", BILLING], rate=None))
+    number = told(Machine(app, raw).call("refund", mark="hand", conversation_id=conversation))["action_id"]
+    with pytest.raises(Forbidden, match="somebody else"):
+        at_the_desk(lambda s: governance.approve(s, number, actor=PEOPLE["ada"]))
+    at_the_desk(lambda s: governance.approve(s, number, actor=PEOPLE["ben"]))
+    run_jobs(app)
+    assert told(Machine(app, raw).call("action_status", action_id=number))["state"] == "succeeded"
+
+
+def test_each_part_of_a_batch_counts_and_none_sees_the_transaction_of_another(
+    app: Flask, make_token: Callable[..., Key], conversation: int
+) -> None:
+    def call(number: int, tool: str, **arguments: Any) -> dict[str, Any]:
+        params = {"name": tool, "arguments": arguments}
+        return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+    client = Machine(app, make_token(rate="4/minute").raw)
+    parts = [call(1, "tag", mark="x", conversation_id=10**9), call(2, "tag", mark="batch")]
+    first, second = client.post(parts).json
+    assert first["result"]["isError"]
+    assert second["result"]["structuredContent"]["state"] == "pending"
+    assert client.post(parts + parts).status_code == 429
 
 
 def test_tasks_are_for_clients_that_know_them(
