@@ -214,7 +214,7 @@ def unsent_texts(conversation_id: int) -> Response:
 def keep_unsent(conversation_id: int) -> Response:
     """Keep what stands in a field, while it is being written."""
     session = current().session()
-    if service.get(session, conversation_id).erased_at is not None:
+    if service.lock(session, conversation_id).erased_at is not None:  # and nobody forgets them until this is kept
         raise CustomerForgotten
     kind, body, tab = (request.form.get(name, "") for name in ("kind", "body", "tab"))
     unsent.keep(session, conversation_id, operator().id, kind, body, tab=tab[:40])
@@ -395,6 +395,10 @@ def _on_its_way(
     if resolves and not is_fragment():
         return redirect(url_for("cairnloop.inbox", view=request.form.get("view") or None), code=303)
     told: dict[str, dict[str, Any]] = {"cairnloop:next": {}} if resolves else {}
+    if taken.pending is not None and taken.pending.state is PendingState.STOPPED:  # the same words came again
+        return _done(conversation_id, "It was not sent: something came between", sent=sent)
+    if taken.pending is not None and taken.pending.state is PendingState.UNDONE:
+        return _done(conversation_id, "This was taken back. Send it once more", told={"cairnloop:unsent": {}})
     if taken.pending is None or taken.pending.state is not PendingState.PENDING:
         return _done(conversation_id, "Sent and resolved" if resolves else "Sent", sent=sent, told=told)
     seconds = round(current().settings.undo_send)

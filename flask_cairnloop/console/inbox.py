@@ -237,7 +237,10 @@ def undo(step_id: int) -> Response:
     """Take back what was done to several, where nobody changed it since."""
     session = current().session()
     try:
-        undone = bulk.undo(session, step_id, actor=actor())
+        does, ids = bulk.step_of(session, step_id, actor=actor())
+        session.rollback()  # host code is asked next
+        allowed = set(visible(ids, NEEDS[does], "conversation", lambda id_: id_)) if may_open(NEEDS[does]) else set()
+        undone = bulk.undo(session, step_id, actor=actor(), allowed=allowed)
         session.commit()
     except (Conflict, NotFound) as error:
         session.rollback()

@@ -58,16 +58,23 @@ def read() -> Response:
 @requires(Permission.CONVERSATIONS_NOTE)
 def people(conversation_id: int) -> Response:
     """Who can be named in a note of this conversation, by what was typed of a name."""
-    found = who_may_see(conversation_id, current().hooks.colleagues(request.args.get("q", "")[:100]))
+    found = current().hooks.colleagues(request.args.get("q", "")[:100])
     others = [person for person in found if person.id != operator().id]
-    return jsonify([{"id": person.id, "name": person.name} for person in others[:OFFERED]])
+    offered = who_may_see(conversation_id, others, most=OFFERED)
+    return jsonify([{"id": person.id, "name": person.name} for person in offered])
 
 
-def who_may_see(conversation_id: int, people: list[Operator]) -> list[Operator]:
-    """Those of them who may read a conversation, as the host says; asked with no transaction of ours open."""
+def who_may_see(conversation_id: int, people: list[Operator], *, most: int | None = None) -> list[Operator]:
+    """Those of them who may read a conversation, as the host says; asked with no transaction of ours open.
+
+    Args:
+        most: ask no further once there are so many.
+    """
     hooks, about = current().hooks, Subject("conversation", conversation_id)
-    allowed = []
+    allowed: list[Operator] = []
     for person in people:
+        if len(allowed) == most:
+            break
         try:
             if hooks.may(person, Permission.CONVERSATIONS_READ, about):
                 allowed.append(person)

@@ -734,7 +734,8 @@ STOPPED: Mapping[StoppedBy, str] = {
     StoppedBy.CUSTOMER: "the customer has written again",
     StoppedBy.DRAFT: "the draft was set aside meanwhile",
     StoppedBy.RESOLVED: "the conversation was resolved meanwhile",
-    StoppedBy.FAILED: "its job failed",
+    StoppedBy.SPAM: "the conversation was marked as spam meanwhile",
+    StoppedBy.FAILED: "its job failed, or a file of it is gone",
 }
 LATE = timedelta(seconds=5)  # after its time a reply should be gone, where a worker runs
 

@@ -216,8 +216,8 @@ def untag(conversation_id: int) -> Response:
     """Take a tag off a conversation."""
 
     def take(session: Any) -> bool:
-        found = triage.tag_named(session, request.form.get("tag", ""))
-        return triage.untag(session, conversation_id, actor=actor(), tag_id=found.id)
+        found = triage.known_tag(session, request.form.get("tag", ""))
+        return found is not None and triage.untag(session, conversation_id, actor=actor(), tag_id=found.id)
 
     return _do(conversation_id, take, "Tag taken off")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -83,6 +83,11 @@ def do(session: Session, ids: Collection[int], step: Step, *, actor: Actor) -> D
         except (Conflict, NotFound):
             left += 1
             continue
+        except InvalidInput:  # one has as many tags as one may have
+            if step.does is not Does.TAG:
+                raise
+            left += 1
+            continue
         if change is not None:
             changes.append({"id": id_, **change})
     session.execute(delete(BulkStep).where(BulkStep.created_at < now() - KEPT_FOR))
@@ -117,6 +122,8 @@ def _one(session: Session, id_: int, step: Step, actor: Actor) -> dict[str, Any]
             triage.snooze(session, id_, actor=actor, until=step.until)
             return {"before": earlier, "after": _plain(step.until)}
         case Does.RESOLVE:
+            if service.reply_waits(session, id_):
+                raise Conflict("A reply is on its way there.")
             waited, snoozed = _plain(conversation.waiting_since), _plain(conversation.snoozed_until)
             service.resolve(session, id_, actor=actor)
             return {"before": [waited, snoozed], "after": _plain(conversation.resolved_at)}
@@ -130,8 +137,23 @@ class Undone:
     left: int
 
 
-def undo(session: Session, step_id: int, *, actor: Actor) -> Undone:
+def step_of(session: Session, step_id: int, *, actor: Actor) -> tuple[Does, list[int]]:
+    """What a step of one's own was, and the conversations it changed.
+
+    Raises:
+        NotFound: it is somebody else's, or too long ago.
+    """
+    step = session.get(BulkStep, step_id)
+    if step is None or step.operator_id != actor.id or now() - step.created_at > UNDO_FOR:
+        raise NotFound("This cannot be taken back any more.")
+    return Does(step.does), [change["id"] for change in step.changes]
+
+
+def undo(session: Session, step_id: int, *, actor: Actor, allowed: Collection[int] | None = None) -> Undone:
     """Take a step of one's own back, where nobody has changed anything since.
+
+    Args:
+        allowed: only these conversations; all when left out.
 
     Raises:
         NotFound: it is somebody else's, or too long ago.
@@ -146,6 +168,8 @@ def undo(session: Session, step_id: int, *, actor: Actor) -> Undone:
     back = _BACK[Does(step.does)]
     restored = []
     for change in step.changes:
+        if allowed is not None and change["id"] not in allowed:
+            continue
         try:
             conversation = service.lock(session, change["id"])
         except NotFound:
@@ -208,7 +232,7 @@ _BACK: Final[dict[Does, Callable[[Session, Conversation, dict[str, Any], Actor],
 
 
 def _plain(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+    return moment.astimezone(UTC).isoformat() if moment else None  # a database has a zone of its own
 
 
 def _moment(plain: str | None) -> datetime | None:

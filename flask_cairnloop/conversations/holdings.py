@@ -191,7 +191,7 @@ def export_unsent(session: Session, customer_id: int) -> list[dict[str, Any]]:
     theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
     waiting = session.scalars(
         select(PendingReply)
-        .where(PendingReply.conversation_id.in_(theirs), PendingReply.body != "")
+        .where(PendingReply.conversation_id.in_(theirs), PendingReply.state.in_(HELD))
         .order_by(PendingReply.id)
     )
     texts = session.scalars(
@@ -200,7 +200,11 @@ def export_unsent(session: Session, customer_id: int) -> list[dict[str, Any]]:
         .order_by(UnsentText.conversation_id, UnsentText.edited_at)
     )
     return [
-        *(_unsent(text.conversation_id, text.created_at, "reply", text.body) for text in waiting),
+        *(
+            _unsent(text.conversation_id, text.created_at, "reply", text.body)
+            | ({"files": [path_of(UUID(file["id"]), file["name"]) for file in text.files]} if text.files else {})
+            for text in waiting
+        ),
         *(_unsent(text.conversation_id, text.edited_at, text.kind, text.body) for text in texts),
     ]
 

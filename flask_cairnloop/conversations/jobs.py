@@ -14,7 +14,7 @@ from flask_cairnloop.conversations.attachments import attached
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind
 from flask_cairnloop.conversations.service import UNSEEN, tell_if_unseen
 from flask_cairnloop.errors import NotFound
-from flask_cairnloop.hooks import Customer, ReplyUnseenEvent, ResolvedEvent, UnseenReply
+from flask_cairnloop.hooks import Customer, Permission, ReplyUnseenEvent, ResolvedEvent, Subject, UnseenReply
 from flask_cairnloop.jobs import JobContext, QueueName, job, publish
 
 MOST_REPLIES = 20  # in one event
@@ -114,7 +114,8 @@ def auto_assign(context: JobContext, *, conversation_id: int) -> None:
     if conversation is None or conversation.status is not ConversationStatus.OPEN or conversation.assignee_id:
         return
     context.release()
-    operators = context.cairnloop.hooks.operators("")
+    hooks, about = context.cairnloop.hooks, Subject("conversation", conversation_id)
+    operators = [one for one in hooks.operators("") if hooks.may(one, Permission.CONVERSATIONS_REPLY, about)]
     try:
         triage.assign_by_rule(context.session, conversation_id, operators, actor=Actor.system("auto_assign"))
     except NotFound:

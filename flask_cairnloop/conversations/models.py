@@ -357,7 +357,8 @@ class StoppedBy(StrEnum):
     CUSTOMER = "customer"  # they wrote again
     DRAFT = "draft"  # the draft it is, was set aside or decided otherwise
     RESOLVED = "resolved"  # somebody closed the conversation
-    FAILED = "failed"  # its job will not run
+    SPAM = "spam"  # somebody called it spam
+    FAILED = "failed"  # its job will not run, or a file of it is gone
 
 
 class PendingReply(Base):
@@ -413,6 +414,9 @@ class PendingReply(Base):
     draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))
     # Whether the conversation is resolved with it.
     resolves: Mapped[bool] = mapped_column(Boolean, default=False)
+    # A colleague who asked for that; its author without one.
+    resolver_id: Mapped[str | None] = mapped_column(String(200))
+    resolver_name: Mapped[str | None] = mapped_column(String(200))
     send_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None]

@@ -44,7 +44,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Where a conversation stands, and what was said in it after a cursor, oldest first."""
+    """Where a conversation stands, as the team has it, and what was said in it after a cursor, oldest first."""
 
     status: ConversationStatus
     waiting_since: datetime | None
@@ -65,7 +65,7 @@ def news(bound: Session | Connection, customer_ref: str, conversation_id: int, *
         raise NotFound("There is no such conversation.")
     first = rows[0]
     return News(
-        shown_status(ConversationStatus(first.status)),
+        ConversationStatus(first.status),
         first.waiting_since,
         first.rating,
         [_said(row) for row in rows if row.sequence is not None],

@@ -24,6 +24,7 @@ from flask_cairnloop.conversations.attachments import attachable
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationStatus,
+    EventName,
     Message,
     MessageKind,
     PendingReply,
@@ -34,7 +35,8 @@ from flask_cairnloop.drafting import lifecycle
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.citing import Cite, checked
 from flask_cairnloop.drafting.models import Draft, DraftState
-from flask_cairnloop.errors import AnsweredMeanwhile, Forbidden, IllegalTransition, NotFound
+from flask_cairnloop.errors import AnsweredMeanwhile, Forbidden, IllegalTransition, InvalidInput, NotFound
+from flask_cairnloop.files.models import File
 from flask_cairnloop.jobs import enqueue, publish_conversation
 
 JOB: Final = "conversations.deliver"
@@ -236,12 +238,13 @@ def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int)
         IllegalTransition, StaleConversation: as :func:`flask_cairnloop.conversations.service.resolve` does.
     """
     conversation = service.lock(session, conversation_id)
-    waiting = _waiting(session, conversation_id)
+    # One that something has come between already will not be sent by itself.
+    waiting = [reply for reply in _waiting(session, conversation_id) if _between(session, conversation, reply) is None]
     if not waiting:
         service.resolve(session, conversation_id, actor=actor, seen=seen)
         return True
     service.check_seen(conversation, seen)
-    waiting[-1].resolves = True
+    _resolves(waiting[-1], as_actor(actor))
     record(session, as_actor(actor), "message.hold", "conversation", conversation_id, pending_id=waiting[-1].id)
     _tell(session, waiting[-1])
     return False
@@ -281,8 +284,35 @@ def _between(session: Session, conversation: Conversation, reply: PendingReply) 
         return StoppedBy.CUSTOMER
     if reply.draft_id is not None and _ready(session, reply.draft_id) is None:
         return StoppedBy.DRAFT
+    if conversation.status is ConversationStatus.SPAM and _marked_since(session, reply):
+        return StoppedBy.SPAM
+    if not _files_are_there(session, reply):
+        return StoppedBy.FAILED
     resolved = conversation.status is ConversationStatus.RESOLVED and conversation.resolved_at
     return StoppedBy.RESOLVED if resolved and resolved > reply.created_at else None
+
+
+def _marked_since(session: Session, reply: PendingReply) -> bool:
+    """Whether somebody called it spam after the reply was written: who wrote it then did not answer spam."""
+    marked = exists().where(
+        Message.conversation_id == reply.conversation_id,
+        Message.event == EventName.MARKED_SPAM,
+        Message.created_at > reply.created_at,
+    )
+    return bool(session.scalar(select(marked)))
+
+
+def _files_are_there(session: Session, reply: PendingReply) -> bool:
+    try:
+        _files(session, reply)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _files(session: Session, reply: PendingReply) -> list[File]:
+    author = Actor(ActorKind.OPERATOR, reply.author_id, reply.author_name)
+    return attachable(session, [uuid.UUID(file["id"]) for file in reply.files], actor=author)
 
 
 def _ready(session: Session, draft_id: int) -> Draft | None:
@@ -294,7 +324,7 @@ def _send(session: Session, conversation: Conversation, reply: PendingReply) -> 
     """Send a reply by the path that all words take. The conversation is locked."""
     actor = Actor(ActorKind.OPERATOR, reply.author_id, reply.author_name)
     body, citations, waited = reply.body, reply.citations, reply.id is not None
-    files = attachable(session, [uuid.UUID(file["id"]) for file in reply.files], actor=actor)
+    files, resolver = _files(session, reply), _resolver(reply)
     if waited:
         _step(session, reply, "be sent", body="", citations=[], files=[], ended_at=now(), stopped_by=None)
     draft = _ready(session, reply.draft_id) if reply.draft_id is not None else None
@@ -315,14 +345,24 @@ def _send(session: Session, conversation: Conversation, reply: PendingReply) -> 
     if reply.resolves:
         later = _waiting(session, conversation.id) if waited else []
         if later:
-            later[-1].resolves = True
+            _resolves(later[-1], resolver)
         else:
-            service.resolve(session, conversation.id, actor=actor)
+            service.resolve(session, conversation.id, actor=resolver)
     return message
 
 
+def _resolves(reply: PendingReply, actor: Actor) -> None:
+    reply.resolves, reply.resolver_id, reply.resolver_name = True, actor.id, actor.name
+
+
+def _resolver(reply: PendingReply) -> Actor:
+    """Who resolves the conversation with it: its author, unless a colleague pressed the button meanwhile."""
+    who = (reply.resolver_id, reply.resolver_name or "") if reply.resolver_id else (reply.author_id, reply.author_name)
+    return Actor(ActorKind.OPERATOR, *who)
+
+
 def _stop(session: Session, reply: PendingReply, because: StoppedBy) -> None:
-    _step(session, reply, "be stopped", stopped_by=because)
+    _step(session, reply, "be stopped", stopped_by=because, resolves=False)  # sent later, it decides nothing more
     about = reply.conversation_id
     record(session, SYSTEM, "message.stop", "conversation", about, pending_id=reply.id, because=because.value)
 

@@ -242,6 +242,12 @@ def set_priority(session: Session, conversation_id: int, *, actor: Acting, prior
     return conversation
 
 
+def known_tag(session: Session, name: str) -> Tag | None:
+    """The tag of this name, if there is one. Case makes no difference."""
+    name = " ".join(unicodedata.normalize("NFC", name).replace("\x00", "").split())
+    return session.scalars(select(Tag).where(func.lower(Tag.name) == func.lower(name))).one_or_none()
+
+
 def tag_named(session: Session, name: str) -> Tag:
     """The tag of this name, made where there is none. Case makes no difference.
 
@@ -268,10 +274,14 @@ def tag(session: Session, conversation_id: int, *, actor: Acting, tag_id: int) -
         InvalidInput: it has as many as one may have, or there is no such tag.
     """
     conversation = lock(session, conversation_id)
-    mine = select(func.count()).where(ConversationTag.conversation_id == conversation.id)
     if session.get(Tag, tag_id) is None:
         raise InvalidInput("tag", "There is no such tag any more.")
-    if (session.scalar(mine) or 0) >= TAGS_EACH:
+    mine = session.scalars(
+        select(ConversationTag.tag_id).where(ConversationTag.conversation_id == conversation.id)
+    ).all()
+    if tag_id in mine:
+        return False
+    if len(mine) >= TAGS_EACH:
         raise InvalidInput("tag", f"A conversation has at most {TAGS_EACH} tags.")
     statement = insert(ConversationTag).values(conversation_id=conversation.id, tag_id=tag_id, added_at=now())
     added = session.execute(statement.on_conflict_do_nothing().returning(ConversationTag.tag_id)).first() is not None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, exists, select
+from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations.models import MessageFile
+from flask_cairnloop.conversations.models import MessageFile, PendingReply, PendingState
 from flask_cairnloop.files.models import File
 from flask_cairnloop.files.service import ERASE, SWEEP, SWEPT_EVERY, needed_storage
 from flask_cairnloop.files.storage import storage_of
@@ -61,9 +61,16 @@ def erase(context: JobContext, *, keys: list[str]) -> None:
     _delete(context, keys)
 
 
+def _waits() -> ColumnElement[bool]:
+    """Whether a reply that is still to be sent brings it along."""
+    named = func.jsonb_build_array(func.jsonb_build_object("id", cast(File.uuid, Text)))
+    open_ones = PendingReply.state.in_((PendingState.PENDING, PendingState.STOPPED))
+    return exists().where(open_ones, PendingReply.files.contains(named))
+
+
 def _forget(session: Session, limit: Any) -> list[int]:
     """Delete a batch of rows that nothing uses."""
-    unused = [File.let_go_at < limit, *(~_used(column) for column in USED_BY)]
+    unused = [File.let_go_at < limit, *(~_used(column) for column in USED_BY), ~_waits()]
     # Locked first and looked at again: whoever begins to use one meanwhile holds it, and it is passed over.
     locked = session.scalars(select(File.id).where(*unused).limit(BATCH).with_for_update(skip_locked=True)).all()
     gone = session.execute(

@@ -13,7 +13,15 @@ from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations import triage
 from flask_cairnloop.conversations.models import TAG_LENGTH, Priority
 from flask_cairnloop.errors import CustomerForgotten, IllegalTransition, InvalidInput, NotFound, Taken
-from flask_cairnloop.governance.tools import Change, Consequence, Outcome, PermanentFailure, Tool, ToolContext
+from flask_cairnloop.governance.tools import (
+    Change,
+    Consequence,
+    Outcome,
+    PermanentFailure,
+    RetryableFailure,
+    Tool,
+    ToolContext,
+)
 from flask_cairnloop.governance.types import Risk, ToolKind
 from flask_cairnloop.hooks import Operator, Permission, Subject
 from flask_cairnloop.knowledge.models import Audience
@@ -100,6 +108,8 @@ class ResolveConversation(_Ours):
         )
 
     def run(self, inputs: Input, context: ToolContext) -> str:
+        if conversations.reply_waits(_session(context), inputs.conversation_id):
+            raise RetryableFailure("A reply is on its way there.")
         try:
             conversations.resolve(_session(context), inputs.conversation_id, actor=self._actor(context))
         except IllegalTransition as error:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import Actor, Customer, receive, reopen, resolve
 from flask_cairnloop.audit.models import AuditEntry
-from flask_cairnloop.conversations import sending, unsent
+from flask_cairnloop.conversations import sending, triage, unsent
 from flask_cairnloop.conversations.models import (
     Conversation,
     ConversationStatus,
@@ -277,6 +277,42 @@ def test_a_job_that_is_given_up_leaves_the_decision_to_the_author(session: Sessi
     assert (reply.state, reply.stopped_by) == (PendingState.STOPPED, StoppedBy.FAILED)
     sending.deliver(session, asked, reply.id)  # tried again by the one on call: nobody decided anew
     assert replies(session, asked) == []
+
+
+def test_what_is_sent_anyway_resolves_nothing_over_the_customers_new_words(
+    app: Flask, session: Session, customer: Customer, asked: int
+) -> None:
+    reply = send(session, asked, resolves=True)
+    again(session, customer, asked)
+    run_jobs(app)
+    session.refresh(reply)
+    assert (reply.state, reply.resolves) == (PendingState.STOPPED, False)
+    sending.send_now(session, asked, reply.id, actor=MINA, seen=2)
+    session.commit()
+    assert session.get_one(Conversation, asked, populate_existing=True).status is ConversationStatus.OPEN
+
+
+def test_a_reply_that_waits_does_not_bring_spam_back(app: Flask, session: Session, asked: int) -> None:
+    reply = send(session, asked)
+    triage.mark_spam(session, asked, actor=OMAR)
+    session.commit()
+    run_jobs(app)
+    session.refresh(reply)
+    assert (reply.state, reply.stopped_by) == (PendingState.STOPPED, StoppedBy.SPAM)
+    assert session.get_one(Conversation, asked, populate_existing=True).status is ConversationStatus.SPAM
+    answer = send(session, asked, "It is none, I know them.", seen=2, shown=reply.id)  # written into spam on purpose
+    run_jobs(app)
+    session.refresh(answer)
+    assert answer.state is PendingState.SENT
+
+
+def test_whoever_resolves_with_a_colleagues_reply_stands_in_the_log(app: Flask, session: Session, asked: int) -> None:
+    send(session, asked)
+    assert not sending.resolve(session, asked, actor=OMAR, seen=1)
+    session.commit()
+    run_jobs(app)
+    wanted = select(AuditEntry.actor_id).filter_by(action="conversation.resolve", subject_id=asked)
+    assert session.scalars(wanted).all() == ["omar"]
 
 
 def test_unsent_words_are_handed_out_and_forgotten(

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from flask_cairnloop import Customer, Operator, assign, receive, reopen, reply, resolve
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.audit.models import AuditEntry
+from flask_cairnloop.channels.widget.protocol import status_frame
 from flask_cairnloop.clock import now
 from flask_cairnloop.conversations import triage
 from flask_cairnloop.conversations.models import (
@@ -28,7 +29,7 @@ from flask_cairnloop.conversations.models import (
     MessageKind,
     Priority,
 )
-from flask_cairnloop.conversations.news import news
+from flask_cairnloop.conversations.news import news, shown_status
 from flask_cairnloop.drafting.service import open_draft
 from flask_cairnloop.errors import CairnloopError, IllegalTransition, InvalidInput, StaleConversation, Taken
 from flask_cairnloop.privacy.service import forget
@@ -264,7 +265,8 @@ def test_spam_leaves_the_queue_and_its_customer_notices_nothing(
     assert (conversation.status, conversation.waiting_since) == (ConversationStatus.SPAM, None)
     assert open_draft(session, conversation.id) is None
     seen = news(session, customer.ref, conversation.id, after=0, limit=10)
-    assert seen.status is ConversationStatus.OPEN
+    assert shown_status(seen.status) is ConversationStatus.OPEN
+    assert status_frame(seen)["waiting"] is True
     assert [said.kind for said in seen.messages] == [MessageKind.CUSTOMER] * 2
     triage.unmark_spam(session, conversation.id, actor=OMAR)
     assert conversation.status is ConversationStatus.OPEN

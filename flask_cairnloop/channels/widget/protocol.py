@@ -26,7 +26,7 @@ from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.channels.widget.files import offered, signed
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.attachments import Attached, attached, newest_files
-from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind
 from flask_cairnloop.conversations.news import News, Said, news, shown_status
 from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
@@ -227,7 +227,8 @@ def status_frame(conversation: Conversation | service.Received | News) -> Frame:
     return {
         "type": "status",
         "status": shown_status(conversation.status).value,
-        "waiting": conversation.waiting_since is not None,
+        # Whoever is taken for spam goes on waiting, as far as they can see.
+        "waiting": conversation.waiting_since is not None or conversation.status is ConversationStatus.SPAM,
         "rating": conversation.rating,
     }
 

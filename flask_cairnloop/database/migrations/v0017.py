@@ -21,6 +21,8 @@ PENDING = (
         seen BIGINT NOT NULL,
         draft_id BIGINT,
         resolves BOOLEAN NOT NULL,
+        resolver_id VARCHAR(200),
+        resolver_name VARCHAR(200),
         send_at TIMESTAMPTZ NOT NULL,
         created_at TIMESTAMPTZ NOT NULL,
         ended_at TIMESTAMPTZ,
@@ -31,7 +33,7 @@ PENDING = (
             REFERENCES {schema}.drafts (id) ON DELETE SET NULL,
         CONSTRAINT ck_pending_replies_state CHECK (state IN ('pending', 'sent', 'undone', 'stopped')),
         CONSTRAINT ck_pending_replies_stopped_by
-            CHECK (stopped_by IN ('customer', 'draft', 'resolved', 'failed')),
+            CHECK (stopped_by IN ('customer', 'draft', 'resolved', 'spam', 'failed')),
         CONSTRAINT ck_pending_replies_words_while_open CHECK (CASE WHEN state IN ('pending', 'stopped') THEN body <> '' OR files <> '[]' ELSE body = '' AND files = '[]' END),
         CONSTRAINT ck_pending_replies_ended_when_over CHECK ((state IN ('sent', 'undone')) = (ended_at IS NOT NULL)),
         CONSTRAINT ck_pending_replies_stopped_by_something

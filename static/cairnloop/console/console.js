@@ -172,8 +172,15 @@
   }
 
   /* What another page of this operator wrote, or what was taken back. */
+  /* What is sent next is no resend of what was. */
+  function named(field) {
+    field.form.elements.client_id.value = crypto.randomUUID?.() || uuid();
+  }
+
   async function follow(conversation, focus) {
     if (String(conversation) !== openConversation()) return;
+    const reply = $(`#composer[data-conversation="${conversation}"] [data-write=reply]`);
+    if (focus && reply) named(reply); // what was taken back is sent as new words
     const texts = await unsent(conversation);
     for (const field of $$(`#composer[data-conversation="${conversation}"] [data-write]`)) {
       const text = texts[field.dataset.write] || "";
@@ -205,7 +212,7 @@
     const field = $(`#${mode}-${conversation}`);
     if (!field) return;
     field.value = "";
-    field.form.elements.client_id.value = crypto.randomUUID?.() || uuid();
+    named(field);
   }
 
   function uuid() { // randomUUID needs a secure context; a console in a plain-http intranet has none
@@ -632,10 +639,12 @@
     $("#tl")?.scrollTo({ top: 0 });
   });
   /* Put out of the way by its key: the next one is opened. Nothing ticked stays so once it was done. */
-  let following = "";
-  document.addEventListener("cairnloop:left", () => {
-    const row = following ? document.getElementById(following) : null;
-    following = "";
+  let following = {};
+  document.addEventListener("cairnloop:left", (event) => {
+    const { of, next } = following;
+    following = {};
+    if (of !== String(event.detail.conversation) || of !== openConversation()) return;
+    const row = document.getElementById(next);
     row?.querySelector(".row").click();
   });
   document.addEventListener("cairnloop:several", () => {
@@ -829,14 +838,15 @@
   function resolve() {
     const form = $("#status-form");
     if (!form || $("#thread-head[data-resolved]")) return;
-    following = nextRow();
+    following = { of: openConversation(), next: nextRow() };
     form.requestSubmit();
   }
 
   /* What is being written is sent, or the draft that waits. */
   function submit(event, field, name) {
-    const form = field?.form || $("[data-approve]");
-    if (!form || form.matches(".reason")) return false; // that one is sent by choosing a reason
+    const dialog = $("dialog[open]");
+    const form = field?.form || (dialog ? null : $("[data-approve]"));
+    if (!form || form.matches(".reason, #several") || (dialog && !dialog.contains(form))) return false; // that one is sent by choosing a reason
     const button = name && form.querySelector(`[value=${name}]`);
     if (name && !button) return false;
     form.requestSubmit(button || undefined);
@@ -865,7 +875,7 @@
     { key: "n", words: "Write a note", run: () => write("note") },
     { key: "Mod+Enter", typing: true, words: "Send what you are writing, or approve the draft", run: (event, field) => submit(event, field) },
     { key: "Mod+Shift+Enter", typing: true, words: "Send and resolve, then the next one", run: (event, field) => submit(event, field, "resolve") },
-    { key: "u", words: "Take back the reply that is being sent", run: () => ($("#toasts [data-undo] button") || $$("[data-key=u]").at(-1))?.click() },
+    { key: "u", words: "Take back the reply that is being sent", run: () => ($$("#toasts [data-undo]").at(-1)?.querySelector("button") || $$("[data-key=u]").at(-1))?.click() },
     { key: "e", words: "Resolve, and open the next one", run: () => { many("e") || resolve(); } },
     { key: "a", words: "Choose who has it", run: () => { many("a") || menu("m-assign"); } },
     { key: "i", words: "Take it yourself", run: () => $("#claim-form")?.requestSubmit() },

@@ -29,7 +29,7 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey) return;
-    const field = event.target.closest?.("input, textarea, select, [contenteditable]");
+    const field = event.target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
     const name = nameOf(event);
     const busy = field || document.querySelector("dialog[open]");
     const fits = (key) => map.find((entry) => entry.key === key && entry.run && (entry.typing || !busy));
