@@ -14,6 +14,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 
 from bench.setting import Place, median, place, report, table, timed
+from bench.traffic import traffic
 
 # One conversation in twenty is open; of those a half waits for us, and a half of those has a draft to check. One open
 # one in ten is snoozed. Forty people and seven teams have them, one in five open ones nobody. One in two hundred is
@@ -68,15 +69,17 @@ FILL = (
     """,
 )
 RUNS = 15
+TRAFFIC = 50  # messages a second, for the second figure of a page
 # An index on words is made at once, which takes a fraction of the time.
 LATER = "SELECT pg_get_indexdef('cairnloop.ix_messages_terms'::regclass)"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One page at one size. Seconds at the median, SELECTs, and buffers that they read."""
+    """One page at one size: seconds at the median, quietly and while customers write; SELECTs and buffers they read."""
 
     seconds: float
+    busy: float
     queries: int
     buffers: int
 
@@ -107,10 +110,13 @@ class Reader:
             raise SystemExit(f"{path} answered {answer.status_code}.")
         return answer.get_data(as_text=True)
 
-    def measure(self, path: str) -> Figure:
-        seconds = median(timed(lambda: self.get(path), RUNS))
+    def seconds(self, path: str) -> float:
+        return median(timed(lambda: self.get(path), RUNS))
+
+    def work(self, path: str) -> tuple[int, int]:
+        """How many SELECTs a page takes, and how many buffers they read."""
         statements = self._statements(path)
-        return Figure(seconds, len(statements), self._buffers(statements))
+        return len(statements), self._buffers(statements)
 
     def _statements(self, path: str) -> list[tuple[str, Any]]:
         seen: list[tuple[str, Any]] = []
@@ -194,13 +200,14 @@ def at_size(count: int) -> dict[str, Figure]:
 def _measure(here: Place, count: int) -> dict[str, Figure]:
     fill(here.database_url, count)
     reader = Reader(here.app())
-    found = {}
-    for name, path in pages(reader, count).items():
-        found[name] = reader.measure(path)
-        print(
-            f"{count:,} {name}: {found[name].seconds * 1000:.1f} ms, {found[name].buffers:,} buffers", file=sys.stderr
-        )
-    return found
+    wanted = pages(reader, count)
+    quiet = {name: reader.seconds(path) for name, path in wanted.items()}
+    work = {name: reader.work(path) for name, path in wanted.items()}
+    with traffic(here, TRAFFIC):
+        busy = {name: reader.seconds(path) for name, path in wanted.items()}
+    for name in wanted:
+        print(f"{count:,} {name}: {quiet[name] * 1000:.1f} ms, {busy[name] * 1000:.1f} ms busy", file=sys.stderr)
+    return {name: Figure(quiet[name], busy[name], *work[name]) for name in wanted}
 
 
 def run(sizes: Sequence[int], *, write: bool) -> None:
@@ -209,14 +216,21 @@ def run(sizes: Sequence[int], *, write: bool) -> None:
     base = found[sizes[0]]
     head = ["Page", "SELECTs"]
     for count in sizes:
-        head += [f"{count:,}: ms", "buffers"]
-    head += ["time ×", "buffers ×"]
+        head += [f"{count:,}: ms", f"at {TRAFFIC}/s", "buffers"]
+    head += ["time ×", f"at {TRAFFIC}/s ×", "buffers ×"]
     rows = []
     for name, first in base.items():
         last = found[sizes[-1]][name]
         row: list[object] = [name, last.queries]
         for count in sizes:
             figure = found[count][name]
-            row += [f"{figure.seconds * 1000:.1f}", f"{figure.buffers:,}"]
-        rows.append([*row, f"{last.seconds / first.seconds:.2f}", f"{last.buffers / max(1, first.buffers):.2f}"])
+            row += [f"{figure.seconds * 1000:.1f}", f"{figure.busy * 1000:.1f}", f"{figure.buffers:,}"]
+        rows.append(
+            [
+                *row,
+                f"{last.seconds / first.seconds:.2f}",
+                f"{last.busy / first.busy:.2f}",
+                f"{last.buffers / max(1, first.buffers):.2f}",
+            ]
+        )
     report("inbox", re.sub(r" +\n", "\n", table(head, rows)), write=write)

@@ -144,15 +144,8 @@ def accepted(app: Flask) -> Work:
     """A message through the widget's own session, until its ``accepted`` frame."""
 
     def work(number: int) -> Callable[[], None]:
-        line = _line(app, Customer(f"bench-{number}", f"Customer {number}"))
-
-        def once() -> None:
-            frame = {"type": "message", "client_id": str(uuid.uuid4()), "body": BODY}
-            answers = [answer["type"] for answer in line.handle(json.dumps(frame))]
-            if "accepted" not in answers:
-                raise SystemExit(f"A message was answered with {answers}.")
-
-        return once
+        line = joined(app, Customer(f"bench-{number}", f"Customer {number}"))
+        return lambda: send(line)
 
     return work
 
@@ -193,7 +186,7 @@ def _engine(app: Flask) -> Engine:
         return engine
 
 
-def _line(app: Flask, customer: Customer) -> WidgetSession:
+def joined(app: Flask, customer: Customer) -> WidgetSession:
     """The customer's line, joined."""
     with app.app_context():
         token = verifier.issue(customer)
@@ -202,12 +195,20 @@ def _line(app: Flask, customer: Customer) -> WidgetSession:
     return line
 
 
+def send(line: WidgetSession) -> int:
+    """A message on it, until its ``accepted`` frame; in which conversation it is."""
+    frame = {"type": "message", "client_id": str(uuid.uuid4()), "body": BODY}
+    answers = list(line.handle(json.dumps(frame)))
+    for answer in answers:
+        if answer["type"] == "accepted":
+            conversation_id: int = answer["conversation"]
+            return conversation_id
+    raise SystemExit(f"A message was answered with {[answer['type'] for answer in answers]}.")
+
+
 def _conversation(app: Flask, customer: Customer) -> int:
     """A conversation of theirs for which a draft is being made."""
-    frame = {"type": "message", "client_id": str(uuid.uuid4()), "body": BODY}
-    (answer,) = (each for each in _line(app, customer).handle(json.dumps(frame)) if each["type"] == "accepted")
-    conversation_id: int = answer["conversation"]
-    return conversation_id
+    return send(joined(app, customer))
 
 
 def _app(here: Place) -> Flask:

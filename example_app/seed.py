@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session, joinedload
 
 from example_app import decisions, hooks, people, story
 from example_app.models import SeedStep, User, db
-from flask_cairnloop import Actor, DraftKind, Grounding, PolicyDecision, Proposal, testing
-from flask_cairnloop.conversations import mentions
+from flask_cairnloop import Actor, DraftKind, Grounding, PolicyDecision, Proposal, clock, testing
+from flask_cairnloop.conversations import mentions, triage
 from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import DraftState
@@ -199,6 +199,15 @@ def _work(session: Session, number: int, step: story.Step) -> None:
         case story.Assign(by=by, to=to):
             assignee = hooks.as_operator(_user(session, to))
             conversations.assign(session, number, actor=_operator(session, by), assignee=assignee)
+        case story.Triage(by=by, tags=tags, priority=priority):
+            for name in tags:
+                tag = triage.tag_named(session, name)
+                triage.tag(session, number, actor=_operator(session, by), tag_id=tag.id)
+            if priority is not None:
+                triage.set_priority(session, number, actor=_operator(session, by), priority=priority)
+        case story.Snooze(by=by, days=days):
+            until = clock.now() + timedelta(days=days)
+            triage.snooze(session, number, actor=_operator(session, by), until=until)
         case story.Resolve(by=by):
             conversations.resolve(session, number, actor=_operator(session, by))
         case story.Reopen(by=by):

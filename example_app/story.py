@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.conversations.models import Message
+from flask_cairnloop.conversations.models import Message, Priority
 
 _NAMESPACE = uuid.UUID("5b1f1d8e-5d0a-4a3c-9c53-1f5f4b0f6a11")
 
@@ -72,6 +72,23 @@ class Assign(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Triage(Step):
+    """The operator says how urgent it is and what it is about."""
+
+    by: str
+    tags: tuple[str, ...] = ()
+    priority: Priority | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze(Step):
+    """The operator puts it off until so many days later."""
+
+    by: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Resolve(Step):
     by: str
 
@@ -115,7 +132,7 @@ MACROS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "Looking into it",
         "Hi {{customer.first_name}},\n\nI am looking into it for {{customer.organization}} and will write here as soon "
         "as I know more. Our number for this is {{conversation.id}}.\n\n{{operator.first_name}}",
-        ("assign",),
+        ("assign", "priority:high"),
     ),
 )
 
@@ -446,6 +463,8 @@ TALKS = (
                 "I have looked: bike 14 is the same size and free all day. Shall I move the second booking to it?",
             ),
             Seen("3d 18:02"),
+            Triage("3d 15:41", OMAR, tags=("double booking",)),
+            Snooze("1h 40m", OMAR, days=2),
         ),
     ),
     Talk(
@@ -466,6 +485,7 @@ TALKS = (
                 after="If you send me the numbers of the last three invoices, I will write the credit notes today.",
             ),
             Seen("2d 12:15"),
+            Triage("2d 12:20", MINA, tags=("billing",)),
         ),
     ),
     Talk(
@@ -484,6 +504,7 @@ TALKS = (
                 otherwise="Open Payments › Bank account, enter the account again and press Try again.",
             ),
             Seen("1d 09:30"),
+            Triage("1d 09:31", OMAR, tags=("payout",), priority=Priority.HIGH),
         ),
     ),
     Talk(
@@ -509,6 +530,7 @@ TALKS = (
             Resolve("6d 11:55", MINA),
             Rate("6d 12:00", 4),
             Ask("5h 5m", "She got the new one today. How do I send her the old invoices too?"),
+            Triage("4h 50m", MINA, tags=("billing",)),
         ),
     ),
     Talk(
@@ -562,6 +584,7 @@ TALKS = (
                 "My card was replaced and the payment failed. Now the account is read-only and nobody can book. "
                 "How can I pay at once?",
             ),
+            Triage("1h 45m", OMAR, tags=("billing",), priority=Priority.HIGH),
         ),
     ),
     Talk(
@@ -575,6 +598,7 @@ TALKS = (
                 "The bikes stand in the steel container. Are the trackers broken, do we have to exchange them?",
             ),
             Assign("1h 2m", OMAR, OMAR),
+            Triage("1h 1m", OMAR, tags=("trackers",)),
         ),
     ),
     Talk(
@@ -600,6 +624,7 @@ TALKS = (
             ),
             Assign("31m", OMAR, MINA),
             Note("30m", OMAR, "@Mina Park, this one is yours. I have pressed Keep for insurer on the booking."),
+            Triage("29m", OMAR, tags=("accident",), priority=Priority.URGENT),
         ),
     ),
     Talk(

@@ -39,7 +39,6 @@ from flask_cairnloop.files.content import accepted
 from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 from flask_cairnloop.macros import language
-from flask_cairnloop.macros.actions import ACTIONS
 from flask_cairnloop.retrieval import memory
 
 # What a page with a conversation offers beside reading it.
@@ -145,7 +144,7 @@ def reply(conversation_id: int) -> Response:
     session = current().session()
     seen, shown, body, client_id = _seen(), _shown(), request.form.get("body", ""), _client_id()
     # The kept text has a field of its own: what stands in the composer meanwhile is not sent and stays.
-    kept, does = "kept" in request.form, [ACTIONS[name] for name, _ in asked_for()]
+    kept, does = "kept" in request.form, asked_for(session)
     resolves = any(action.resolves for action in does) or (request.form.get("then") == "resolve" and may(RESOLVE))
     if unset := language.left_in(body):
         raise language.Unset(unset)
@@ -340,7 +339,7 @@ def thread_shown(conversation_id: int, *, before: int | None = None, writes: boo
         "pending": presenters.pending_replies(waiting, thread.conversation, operator(), times().now),
         "shown_pending": max((reply.id for reply in waiting), default=0),
         "unsent": written,
-        "does": asked_for() if writes else (),
+        "does": asked_for(current().session()) if writes else (),
         "actions": approvals.cards_of(conversation_id) if latest else [],
         "latest": latest,
         "client_ids": (uuid.uuid4(), uuid.uuid4()),

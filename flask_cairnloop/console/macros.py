@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, jsonify, redirect, request, url_for
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console.access import actor, may, operator, reading, requires
 from flask_cairnloop.console.rendering import is_fragment, page
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations import queries, unsent
+from flask_cairnloop.conversations import queries, triage, unsent
+from flask_cairnloop.conversations.models import Tag
 from flask_cairnloop.errors import CairnloopError, Conflict, Forbidden, InvalidInput
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.macros import language, service
-from flask_cairnloop.macros.actions import ACTIONS, known
+from flask_cairnloop.macros.actions import ACTIONS, PRIORITIES, Action, known, named, of_tag
 from flask_cairnloop.macros.models import SHARED, Macro
 
 ID = "<int(max=9223372036854775807):{}>"
@@ -49,8 +51,8 @@ def library() -> Response:
 def macro(macro_id: int) -> Response:
     """One macro, to be changed."""
     with reading() as session:
-        found = service.get(session, macro_id, operator())
-    return _editor(found)
+        found, tags = service.get(session, macro_id, operator()), triage.all_tags(session)
+    return _editor(found, tags)
 
 
 @requires(REPLY, SHARE, *DONE)
@@ -76,7 +78,8 @@ def save(macro_id: int) -> Response:
         session.commit()
     except (InvalidInput, Conflict) as refused:
         session.rollback()
-        return _editor(service.get(session, macro_id, operator()), _problem(refused), request.form)
+        found, tags = service.get(session, macro_id, operator()), triage.all_tags(session)
+        return _editor(found, tags, _problem(refused), request.form)
     return redirect(url_for("cairnloop.macros"), code=303)
 
 
@@ -117,24 +120,27 @@ def _problem(refused: CairnloopError) -> dict[str, str]:
 def _library(errors: Mapping[str, str] | None = None, form: Any = None) -> Response:
     with reading() as session:
         found = service.usable(session, operator())
+        tags = triage.all_tags(session)
     return page(
         "library.html",
         422 if errors else 200,
         own=[one for one in found if one.owner_id != SHARED],
         shared=[one for one in found if one.owner_id == SHARED],
-        **_form(errors, form),
+        **_form(tags, errors, form),
     )
 
 
-def _editor(found: Macro, errors: Mapping[str, str] | None = None, form: Any = None) -> Response:
-    return page("macro.html", 422 if errors else 200, macro=found, **_form(errors, form))
+def _editor(found: Macro, tags: Sequence[Tag], errors: Mapping[str, str] | None = None, form: Any = None) -> Response:
+    return page("macro.html", 422 if errors else 200, macro=found, **_form(tags, errors, form))
 
 
-def _form(errors: Mapping[str, str] | None, form: Any) -> dict[str, Any]:
+def _form(tags: Sequence[Tag], errors: Mapping[str, str] | None, form: Any) -> dict[str, Any]:
     return {
         "errors": errors or {},
         "form": form,
-        "macro_actions": {name: action for name, action in ACTIONS.items() if may(action.permission)},
+        "ticks": [one for one in ACTIONS.values() if one.name not in PRIORITIES and may(one.permission)],
+        "priorities": [one for one in PRIORITIES.values() if may(one.permission)],
+        "tag_actions": [one for one in map(of_tag, tags) if may(one.permission)],
         "variables": language.VARIABLES,
         "shared_id": SHARED,
     }
@@ -168,7 +174,8 @@ def pick(conversation_id: int) -> Response:
         found, customer = queries.conversation_with_customer(session, conversation_id)
         macros = service.usable(session, operator(), request.args.get("q", ""))
         values = service.values(found, customer, operator())
-    choices = [_choice(one, values) for one in macros]
+        does = named(session, [name for macro in macros for name in macro.actions])
+    choices = [_choice(one, values, does) for one in macros]
     if is_fragment():
         plain = ({**{n: getattr(c, n) for n in ("id", "name", "text", "missing")}, "does": c.does} for c in choices)
         return jsonify(list(plain))
@@ -185,7 +192,7 @@ def use(conversation_id: int, macro_id: int) -> Response:
     found, customer = queries.conversation_with_customer(session, conversation_id)
     chosen = service.get(session, macro_id, operator())
     text = service.use(session, chosen, found, customer, operator=operator())
-    does = _offered(chosen.actions)
+    does = _words(known(session, chosen.actions))
     if not is_fragment():
         unsent.add(session, conversation_id, actor().id, "reply", text)
     session.commit()
@@ -195,18 +202,19 @@ def use(conversation_id: int, macro_id: int) -> Response:
     return redirect(url_for("cairnloop.conversation", conversation_id=conversation_id, does=names), code=303)
 
 
-def _choice(one: Macro, values: Mapping[str, str | None]) -> Choice:
+def _choice(one: Macro, values: Mapping[str, str | None], does: Mapping[str, Action]) -> Choice:
     parts = language.parse(one.body)
     missing = language.missing(parts, values)
     text = one.body if missing else language.render(parts, values)
-    return Choice(one.id, one.name, one.owner_id == SHARED, text, missing, _offered(one.actions))
+    here = _words([action for name, action in does.items() if name in one.actions])
+    return Choice(one.id, one.name, one.owner_id == SHARED, text, missing, here)
 
 
-def _offered(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """The actions of a macro that the operator may have done here."""
-    return tuple((name, ACTIONS[name].label) for name in known(names) if may(ACTIONS[name].permission))
+def _words(actions: Sequence[Action]) -> tuple[tuple[str, str], ...]:
+    """The names and labels of those that the operator may have done here."""
+    return tuple((one.name, one.label) for one in actions if may(one.permission))
 
 
-def asked_for() -> list[tuple[str, str]]:
+def asked_for(session: Session) -> list[Action]:
     """What an address, or a form, wants done with the reply, and may."""
-    return list(_offered(request.values.getlist("does")))
+    return [one for one in known(session, request.values.getlist("does")) if may(one.permission)]

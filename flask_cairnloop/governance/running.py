@@ -161,16 +161,26 @@ def _go(context: JobContext, proposal: ActionProposal, note: Note) -> None:
     asked = _asked(context, proposal)
     if isinstance(asked, _Invalid):
         found = transitions.lock(context.session, proposal_id)
-        if found.state is ProposalState.APPROVED:
-            found.failure = asked.reason[:REASON_LENGTH]
-            transitions.step(context.session, found, "be invalidated", SYSTEM)
-        elif found.state is ProposalState.RUNNING:  # cut off, and nobody may call it again now
-            transitions.step(context.session, found, "become uncertain", SYSTEM)
-        note("action.outcome", found.state.value)
+        note("action.outcome", _lost(context.session, found, asked))
     elif asked.tool.kind is ToolKind.TRANSACTIONAL:
         note("action.outcome", _in_our_transaction(context, asked))
     else:
         note("action.outcome", _outside(context, asked))
+
+
+def _lost(session: Session, found: ActionProposal, why: _Invalid) -> str:
+    if found.state is ProposalState.APPROVED:
+        found.failure = why.reason[:REASON_LENGTH]
+        transitions.step(session, found, "be invalidated", SYSTEM)
+    elif found.state is ProposalState.RUNNING:  # cut off, and nobody may call it again now
+        transitions.step(session, found, "become uncertain", SYSTEM)
+    return found.state.value
+
+
+def _token_ended(session: Session, found: ActionProposal) -> _Invalid | None:
+    """Whether the token behind a locked action was ended while the host was asked."""
+    ended = token_of(session, Actor(found.proposed_by_kind, found.proposed_by, found.proposed_by_name))
+    return _Invalid(ended) if isinstance(ended, str) else None
 
 
 # --- may it still -----------------------------------------------------------------------------------
@@ -262,6 +272,8 @@ def _in_our_transaction(context: JobContext, asked: _Run) -> str:
     proposal = _still_approved(session, asked)
     if proposal is None:
         return "gone"
+    if ended := _token_ended(session, proposal):
+        return _lost(session, proposal, ended)
     proposal.attempt += 1
     session.flush()
     savepoint = session.begin_nested()
@@ -315,6 +327,8 @@ def _outside(context: JobContext, asked: _Run) -> str:
     proposal = transitions.lock(session, asked.proposal_id)
     if proposal.state not in (ProposalState.APPROVED, ProposalState.RUNNING) or proposal.revision != asked.revision:
         return "gone"
+    if ended := _token_ended(session, proposal):
+        return _lost(session, proposal, ended)
     proposal.attempt += 1
     token = proposal.run_token = secrets.token_hex(16)
     proposal.running_since = now()

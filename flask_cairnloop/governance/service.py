@@ -818,6 +818,12 @@ def _client_key(actor: Actor, key: str | None) -> str | None:
     return hmac.new(_secret().encode(), whose.encode(), hashlib.sha256).hexdigest()  # it may tell of what was given
 
 
+def asked_before(session: Session, actor: Acting, key: str) -> ActionProposal | None:
+    """The action that an actor asked for under a key, if there is one; whatever became of it. One query."""
+    wanted = select(ActionProposal).where(ActionProposal.client_key == _client_key(as_actor(actor), key))
+    return session.scalars(wanted.order_by(ActionProposal.id.desc()).limit(1)).first()
+
+
 def _words(field: str, text: str, *, needed: bool) -> str:
     text = text.replace("\r\n", "\n").replace("\x00", "").strip()
     if needed and not text:

@@ -60,6 +60,9 @@ def save(
 ) -> Macro:
     """Write a macro, or write it anew. The caller has looked at the permission to share.
 
+    Args:
+        does: names of actions, as :mod:`flask_cairnloop.macros.actions` knows them; others are left out.
+
     Raises:
         InvalidInput: name or text do not fit, or the text is not in the language of macros.
         Conflict: there is one of this name already, or there are too many.
@@ -73,13 +76,14 @@ def save(
     language.parse(body)
     if macro is None and len(usable(session, operator)) >= MOST:
         raise Conflict(f"There are {MOST} macros already. Delete one first.")
+    kept = [action.name for action in actions.known(session, does)]
     try:
         with session.begin_nested():
             if macro is None:
                 macro = Macro(uses=0)
                 session.add(macro)
             macro.owner_id = SHARED if shared else operator.id
-            macro.name, macro.body, macro.actions = name, body, actions.known(does)
+            macro.name, macro.body, macro.actions = name, body, kept
             macro.edited_by, macro.edited_at = operator.name, now()
             session.flush()
     except IntegrityError as error:

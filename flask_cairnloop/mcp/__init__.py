@@ -21,7 +21,7 @@ def mount(cairnloop: Cairnloop) -> None:
 
     path = f"{cairnloop.settings.url_prefix}/mcp"
     blueprint = Blueprint("cairnloop_mcp", __name__)
-    blueprint.add_url_rule(path, "endpoint", views.endpoint, methods=["GET", "POST", "DELETE"])
+    blueprint.add_url_rule(path, "endpoint", views.endpoint, methods=["GET", "POST", "DELETE", "OPTIONS"])
     blueprint.add_url_rule(f"{METADATA}{path}", "metadata", views.metadata)
     blueprint.add_url_rule(METADATA, "metadata", views.metadata)
     cairnloop.app.register_blueprint(blueprint)

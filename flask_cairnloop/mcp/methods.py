@@ -193,6 +193,11 @@ def _proposed(asked: Asked, tool: Tool, arguments: dict[str, Any]) -> ActionProp
     ours = {name: arguments.pop(name) for name in projection.offered(tool, asked.token) if name in arguments}
     conversation_id = asked.token.conversation_id or _conversation(ours.get(CONVERSATION))
     session, key = current().session(), _text(KEY, ours.get(KEY))
+    if key is None and tool.risk is not Risk.READ_ONLY:  # what is looked up may be another thing by now
+        key = projection.same_call(tool.name, conversation_id, arguments)
+        # What a conversation fills may have changed since: the same call is the same action nevertheless.
+        if before := governance.asked_before(session, asked.actor, key):
+            return before
     proposal = governance.propose_action(
         session,
         tool.name,
@@ -200,7 +205,7 @@ def _proposed(asked: Asked, tool: Tool, arguments: dict[str, Any]) -> ActionProp
         actor=asked.actor,
         conversation_id=conversation_id,
         reason=_text(REASON, ours.get(REASON)) or "",
-        key=projection.same_call(tool.name, conversation_id, arguments) if key is None else key,
+        key=key,
     )
     session.commit()
     return proposal

@@ -28,9 +28,13 @@ _HEADERS: Final = (wire.VERSION_HEADER, wire.METHOD_HEADER, wire.NAME_HEADER)
 
 def endpoint() -> Response:
     """``POST /mcp``. The order of what is checked tells nobody anything before they have shown a token."""
-    elsewhere = _elsewhere()
-    if elsewhere is not None:
-        return elsewhere
+    refused = _elsewhere()
+    if refused is not None:
+        return refused
+    return _for_browsers(_preflight() if request.method == "OPTIONS" else _asked())
+
+
+def _asked() -> Response:
     try:
         token = _token()
     except AWAY:
@@ -58,9 +62,7 @@ def metadata() -> Response:
         resource=_resource(),
         resource_name=f"{current().settings.product_name} desk",
         bearer_methods_supported=["header"],
-        scopes_supported=sorted(
-            {*tokens.SCOPES, *(scope for tool in current().hooks.tools.all() for scope in tool.scopes)}
-        ),
+        scopes_supported=sorted(tokens.SCOPES),  # what tools ask for beside them is for who has a token
     )
     answer.headers["Access-Control-Allow-Origin"] = "*"  # anybody may know
     return answer
@@ -78,6 +80,28 @@ def _elsewhere() -> Response | None:
     if origin is None or origin in settings.trusted_origins or origin == f"{request.scheme}://{request.host}":
         return None
     return _plain(403, "This origin may not ask here.")
+
+
+def _preflight() -> Response:
+    """What a browser asks before it lets a page of a trusted origin ask."""
+    allowed = {
+        "Allow-Methods": "POST",
+        "Allow-Headers": ", ".join(("Authorization", "Content-Type", "Accept", *_HEADERS)),
+        "Max-Age": "600",
+    }
+    answer = Response(status=204)
+    answer.headers.update({f"Access-Control-{name}": value for name, value in allowed.items()})
+    return _with_headers(answer)
+
+
+def _for_browsers(response: Response) -> Response:
+    """Let a page of a trusted origin read the answer. No cookie counts here, so none is asked for."""
+    origin = request.headers.get("Origin")
+    response.vary.add("Origin")
+    if origin in current().settings.trusted_origins:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = "WWW-Authenticate, Retry-After"
+    return response
 
 
 def _token() -> Token | None:

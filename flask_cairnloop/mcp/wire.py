@@ -218,7 +218,8 @@ def _decoded(value: str | None) -> str | None:
     if wrapped is None:
         return value
     try:
-        return base64.b64decode(wrapped[1], validate=True).decode()
+        decoded = base64.b64decode(wrapped[1], validate=True)
+        return decoded.decode() if base64.b64encode(decoded).decode() == wrapped[1] else None  # written one way only
     except ValueError:
         return None
 

@@ -103,6 +103,8 @@ def create(
     except IntegrityError:
         raise Conflict(f"Another token is called “{name}”.") from None
     record(session, who, "token.create", "token", token.id, **_facts(token))
+    if expires_at is not None:  # what it asked for and nobody decided on ends with it
+        enqueue(session, STOP, {"token_id": token.id}, run_at=expires_at, unique_key=f"{STOP}:{token.id}:expiry")
     return token, f"{PREFIX}_{token.id}_{secret}"
 
 

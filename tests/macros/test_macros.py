@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from flask_cairnloop import Customer, Operator, Permission
 from flask_cairnloop.audit.models import AuditEntry
-from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind
+from flask_cairnloop.conversations import triage
+from flask_cairnloop.conversations.models import (
+    Conversation,
+    ConversationStatus,
+    Message,
+    MessageKind,
+    Priority,
+    Tag,
+)
 from flask_cairnloop.macros.models import Macro
 from tests.console.conftest import Desk
 from tests.front_door.test_routes import browser
@@ -139,3 +147,38 @@ def test_without_scripts_it_goes_into_the_field_and_its_actions_into_the_form(
         session = app.extensions["sqlalchemy"].session
         sent = session.scalars(select(Message.body).filter_by(conversation_id=conversation_id, kind=MessageKind.REPLY))
         assert sent.all() == ["All done."]
+
+
+def test_tags_and_a_priority_are_put_on_with_the_reply_and_what_has_gone_since_is_left_out(
+    app: Flask, desk: Desk, operator_client: FlaskClient
+) -> None:
+    kept, gone = f"kept {uuid.uuid4().hex[:6]}", f"gone {uuid.uuid4().hex[:6]}"
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        kept_id, gone_id = triage.tag_named(session, kept).id, triage.tag_named(session, gone).id
+        session.commit()
+    does = ["priority:low", "priority:urgent", f"tag:{kept_id}", f"tag:{gone_id}", "tag:x", "dance", "resolve"]
+    name = f"Sorted {uuid.uuid4().hex[:6]}"
+    assert write(operator_client, name, "All done.", does=does) == 303
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        session.execute(delete(Tag).where(Tag.id == gone_id))
+        session.commit()
+    macro, conversation_id = named(app, name), desk.ask()
+    here = f"/support/conversations/{conversation_id}"
+    said = [["priority:urgent", "Urgent priority"], [f"tag:{kept_id}", f"Tag “{kept}”"]]
+    said.append(["resolve", "Resolve after sending"])
+    offered = {one["id"]: one for one in operator_client.get(f"{here}/macros", headers=FRAGMENT).json}
+    assert offered[macro.id]["does"] == said
+    used = operator_client.post(f"{here}/macros/{macro.id}/use", headers=FRAGMENT).json
+    assert used["does"] == said
+    page = operator_client.get(f"/support/settings/macros/{macro.id}").get_data(as_text=True)
+    assert f'value="tag:{kept_id}" checked' in page
+    assert '<option value="priority:urgent" selected>' in page
+    form = {"body": used["text"], "seen": "1", "client_id": str(uuid.uuid4()), "does": [n for n, _ in used["does"]]}
+    assert operator_client.post(f"{here}/reply", data=form).status_code == 303
+    conversation = desk.get(Conversation, conversation_id)
+    assert (conversation.priority, conversation.status) == (Priority.URGENT, ConversationStatus.RESOLVED)
+    with app.app_context():
+        tags = triage.tags_of(app.extensions["sqlalchemy"].session, [conversation_id])
+    assert [tag.name for tag in tags[conversation_id]] == [kept]

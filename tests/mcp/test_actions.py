@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
-from flask_cairnloop import Actor, Customer, receive
+from flask_cairnloop import Actor, Customer, clock, receive
 from flask_cairnloop.audit.models import AuditEntry
 from flask_cairnloop.errors import Conflict, Forbidden
 from flask_cairnloop.governance import service as governance
 from flask_cairnloop.governance.models import ActionProposal
 from flask_cairnloop.privacy import service as privacy
-from flask_cairnloop.testing import run_jobs
+from flask_cairnloop.testing import frozen, run_jobs
 from flask_cairnloop.tokens import service as tokens
+from flask_cairnloop.tokens.models import AccessToken
 from tests.governance.conftest import effects
 from tests.mcp.conftest import Key, Machine
-from tests.support.tools import BILLING, PEOPLE
+from tests.support.tools import BILLING, PEOPLE, POLICY
 
 SOMEONE = Actor.system("test")
 
@@ -64,6 +67,26 @@ def test_what_needs_nobody_runs_by_a_job(app: Flask, machine: Callable[..., Mach
     run_jobs(app)
     result = client.call("action_status", action_id=number)
     assert (told(result)["outcome"], told(result)["over"]) == ("Found it.", True)
+
+
+def test_a_lookup_looks_again_and_what_a_conversation_fills_makes_no_other_call(
+    app: Flask, machine: Callable[..., Machine], session: Any, conversation: int
+) -> None:
+    client = machine()
+    first = told(client.call("peek", mark="p2"))["action_id"]
+    run_jobs(app)
+    assert told(client.call("peek", mark="p2"))["action_id"] != first
+    paid = {"mark": "p3", "account": "DE89", "conversation_id": conversation}
+    number = told(client.call("payout", **paid))["action_id"]
+    session.execute(
+        text(
+            "UPDATE cairnloop.customers SET ref = ref || '-new' FROM cairnloop.conversations AS c"
+            " WHERE c.id = :id AND customers.id = c.customer_id"
+        ),
+        {"id": conversation},
+    )
+    session.commit()
+    assert told(client.call("payout", **paid))["action_id"] == number
 
 
 def test_a_token_neither_sees_nor_runs_what_it_may_not(machine: Callable[..., Machine], session: Any) -> None:
@@ -177,6 +200,40 @@ def test_revoking_stops_what_is_approved_but_not_run(
     assert states[waits] == "withdrawn"
     assert states[approved] in ("withdrawn", "invalidated")
     assert effects(session, "r2") == 0
+
+
+def test_a_token_that_ends_while_the_app_is_asked_starts_nothing(
+    app: Flask, make_token: Callable[..., Key], at_the_desk: Callable[..., Any], session: Any
+) -> None:
+    for tool, mark in (("tag", "late"), ("webhook", "later")):
+        key = make_token()
+        number = told(Machine(app, key.raw).call(tool, mark=mark))["action_id"]
+        at_the_desk(lambda s, number=number: governance.approve(s, number, actor=PEOPLE["ada"]))
+
+        def revoked_meanwhile(_action: Any, key: Key = key) -> None:
+            with Session(app.extensions["cairnloop"].engine) as other:
+                if tokens.state(other.get_one(AccessToken, key.id)) == "works":
+                    tokens.revoke(other, key.id, actor=SOMEONE)
+                    other.commit()
+
+        POLICY[tool] = revoked_meanwhile
+        run_jobs(app)
+        session.rollback()
+        proposal = session.get(ActionProposal, number)
+        assert proposal.state.value == "invalidated"
+        assert "was revoked" in proposal.failure
+        assert effects(session, mark) == 0
+
+
+def test_what_an_expired_token_asked_for_does_not_wait_for_ever(
+    app: Flask, make_token: Callable[..., Key], session: Any
+) -> None:
+    key = make_token(expires_at=clock.now() + timedelta(hours=1))
+    number = told(Machine(app, key.raw).call("tag", mark="ends"))["action_id"]
+    with frozen(clock.now() + timedelta(hours=2)):
+        run_jobs(app)
+    session.rollback()
+    assert session.get(ActionProposal, number).state.value == "withdrawn"
 
 
 def test_a_token_that_lost_a_scope_by_a_tools_change_does_not_run(

@@ -39,7 +39,8 @@ def test_without_a_token_nothing_is_told_and_the_way_in_is_named(app: Flask) -> 
     told = [client.get(f"{where}/support/mcp"), client.get(where)]
     assert [answer.json["resource"] for answer in told] == ["http://localhost/support/mcp"] * 2
     assert told[0].json["bearer_methods_supported"] == ["header"]
-    assert "billing.refund" in told[0].json["scopes_supported"]
+    assert "actions.propose" in told[0].json["scopes_supported"]
+    assert "billing.refund" not in told[0].json["scopes_supported"]  # what tools there are is not for everybody
 
 
 def test_a_token_stops_when_it_expires_or_is_revoked(
@@ -80,6 +81,24 @@ def test_the_form_of_a_request_is_held_to(machine: Callable[..., Machine]) -> No
     assert client.post(PING, {"Origin": "https://evil.example"}).status_code == 403
     assert client.post(PING, {"Origin": "http://localhost"}).status_code == 200
     assert client.post(b" " * 1_000_001).status_code == 413
+
+
+def test_a_page_of_a_trusted_origin_may_ask_and_read_the_answer(
+    make_app: Callable[..., Flask], make_token: Callable[..., Key]
+) -> None:
+    app, raw, page = make_app(TRUSTED_ORIGINS=["https://app.example"]), make_token().raw, "https://app.example"
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    before = app.test_client().options("/support/mcp", headers={"Origin": page, **asks})
+    assert (before.status_code, before.headers["Access-Control-Allow-Origin"]) == (204, page)
+    assert {"Authorization", "Mcp-Method"} <= set(before.headers["Access-Control-Allow-Headers"].split(", "))
+    for key, status in ((raw, 200), (None, 401)):
+        answer = Machine(app, key).post(PING, {"Origin": page})
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (status, page)
+        assert "Origin" in answer.headers["Vary"]
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+    stranger = app.test_client().options("/support/mcp", headers={"Origin": "https://evil.example", **asks})
+    assert stranger.status_code == 403
+    assert "Access-Control-Allow-Origin" not in stranger.headers
 
 
 def test_hosts_can_be_named(make_app: Callable[..., Flask], make_token: Callable[..., Key]) -> None:
