@@ -26,7 +26,7 @@ THREADS = 8
 SECONDS = 3.0
 ROUNDS = 4
 BODY = "Some words of about the length that people write into a chat, and then a few more."
-Work = Callable[[int], Callable[[], None]]  # makes what a thread of this number does over and over
+Work = Callable[[int], Callable[[], object]]  # makes what a thread of this number does over and over
 
 
 @dataclass
@@ -99,7 +99,7 @@ def bare(app: Flask) -> Work:
         )
     insert = text("INSERT INTO bare (body, at) VALUES (:body, now())")
 
-    def work(_number: int) -> Callable[[], None]:
+    def work(_number: int) -> Callable[[], object]:
         def once() -> None:
             with engine.begin() as connection:
                 connection.execute(insert, {"body": BODY})
@@ -118,7 +118,7 @@ def by_hand(app: Flask, *, redis: bool) -> Work:
     engine, desk = _engine(app), app.extensions["cairnloop"]
     event = {"type": "message", "data": {"conversation_id": 1, "sequence": 1, "kind": "customer"}}
 
-    def work(number: int) -> Callable[[], None]:
+    def work(number: int) -> Callable[[], object]:
         customer = Customer(f"bench-{number}", f"Customer {number}")
         conversation_id, actor = _conversation(app, customer), Actor.customer(customer)
         with app.app_context():
@@ -128,7 +128,14 @@ def by_hand(app: Flask, *, redis: bool) -> Work:
             if redis:
                 desk.rate_limits.take("messages", customer.ref)
             values = intake.terms(
-                conversation_id, customer, actor=actor, body=BODY, client_id=uuid.uuid4(), at=now(), draft_terms=terms
+                conversation_id,
+                customer,
+                actor=actor,
+                body=BODY,
+                client_id=uuid.uuid4(),
+                at=now(),
+                draft_terms=terms,
+                shown=intake.preview(BODY),
             )
             with engine.begin() as connection:
                 intake.statement(held=False).execute(connection, values).one()
@@ -143,7 +150,7 @@ def by_hand(app: Flask, *, redis: bool) -> Work:
 def accepted(app: Flask) -> Work:
     """A message through the widget's own session, until its ``accepted`` frame."""
 
-    def work(number: int) -> Callable[[], None]:
+    def work(number: int) -> Callable[[], object]:
         line = joined(app, Customer(f"bench-{number}", f"Customer {number}"))
         return lambda: send(line)
 

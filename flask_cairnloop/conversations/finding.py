@@ -24,13 +24,13 @@ from flask_cairnloop.conversations.models import (
     CustomerRecord,
 )
 from flask_cairnloop.database.base import quoted_schema, raw
-from flask_cairnloop.database.words import beginnings, words_of
+from flask_cairnloop.database.words import beginnings, whole, words_of
 
 RECENT: Final = 400  # conversations that are looked at for the words
 READ: Final = 1_000  # of those that an index found by their subject
 PEOPLE: Final = 30  # of the customers that an index found
 OF_EACH: Final = 3  # newest conversations of a customer
-COMMON: Final = 200_000  # messages: a word in more of them is not asked the index for
+COMMON: Final = 50_000  # messages: a word in more of them is not asked the index for
 INDEX_TIME: Final = 250  # ms that an index on words may take, which for rare words is a few
 QUERY_CANCELED: Final = "57014"
 LONG_ENOUGH: Final = 2  # letters; the beginnings of all words would be half of an index
@@ -146,13 +146,13 @@ def anywhere(session: Session, typed: str, limit: int) -> list[int] | None:
         return []
     if not _is_long_enough(typed):
         return None
-    if _estimated(session, wanted) > COMMON:
+    if _estimated(session, whole(typed)) > COMMON:
         return None
     found = _in_time(session, _ANYWHERE, wanted, limit)
     return found if found is not None and len(found) < limit else None
 
 
-def _estimated(session: Session, wanted: str) -> int:
+def _estimated(session: Session, wanted: str | None) -> int:
     """In how many messages the database's statistics expect these words. Nothing is read for it."""
     plan = session.execute(_statement(session, _EXPECTED), {"wanted": wanted}).scalar_one()
     return int(plan[0]["Plan"]["Plan Rows"])

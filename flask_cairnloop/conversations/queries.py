@@ -364,12 +364,12 @@ def _capped(asked: Filter, operator_id: str, name: str) -> Any:
         bear = select(ConversationTag.conversation_id).where(ConversationTag.tag_id == asked.tags[0])
         conditions.append(Conversation.id.in_(bear.limit(COUNTED_ROWS)))
         rest = replace(asked, tags=asked.tags[1:])
-    elif asked.view.is_open and asked.assignee:
-        conditions += [one for one in (_assigned(Conversation, asked, operator_id),) if one is not None]
-        rest = replace(asked, assignee="")
-    elif asked.view.is_open and asked.team:
-        conditions += [one for one in (_of_team(Conversation, asked),) if one is not None]
-        rest = replace(asked, team="")
+    elif asked.view.is_open and (asked.assignee or asked.team):
+        # Those indexes hold what is open, and serve only where it is said.
+        conditions.append(Conversation.status == _literal("open", ConversationStatus.OPEN))
+        whose = _assigned(Conversation, asked, operator_id)
+        conditions += [one for one in (whose if asked.assignee else _of_team(Conversation, asked),) if one is not None]
+        rest = replace(asked, assignee="") if asked.assignee else replace(asked, team="")
     others = [*_narrowed(Conversation, rest, operator_id)]
     if not others:
         rows = select(Conversation.id).where(*conditions).limit(COUNT_LIMIT + 1)
@@ -531,7 +531,9 @@ def _conditions(of: Any, view: View) -> tuple[ColumnElement[bool], ...]:
     awake = of.snoozed_until.is_(None)
     match view:
         case View.WAITING | View.NEW:  # no index tells what is new of what waits: see `_narrowed`
-            return (is_open, of.waiting_since.is_not(None), awake)
+            # Only what is open waits, as a check of the table holds. Said again, it would be taken for a rarer thing,
+            # and the whole index be read.
+            return (of.waiting_since.is_not(None), awake)
         case View.WAITING_ON_THEM:
             return (is_open, of.waiting_since.is_(None), awake)
         case View.SNOOZED:

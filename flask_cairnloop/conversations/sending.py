@@ -135,7 +135,7 @@ def approve(
         raise IllegalTransition("draft", DraftState.APPROVED.value, "be approved")
     _check_colleagues(session, conversation, actor, seen, shown)
     reply = _new(conversation, actor, words, seen)
-    reply.draft_id = draft.id
+    reply.draft_id, reply.citations = draft.id, list(draft.citations)  # sent without its draft, it still has sources
     return _on_its_way(session, conversation, reply, actor)
 
 

@@ -27,6 +27,12 @@ def beginnings(typed: str) -> str | None:
     return " & ".join(f"{word[:LONGEST_WORD]}:*" for word in words) or None
 
 
+def whole(typed: str) -> str | None:
+    """The same words as they stand. The database knows how common a word is, but guesses at beginnings."""
+    wanted = beginnings(typed)
+    return wanted and wanted.replace(":*", "")
+
+
 def terms(text: str) -> str:
     """The expression by which rows are found, as SQL: word for word as an index holds it, see migration 6.
 

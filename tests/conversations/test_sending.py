@@ -241,6 +241,8 @@ def test_a_draft_that_was_set_aside_meanwhile_is_not_sent(app: Flask, session: S
     assert taken.pending is not None
     session.refresh(taken.pending)
     assert taken.pending.stopped_by is StoppedBy.DRAFT
+    message = sending.send_now(session, conversation_id, taken.pending.id, actor=MINA, seen=1)
+    assert [one["title"] for one in message.data["citations"]] == ["Reset your password"]  # it still rests on it
 
 
 def test_of_an_undo_and_its_job_at_once_one_wins(app: Flask, session: Session, asked: int) -> None:

@@ -54,7 +54,6 @@ INDEXES = (
     """
     CREATE INDEX ix_messages_terms ON {schema}.messages
     USING gin (to_tsvector('simple', translate(body, '@./_-+&=?#~:', '            ')))
-    WHERE kind IN ('customer', 'reply', 'note')
     """,
 )
 TABLES = (
