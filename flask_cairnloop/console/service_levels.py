@@ -44,7 +44,7 @@ def _saved() -> Response:
     try:
         wanted = written.parse(request.form)
         in_force = "in_force" in request.form
-        service.save(session, wanted, in_force=in_force, seen=_number(request.form.get("seen", "")), actor=actor())
+        service.save(session, wanted, in_force=in_force, seen=_number(request.form.get("version", "")), actor=actor())
         session.commit()
     except InvalidFields as error:
         session.rollback()
@@ -54,7 +54,7 @@ def _saved() -> Response:
         return _shown(422, {error.field: error.message})
     except StalePolicy as error:
         session.rollback()
-        return _shown(409, {"seen": str(error)})
+        return _shown(409, {"version": str(error)})
     return redirect(url_for("cairnloop.service_policy"), code=303)
 
 

@@ -17,7 +17,7 @@ from flask_cairnloop.service_levels.targets import Target
 
 MOST_INTERVALS = 4  # of one weekday
 MOST_HOLIDAYS = 400
-SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=365)
+SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=365)
 WARN_AT = 0.75
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _WHOLE_DAY = timedelta(days=1)
@@ -126,7 +126,7 @@ class ServiceLevel:
         for target in Target:
             amount = self.target(target)
             if amount is not None and not (isinstance(amount, timedelta) and SHORTEST <= amount <= LONGEST):
-                raise InvalidInput(target.value, "A target is one minute to 365 days.")
+                raise InvalidInput(target.value, "A target is more than nothing, and at most 365 days.")
         if self.hours is not None and not isinstance(self.hours, BusinessHours):
             raise InvalidInput("hours", "Hours are BusinessHours, or None for round the clock.")
         warn_at = self.warn_at
