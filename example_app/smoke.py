@@ -543,9 +543,10 @@ class Journey:
     def _late(self, live: Socket) -> None:
         """What is urgent has seconds by this policy, so it is late before anybody answers: the app is told, once."""
         with self.app.app_context():
-            before = service_levels.newest(db.session())
-            usual = before and service_levels.read(before)
-            need(usual is not None, "The seeds have left no policy.")
+            newest = service_levels.newest(db.session())
+            usual = service_levels.read(newest) if newest is not None else None
+            if usual is None:
+                raise Failed("The seeds have left no policy.")
             seconds = {Target.FIRST_RESPONSE: timedelta(seconds=4)}
             self._promise(replace(usual, targets={**usual.targets, Priority.URGENT: seconds}))
         try:

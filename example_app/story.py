@@ -105,8 +105,8 @@ class Talk:
     steps: tuple[Step, ...]
 
 
-# What the desk promises by priority: a first answer, one after that, and an end. Round the clock, so that the demo shows
-# the same on every day; a desk with people in it would keep hours.
+# What the desk promises by priority, in hours: a first answer, the next ones, and an end. Round the clock, so that the
+# demo shows the same on every day; a desk with people in it would keep business hours.
 PROMISES = Policy(
     targets={
         priority: {

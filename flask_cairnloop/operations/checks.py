@@ -363,7 +363,7 @@ def service_levels(cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
         yield Finding(
             "service_levels",
             Level.WARNING,
-            f"CAIRNLOOP_SLA_POLICY did not answer for {_many(failed, 'conversation', 'conversations')} of the last day; "
+            f"CAIRNLOOP_SLA_POLICY did not answer for {_many(failed, 'conversation', 'conversations')} within a day: "
             "the desk’s own policy stands in.",
             "Your app's log says why, where it raised. It has CAIRNLOOP_HOOK_TIMEOUT seconds, and answers with a "
             "ServiceLevel or None.",

@@ -265,8 +265,16 @@ def test_every_error_of_a_form_is_told_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("minutes", "words"),
-    [(45, "45m left"), (130, "2h 10m left"), (120, "2h left"), (4500, "3d 3h left"), (0.5, "due now"), (-0.5, "due now"),
-     (-14, "14m late"), (-1440, "1d late")],
-)  # fmt: skip
+    [
+        (45, "45m left"),
+        (130, "2h 10m left"),
+        (120, "2h left"),
+        (4500, "3d 3h left"),
+        (0.5, "due now"),
+        (-0.5, "due now"),
+        (-14, "14m late"),
+        (-1440, "1d late"),
+    ],
+)
 def test_time_in_words(minutes: float, words: str) -> None:
     assert time_left(DAY_ONE + timedelta(minutes=minutes), DAY_ONE) == words
