@@ -340,10 +340,10 @@ def _clock_words(clock: ServiceClock, times: Times) -> tuple[str, str]:
 
 
 def time_left(at: datetime, now: datetime) -> str:
-    """``2h 10m left``, ``45m left``, ``due now``, ``14m late``. The console's script says the same."""
+    """``2h 10m left``, ``45m left``, ``due now``, ``late``, ``14m late``. The console's script says the same."""
     minutes = int(abs(at - now) // timedelta(minutes=1))
     if minutes < 1:
-        return "due now"
+        return "due now" if at > now else "late"
     return f"{spell_minutes(minutes)} {'left' if at > now else 'late'}"
 
 

@@ -271,7 +271,7 @@ def test_every_error_of_a_form_is_told_at_once() -> None:
         (120, "2h left"),
         (4500, "3d 3h left"),
         (0.5, "due now"),
-        (-0.5, "due now"),
+        (-0.5, "late"),
         (-14, "14m late"),
         (-1440, "1d late"),
     ],

@@ -32,7 +32,7 @@
   /* The same words as the server's. */
   function left(moment) {
     const minutes = Math.floor(Math.abs(moment - Date.now()) / 60000);
-    if (minutes < 1) return "due now";
+    if (minutes < 1) return moment > Date.now() ? "due now" : "late";
     const [days, hours, rest] = [Math.floor(minutes / 1440), Math.floor(minutes % 1440 / 60), minutes % 60];
     const [large, small] = days ? [`${days}d`, hours && `${hours}h`] : hours ? [`${hours}h`, rest && `${rest}m`] : [`${rest}m`, 0];
     return `${large}${small ? ` ${small}` : ""} ${moment > Date.now() ? "left" : "late"}`;
