@@ -115,7 +115,7 @@ PROMISES = Policy(
         for priority, amounts in {
             Priority.URGENT: (0.5, 1, 8),
             Priority.HIGH: (2, 3, 24),
-            Priority.NORMAL: (4, 6, None),
+            Priority.NORMAL: (3, 6, None),
             Priority.LOW: (24, 24, None),
         }.items()
     },

@@ -64,7 +64,7 @@ def test_a_row_a_header_and_the_rail_say_how_much_time_is_left(desk: Desk, look:
     assert "45m left" in look("/support/inbox")
     page = look(f"/support/conversations/{number}")
     assert re.search(
-        r'id="thread-head".*First answer, <time datetime="2031-03-03T09:00:00\+00:00" data-due>45m left',
+        r'id="thread-head".*First answer, </span><time datetime="2031-03-03T09:00:00\+00:00" data-due>45m left',
         page,
         re.DOTALL,
     )
