@@ -13,6 +13,7 @@ from example_app import signin
 from example_app.models import Account, Activity, Charge, ChargeState, Role, Standing, Tracker, User, db
 from flask_cairnloop import (
     ActionInfo,
+    BreachEvent,
     ConversationInfo,
     Customer,
     DraftInfo,
@@ -160,6 +161,24 @@ def note_what_was_not_seen(event: ReplyUnseenEvent) -> None:
             account_id=account.id,
             text=f"{newest.author} answered “{event.subject}”: open the chat to read it"[:300],
             happened_at=newest.sent_at,
+        )
+        .on_conflict_do_nothing(index_elements=["key"])
+    )
+    db.session.commit()
+
+
+def note_that_we_are_late(event: BreachEvent) -> None:
+    """CAIRNLOOP_ON_SLA_BREACH: the shop reads that nobody has forgotten it; a pager would be called here as well."""
+    account = account_of(event.customer.ref)
+    if account is None:
+        return
+    db.session.execute(
+        insert(Activity)
+        .values(
+            key=event.key,
+            account_id=account.id,
+            text=f"We owe you an answer to “{event.subject}”, and are on it"[:300],
+            happened_at=event.breached_at,
         )
         .on_conflict_do_nothing(index_elements=["key"])
     )

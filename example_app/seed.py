@@ -30,6 +30,7 @@ from flask_cairnloop.drafting.models import DraftState
 from flask_cairnloop.governance import service
 from flask_cairnloop.knowledge import importer
 from flask_cairnloop.macros import service as macros
+from flask_cairnloop.service_levels import service as service_levels
 
 HERE = Path(__file__).resolve().parent
 # The desk's own work happens a moment after what caused it.
@@ -67,6 +68,7 @@ def command() -> None:
             _play(app, moment)
     acted = _act(app, now)
     _write_macros()
+    _promise(app, now)
     click.echo(
         f"Seeded: {added} shops and colleagues, {articles} articles, {len(moments)} steps of conversations "
         f"and {acted} actions are new."
@@ -81,6 +83,18 @@ def _write_macros() -> None:
         for name, body, does in story.MACROS:
             macros.save(session, None, operator=mina, name=name, body=body, does=does, shared=True)
     session.commit()
+
+
+def _promise(app: Flask, now: datetime) -> None:
+    """What the desk promises, as it has for some hours, unless somebody has written a policy already."""
+    session = db.session()
+    if service_levels.newest(session) is None:
+        with testing.frozen(now - story.PROMISED_SINCE):
+            service_levels.save(session, story.PROMISES, in_force=True, seen=0, actor=_operator(session, story.MINA))
+            session.commit()
+        with testing.frozen(now):
+            testing.run_jobs(app, within=timedelta(0))
+    session.rollback()
 
 
 # --- articles -------------------------------------------------------------------------------------------------------

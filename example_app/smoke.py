@@ -22,6 +22,8 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,16 +37,20 @@ from sqlalchemy.orm import Session
 
 from example_app import create_app
 from example_app.models import Account, Activity, Charge, ChargeState, Refund, Role, User, db
-from flask_cairnloop import ActionProposal, DraftKind, ProposalState, Strength, search
+from flask_cairnloop import ActionProposal, Actor, DraftKind, ProposalState, Strength, search
 from flask_cairnloop.audit import sealing
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.conversations.models import Conversation, Message, MessageKind, Priority
 from flask_cairnloop.database.base import quote
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.files.models import File
 from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.jobs.models import WorkerKind, WorkerProcess
 from flask_cairnloop.jobs.queries import worker_states
+from flask_cairnloop.service_levels import service as service_levels
+from flask_cairnloop.service_levels.models import ServiceClock
+from flask_cairnloop.service_levels.targets import Target
+from flask_cairnloop.service_levels.types import Policy
 from flask_cairnloop.upkeep.models import GapEvent
 
 SECONDS = 60.0
@@ -291,6 +297,7 @@ class Journey:
             self._refunded(live)
             self._sorted()
             self._left_and_told()
+            self._late(live)
             self._asked_by_a_machine()
             self._one_question_back(live)
             self._handed_over(live)
@@ -532,6 +539,50 @@ class Journey:
                 sent = select(Message).filter_by(conversation_id=conversation_id, kind=MessageKind.REPLY)
                 need(not db.session.scalars(sent).all(), "The reply was sent all the same.")
             say("a reply is taken back before the customer sees it", conversation=conversation_id)
+
+    def _late(self, live: Socket) -> None:
+        """What is urgent has seconds by this policy, so it is late before anybody answers: the app is told, once."""
+        with self.app.app_context():
+            newest = service_levels.newest(db.session())
+            usual = service_levels.read(newest) if newest is not None else None
+            if usual is None:
+                raise Failed("The seeds have left no policy.")
+            seconds = {Target.FIRST_RESPONSE: timedelta(seconds=4)}
+            self._promise(replace(usual, targets={**usual.targets, Priority.URGENT: seconds}))
+        try:
+            with self._customer() as (customer, chat):
+                conversation_id = self._ask(customer, chat, BY_HAND)
+                there = f"/support/conversations/{conversation_id}"
+                until("The countdown", lambda: "data-due" in self.desk.get(there).html)
+                say("the conversation shows by when it is due", conversation=conversation_id)
+                action, fields = self.desk.get(there).form("/priority")
+                self.desk.post(action, fields | {"priority": "urgent"})
+
+                def told() -> Activity | None:
+                    with self.app.app_context():
+                        clock = select(ServiceClock.id).filter_by(conversation_id=conversation_id)
+                        key = f"service_clock:{db.session.scalars(clock).one()}:breached"
+                        return db.session.scalars(select(Activity).filter_by(key=key)).one_or_none()
+
+                row = until("The app is told that an answer is late", told)
+                live.expect(
+                    "The console's news of it",
+                    lambda frame: frame["type"] == "service_level" and frame["conversation_id"] == conversation_id,
+                )
+                need("its time has passed" in self.desk.get(there).html, "The thread does not say that it is late.")
+                late = self.desk.get("/support/inbox?view=open&due=breached")
+                need(f"row-{conversation_id}" in late.html, "The list of what is late does not hold it.")
+                say("nobody has answered in time: the desk shows it, and the app is told once", activity=row.id)
+        finally:
+            with self.app.app_context():
+                self._promise(usual)
+
+    def _promise(self, policy: Policy) -> None:
+        newest = service_levels.newest(db.session())
+        seen = newest.version if newest else 0
+        actor = Actor.system("smoke")
+        service_levels.save(db.session(), policy, in_force=True, seen=seen, actor=actor)
+        db.session.commit()
 
     def _snoozed(self, conversation_id: int) -> bool:
         with self.app.app_context():

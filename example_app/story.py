@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.conversations.models import Message, Priority
+from flask_cairnloop.service_levels.targets import Target
+from flask_cairnloop.service_levels.types import Policy, Rule
 
 _NAMESPACE = uuid.UUID("5b1f1d8e-5d0a-4a3c-9c53-1f5f4b0f6a11")
 
@@ -118,6 +121,24 @@ class Talk:
     subject: str
     steps: tuple[Step, ...]
 
+
+# What the desk promises by priority, in hours: a first answer, the next ones, and an end. Round the clock, so that the
+# demo shows the same on every day; a desk with people in it would keep business hours.
+PROMISES = Policy(
+    targets={
+        priority: {
+            target: timedelta(hours=hours) for target, hours in zip(Target, amounts, strict=True) if hours is not None
+        }
+        for priority, amounts in {
+            Priority.URGENT: (0.5, 1, 8),
+            Priority.HIGH: (2, 3, 24),
+            Priority.NORMAL: (3, 6, None),
+            Priority.LOW: (24, 24, None),
+        }.items()
+    },
+    rule=Rule.NOTIFY,
+)
+PROMISED_SINCE = timedelta(hours=5, minutes=20)
 
 MINA, OMAR = "mina@demo.example", "omar@demo.example"
 # The team's macros: name, text, what is done when it is sent.

@@ -34,6 +34,7 @@ from flask_cairnloop.governance.types import PolicyAnswer, ProposalState, Risk, 
 from flask_cairnloop.hooks import (
     ActionInfo,
     AuditInfo,
+    BreachEvent,
     ConversationInfo,
     Customer,
     DraftInfo,
@@ -49,6 +50,7 @@ from flask_cairnloop.privacy.service import forget as forget_customer
 from flask_cairnloop.realtime.publish import disconnect, disconnect_operator
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.service_levels.types import BusinessHours, Interval, ServiceLevel
 
 __version__ = "0.1.0"
 __all__ = [
@@ -59,6 +61,8 @@ __all__ = [
     "AddNote",
     "AnthropicDraftGenerator",
     "AuditInfo",
+    "BreachEvent",
+    "BusinessHours",
     "Cairnloop",
     "Change",
     "Citation",
@@ -71,6 +75,7 @@ __all__ = [
     "DraftInfo",
     "DraftKind",
     "Grounding",
+    "Interval",
     "Manner",
     "OpenAIDraftGenerator",
     "Operator",
@@ -88,6 +93,7 @@ __all__ = [
     "RetryableFailure",
     "Risk",
     "SearchKnowledge",
+    "ServiceLevel",
     "SignedCustomerVerifier",
     "Strength",
     "Subject",

@@ -333,6 +333,19 @@ KEYS: tuple[Key, ...] = (
         check=_between(1, TEN_YEARS),
     ),
     Key(
+        "SLA_POLICY",
+        "hook",
+        None,
+        "`(conversation) -> ServiceLevel | None`: by when the customer shall have an answer; `None` for no targets. "
+        "Unset, or where it fails: the policy of the console's settings.",
+    ),
+    Key(
+        "ON_SLA_BREACH",
+        "hook",
+        None,
+        "`(event) -> None`: a deadline passed. Called by a job, at least once; `event.key` is stable over retries.",
+    ),
+    Key(
         "AUDITOR",
         "hook",
         None,
@@ -541,6 +554,8 @@ class Settings:
     on_conversation_resolved: Any
     on_reply_unseen: Any
     reply_unseen_after: int
+    sla_policy: Any
+    on_sla_breach: Any
     auditor: Any
     draft_generator: Any
     embedder: Any

@@ -131,6 +131,12 @@ class StaleAction(Stale):
     words = "Somebody has changed this action since you last looked. Read it again before you decide."
 
 
+class StalePolicy(Stale):
+    """Somebody saved the service policy after the caller last looked. The numbers are its versions."""
+
+    words = "Somebody has saved the policy since you last looked. Yours was not saved."
+
+
 class HookFailed(CairnloopError):
     """A host hook raised, ran out of time or answered something it may not.
 

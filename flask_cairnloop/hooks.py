@@ -28,6 +28,7 @@ from flask_cairnloop.errors import ConfigurationError, HookFailed
 from flask_cairnloop.governance.tools import Registry, ToolFailure, registry_of
 from flask_cairnloop.governance.types import PolicyAnswer, Risk, Tier, ToolKind
 from flask_cairnloop.retrieval.types import Embedder, Strength
+from flask_cairnloop.service_levels.types import ServiceLevel
 from flask_cairnloop.telemetry import HOOK, carried, span
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Permission(StrEnum):
     OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
     AUDIT_READ = "audit.read"  # who did what, in all conversations and articles
     TOKENS_MANAGE = "tokens.manage"  # make and revoke the keys of machines
+    POLICY_MANAGE = "policy.manage"  # by when customers are promised an answer, business hours, what a breach does
 
 
 DEFAULT_PERMISSIONS = frozenset(Permission)
@@ -105,12 +107,15 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class ConversationInfo:
-    """The conversation that ``CONTEXT_PROVIDER`` is asked about.
+    """The conversation that ``CONTEXT_PROVIDER`` and ``SLA_POLICY`` are asked about.
 
     Args:
         status: ``"open"`` or ``"resolved"``.
         channel: how it came in, e.g. ``"widget"``.
         assignee_id: id of the operator who has it, if somebody does.
+        priority: ``"urgent"``, ``"high"``, ``"normal"`` or ``"low"``.
+        team: the team it is for, if it is for one.
+        customer: whose it is; for ``SLA_POLICY`` alone, as the other one gets them beside it.
     """
 
     id: int
@@ -120,6 +125,9 @@ class ConversationInfo:
     opened_at: datetime
     resolved_at: datetime | None = None
     assignee_id: str | None = None
+    priority: str = "normal"
+    team: str | None = None
+    customer: Customer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +211,31 @@ class ReplyUnseenEvent:
     customer: Customer
     subject: str
     replies: tuple[UnseenReply, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BreachEvent:
+    """What ``ON_SLA_BREACH`` receives.
+
+    Args:
+        key: the same over every retry of one breach, and of no other.
+        target: ``"first_response"``, ``"next_response"`` or ``"resolution"``.
+        due_at: the deadline that passed.
+        breached_at: when that was noticed.
+        actor_id: who noticed it: the desk itself.
+        metadata: what was promised by which version of the policy (``None`` for the host's), and where the conversation
+            stands: its priority, team and assignee, and whether the answer has come meanwhile.
+    """
+
+    key: str
+    conversation_id: int
+    customer: Customer
+    subject: str
+    target: str
+    due_at: datetime
+    breached_at: datetime
+    actor_id: str
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -595,6 +628,30 @@ class Hooks:
         """
         self._call("ON_REPLY_UNSEEN", self._resolved["ON_REPLY_UNSEEN"], event)
 
+    def service_level(self, conversation: ConversationInfo) -> ServiceLevel | None:
+        """By when the host wants a conversation answered; ``None`` for no targets.
+
+        Raises:
+            HookFailed: it raised, ran out of time, or answered something else; or there is no such hook.
+        """
+
+        def level() -> ServiceLevel | None:
+            answer = self._resolved["SLA_POLICY"](conversation)
+            if answer is not None and not isinstance(answer, ServiceLevel):
+                raise HookFailed(f"{PREFIX}SLA_POLICY", "invalid", type(answer).__name__)
+            return answer
+
+        found: ServiceLevel | None = self._call("SLA_POLICY", level)
+        return found
+
+    def sla_breached(self, event: BreachEvent) -> None:
+        """Tell the host.
+
+        Raises:
+            HookFailed: it raised or ran out of time; the job asks again.
+        """
+        self._call("ON_SLA_BREACH", self._resolved["ON_SLA_BREACH"], event)
+
     def audit(self, session: Session, entry: AuditEntry) -> None:
         """Let the host add its own row to our transaction. An exception is the host's veto: it ends the transaction."""
         hook = self._resolved["AUDITOR"]
@@ -676,6 +733,8 @@ _HOOK_KEYS = (
     "ACTION_POLICY",
     "ON_CONVERSATION_RESOLVED",
     "ON_REPLY_UNSEEN",
+    "SLA_POLICY",
+    "ON_SLA_BREACH",
     "AUDITOR",
     "DRAFT_GENERATOR",
 )

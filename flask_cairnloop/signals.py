@@ -67,6 +67,11 @@ action_executed = _declare(
     ("proposal_id", "conversation_id", "tool", "outcome"),
     "An action ended: `succeeded`, `failed`, or `uncertain` where nobody knows.",
 )
+sla_breached = _declare(
+    "sla_breached",
+    ("conversation_id", "clock_id", "target"),
+    "A deadline passed: `first_response`, `next_response` or `resolution`.",
+)
 article_published = _declare(
     "article_published", ("article_id", "revision_id"), "An article, or a new revision, is found."
 )

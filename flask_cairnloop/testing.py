@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import clock
@@ -27,26 +27,35 @@ def run_jobs(app: Flask, *, within: timedelta = timedelta(seconds=30), limit: in
     """Run waiting jobs in this process until none is left.
 
     Args:
-        within: also jobs that become due in this time, such as a draft that waits for quiet.
+        within: also jobs that become due in this time, such as a draft that waits for quiet. Of those that share a key
+            one runs ahead of its time: it may find that it is too early, and ask to be run again.
         limit: how many at the most.
 
     Returns:
         How many were run.
     """
-    done = 0
+    done, ahead = 0, set[str]()
     while done < limit:
         with app.app_context():
             engine = app.extensions["cairnloop"].engine
             with engine.begin() as connection:
-                job_id = connection.scalar(
-                    select(Job.id)
-                    .where(Job.state.in_(UNCLAIMED_STATES), Job.run_at <= clock.database_now() + within)
+                due = Job.run_at <= clock.database_now()
+                first = or_(Job.unique_key.is_(None), Job.unique_key.not_in(ahead))
+                found = connection.execute(
+                    select(Job.id, Job.unique_key, due)
+                    .where(
+                        Job.state.in_(UNCLAIMED_STATES),
+                        or_(due, and_(first, Job.run_at <= clock.database_now() + within)),
+                    )
                     .order_by(Job.run_at, Job.id)
                     .limit(1)
                     .with_for_update(skip_locked=True)
-                )
-                if job_id is None:
+                ).one_or_none()
+                if found is None:
                     return done
+                job_id, key, is_due = found
+                if key is not None and not is_due:
+                    ahead.add(key)
                 connection.execute(
                     update(Job)
                     .where(Job.id == job_id)

@@ -92,6 +92,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "message.note": "wrote a note",
     "message.receive": "wrote a message",
     "message.reply": "replied",
+    "service_level.breach": "noted that a deadline has passed",
+    "service_policy.save": "wrote the service policy",
     "token.create": "made a token",
     "token.revoke": "revoked a token",
     "message.stop": "did not send a reply: something came between",

@@ -40,6 +40,7 @@ from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 from flask_cairnloop.macros import language
 from flask_cairnloop.retrieval import memory
+from flask_cairnloop.service_levels.queries import standing as service_standing
 
 # What a page with a conversation offers beside reading it.
 DECISIONS = (
@@ -105,6 +106,7 @@ def context(conversation_id: int) -> Response:
         found, record = queries.conversation_with_customer(session, conversation_id)
         past = queries.past_conversations(session, record.id, besides=found.id)
         similar = memory.cases(session, drafting.similar_cases(session, found.id))
+        promised = service_standing(session, found.id)
     cases = visible(similar, Permission.CONVERSATIONS_READ, "conversation", lambda case: case[0].conversation_id)
     others = list(visible(past, Permission.CONVERSATIONS_READ, "conversation", lambda other: other.id))
     customer = Customer(record.ref, record.name, record.email, record.organization)
@@ -117,6 +119,8 @@ def context(conversation_id: int) -> Response:
         known=known,
         past=others,
         cases=list(cases),
+        levels=presenters.levels(promised, times()),
+        unanswered=promised.failure,
         left_out=len(others) < len(past),
     )
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from flask import Blueprint, url_for
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
@@ -22,10 +23,13 @@ from flask_cairnloop.conversations.filters import Filter, View
 from flask_cairnloop.conversations.queries import PAGE_SIZE, inbox_page
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.jobs.queries import queue_states
+from flask_cairnloop.service_levels.service import in_force
+from flask_cairnloop.service_levels.targets import DueState
 from flask_cairnloop.upkeep.queries import gap_count
 
 T = TypeVar("T")
 SHOWN = 6
+DUE_SOON, BREACHED = Filter(View.OPEN, due=DueState.SOON), Filter(View.OPEN, due=DueState.BREACHED)
 
 
 def register(blueprint: Blueprint) -> None:
@@ -35,9 +39,10 @@ def register(blueprint: Blueprint) -> None:
 @requires(Permission.CONVERSATIONS_READ)
 def home() -> Response:
     """The home page, or its live part."""
-    asked = (MINE, UNASSIGNED, *map(Filter, (View.WAITING, View.DRAFT_READY, View.APPROVAL)))
+    asked = (MINE, UNASSIGNED, *map(Filter, (View.WAITING, View.DRAFT_READY, View.APPROVAL)), DUE_SOON, BREACHED)
     numbers = _known(lambda session: queries.list_counts(session, asked, operator().id)) or [None] * len(asked)
-    resolved = _known(lambda session: queries.resolved_since(session, times().midnight()))
+    figures = select(queries.resolutions(times().midnight()).scalar_subquery(), in_force().scalar_subquery())
+    resolved, promises = _known(lambda session: session.execute(figures).one()) or (None, False)
     by_list = dict(zip(asked, numbers, strict=True))
     waiting, drafts = by_list[Filter(View.WAITING)], by_list[Filter(View.DRAFT_READY)]
     tiles = [
@@ -48,6 +53,8 @@ def home() -> Response:
     ]
     if current().hooks.tools:
         tiles.append(_tile("Needs approval", by_list[Filter(View.APPROVAL)], Filter(View.APPROVAL)))
+    if promises or current().hooks.configured("SLA_POLICY"):
+        tiles += [_tile("Breached", by_list[BREACHED], BREACHED), _tile("Due soon", by_list[DUE_SOON], DUE_SOON)]
     if may_open(Permission.KNOWLEDGE_READ):
         tiles.append(Tile("Without an answer", _known(gap_count), url_for("cairnloop.gaps")))
     tiles.append(_tile("Resolved today", resolved, Filter(View.RESOLVED)))

@@ -54,6 +54,9 @@ from flask_cairnloop.knowledge.models import Article, ArticleState, Audience, Re
 from flask_cairnloop.knowledge.rendering import heading_slug
 from flask_cairnloop.retrieval.indexing import IndexState, Standing
 from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.service_levels.models import ServiceClock
+from flask_cairnloop.service_levels.queries import Standing as ServiceStanding
+from flask_cairnloop.service_levels.targets import ACTIVE, ClockState, DueState, Target
 from flask_cairnloop.wording import Row
 
 T = TypeVar("T")
@@ -213,7 +216,22 @@ PRIORITIES: Mapping[Priority, str] = {
     Priority.NORMAL: "Normal",
     Priority.LOW: "Low",
 }
-SORTS: Mapping[Sort, str] = {Sort.WAITING: "Longest first", Sort.NEWEST: "Newest first", Sort.PRIORITY: "Urgent first"}
+SORTS: Mapping[Sort, str] = {
+    Sort.WAITING: "Longest first",
+    Sort.NEWEST: "Newest first",
+    Sort.PRIORITY: "Urgent first",
+    Sort.DUE: "Due first",
+}
+DUE: Mapping[DueState, str] = {
+    DueState.RUNNING: "On time",
+    DueState.SOON: "Due soon",
+    DueState.BREACHED: "Breached",
+}
+TARGETS: Mapping[Target, str] = {
+    Target.FIRST_RESPONSE: "First answer",
+    Target.NEXT_RESPONSE: "Next answer",
+    Target.RESOLUTION: "Resolution",
+}
 VIEW_EMPTY: Mapping[View, tuple[str, str]] = {
     View.WAITING: ("Nobody is waiting for you", "A customer’s next message appears here."),
     View.NEW: ("Nothing is new", "A conversation stands here until somebody has answered it."),
@@ -257,6 +275,86 @@ class RowView:
     spam: bool = False
     approval: bool = False
     tags: tuple[str, ...] = ()
+    due: DueView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueView:
+    """A deadline in words.
+
+    Args:
+        target: what is due.
+        words: how much time is left, or since when there is none, e.g. ``2h 10m left``.
+        tone, symbol: how it looks.
+        late: whether it passed.
+    """
+
+    target: str
+    at: datetime
+    words: str
+    tone: str
+    symbol: str
+    late: bool
+
+
+def due(conversation: Conversation, now: datetime) -> DueView | None:
+    """The next deadline of a conversation, or the one that passed; ``None`` where nothing is due."""
+    at, target = conversation.due_at, conversation.due_target
+    if at is None or target is None:
+        return None
+    late = at <= now
+    soon = conversation.due_state is DueState.SOON
+    tone = "danger" if late else ("ember" if soon else "muted")
+    return DueView(TARGETS[target], at, time_left(at, now), tone, "warn" if late else "clock", late)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelView:
+    """One clock of a conversation in words."""
+
+    target: str
+    words: str
+    tone: str
+
+
+def levels(standing: ServiceStanding, times: Times) -> list[LevelView]:
+    """The clocks of a conversation: of each target the newest, those that matter now first."""
+    newest = {clock.target: clock for clock in reversed(standing.clocks)}
+    shown = sorted(newest.values(), key=lambda clock: (clock.state not in ACTIVE, [*Target].index(clock.target)))
+    return [LevelView(TARGETS[clock.target], *_clock_words(clock, times)) for clock in shown]
+
+
+def _clock_words(clock: ServiceClock, times: Times) -> tuple[str, str]:
+    late = clock.breached_at is not None
+    if clock.state is ClockState.RUNNING and clock.due_at is not None:
+        tone = "danger" if late else ("ember" if clock.warned_at else "")
+        return f"{time_left(clock.due_at, times.now)}, {times.at(clock.due_at)}", tone
+    if clock.state is ClockState.RUNNING:
+        return "No deadline: the desk is closed for good", "ember"
+    if clock.state is ClockState.PAUSED:
+        left = "late" if late else f"{spell_minutes(-(-clock.remaining // 60))} left"
+        return f"{left}, the clock rests", "danger" if late else ""
+    if clock.state is ClockState.CANCELLED:
+        return "Late, then no more expected" if late else "No more expected", ""
+    return ("Late" if late else "In time") + f", {times.at(clock.ended_at)}", "danger" if late else "moss"
+
+
+def time_left(at: datetime, now: datetime) -> str:
+    """``2h 10m left``, ``45m left``, ``due now``, ``late``, ``14m late``. The console's script says the same."""
+    minutes = int(abs(at - now) // timedelta(minutes=1))
+    if minutes < 1:
+        return "due now" if at > now else "late"
+    return f"{spell_minutes(minutes)} {'left' if at > now else 'late'}"
+
+
+def spell_minutes(minutes: int) -> str:
+    """``3d 4h``, ``2h 10m``, ``45m``: the two largest units."""
+    days, hours, rest = minutes // 1440, minutes % 1440 // 60, minutes % 60
+    if days:
+        return f"{days}d {hours}h" if hours else f"{days}d"
+    if hours:
+        return f"{hours}h {rest}m" if rest else f"{hours}h"
+    return f"{rest}m"
 
 
 def list_title(asked: Filter) -> str:
@@ -265,6 +363,8 @@ def list_title(asked: Filter) -> str:
         return "Mine"
     if asked.bare == Filter(View.OPEN, assignee="nobody"):
         return "Unassigned"
+    if asked.due and asked.bare == Filter(View.OPEN, due=asked.due):
+        return DUE[asked.due]
     return VIEW_TITLES[asked.view]
 
 
@@ -296,6 +396,8 @@ def chips(asked: Filter, tags: Mapping[int, str], names: Mapping[str, str]) -> l
         found.append((tags.get(tag, "A tag that is gone"), replace(asked, tags=rest)))
     if asked.priority:
         found.append((f"{PRIORITIES[asked.priority]} priority", replace(asked, priority=None)))
+    if asked.due:
+        found.append((DUE[asked.due], replace(asked, due=None)))
     if asked.channel:
         found.append((f"By {asked.channel}", replace(asked, channel="")))
     if asked.since:
@@ -379,6 +481,7 @@ def inbox_row(row: InboxRow, operator: Operator, now: datetime) -> RowView:
         spam=conversation.status is ConversationStatus.SPAM,
         approval=row.approval,
         tags=row.tags,
+        due=due(conversation, now),
     )
 
 
@@ -679,7 +782,7 @@ def mention(row: Mentioned) -> MentionView:
         row.mention.id,
         person(note.author_name, team=True),
         subject(conversation),
-        shortened(note.body),
+        shortened(note.body) or _late(note.data),
         row.mention.created_at,
         row.mention.read_at is None,
         conversation.id,
@@ -719,6 +822,8 @@ def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, s
             return f"{who} marked this as spam", "warn"
         case EventName.UNMARKED_SPAM:
             return f"{who} took this back from spam", "undo"
+        case EventName.BREACHED:
+            return _late(data), "warn"
         case EventName.RATED:
             rating = data.get("rating")
             said = f"{rating} of 5" if isinstance(rating, int) and 1 <= rating <= 5 else "the answer"
@@ -727,6 +832,13 @@ def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, s
             return f"{who} rated {said}" + (f": “{newest}”" if newest else ""), "star"
         case _:
             return f"{who} changed something", "clock"
+
+
+def _late(data: object) -> str:
+    """That a deadline passed, as the timeline and the bell say it."""
+    said = data.get("target") if isinstance(data, Mapping) else None
+    target = next((words for target, words in TARGETS.items() if target.value == said), None)
+    return f"{target} is late: its time has passed" if target else "A deadline has passed"
 
 
 # Why a reply was not sent, after its author's name.

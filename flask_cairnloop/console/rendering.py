@@ -17,7 +17,7 @@ from flask_cairnloop.console import action_words, presenters
 from flask_cairnloop.console.presenters import Times
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import mentions, queries
-from flask_cairnloop.conversations.filters import Sort, View
+from flask_cairnloop.conversations.filters import DUE, Sort, View
 from flask_cairnloop.conversations.models import Priority
 from flask_cairnloop.database.failures import broke_off, kind
 from flask_cairnloop.governance import queries as actions
@@ -243,6 +243,7 @@ def register(blueprint: Blueprint) -> None:
             "theme": theme(),
             "say": presenters,
             "View": View,
+            "DUE": DUE,
             "Sort": Sort,
             "Priority": Priority,
             "Permission": Permission,

@@ -29,6 +29,9 @@ TITLES = {
     "conversations.deliver": "Send a reply",
     "conversations.tell_resolved": "Tell your app that a conversation was resolved",
     "conversations.tell_unseen": "Tell your app of a reply that the customer has not seen",
+    "service_levels.reckon": "See to the deadlines of a conversation",
+    "service_levels.apply": "Reckon all deadlines by the service policy",
+    "service_levels.tell_breached": "Tell your app that a deadline has passed",
     "governance.stop_token": "Take back what a revoked token asked for",
     "retrieval.index": "Put an article into the index",
     "retrieval.start": "See to the vectors of the embedding model",
@@ -75,7 +78,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(f"/settings/jobs/{JOB}/discard", "discard_job", discard, methods=["POST"])
 
 
-@requires(Permission.OPERATIONS_READ, Permission.OPERATIONS_MANAGE, Permission.TOKENS_MANAGE)
+@requires(Permission.OPERATIONS_READ, Permission.OPERATIONS_MANAGE, Permission.TOKENS_MANAGE, Permission.POLICY_MANAGE)
 def settings() -> Response:
     """The page, or its live part."""
     return _shown()

@@ -214,9 +214,8 @@ def _resolved(session: Session, conversation: Conversation, change: dict[str, An
     untouched = conversation.status is ConversationStatus.RESOLVED and conversation.rating is None
     if not untouched or _plain(conversation.resolved_at) != change["after"]:
         return False
-    service.reopen(session, conversation.id, actor=actor)
     waited, snoozed = map(_moment, change["before"])
-    conversation.waiting_since = waited
+    service.put_back(session, conversation, actor=actor, waiting_since=waited)
     if snoozed is not None and snoozed > now():
         triage.snooze(session, conversation.id, actor=actor, until=snoozed)
     return True

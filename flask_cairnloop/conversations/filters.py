@@ -15,11 +15,13 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from flask_cairnloop.conversations.models import CHANNEL_LENGTH, TEAM_LENGTH, Priority
+from flask_cairnloop.service_levels.targets import DueState
 
 MOST_TAGS: Final = 5
 TEXT_LENGTH: Final = 200
 ID_LENGTH: Final = 200
 BIGINT_MAX: Final = 2**63 - 1
+DUE: Final = (DueState.SOON, DueState.BREACHED)  # what can be asked for
 
 
 class View(StrEnum):
@@ -51,6 +53,11 @@ class View(StrEnum):
         """Whether all that stands in it is open."""
         return self not in (View.RESOLVED, View.SPAM, View.ALL)
 
+    def sorts_by(self, sort: Sort) -> bool:
+        """Whether this order means something here: urgency and deadlines are of what is open, and there is an index of
+        what is open alone."""
+        return sort not in (Sort.PRIORITY, Sort.DUE) or (self.is_open and self is not View.SNOOZED)
+
 
 class Sort(StrEnum):
     """An order. The value is what stands in ``?sort=``."""
@@ -58,6 +65,7 @@ class Sort(StrEnum):
     WAITING = "waiting"  # who waits longest; where nobody does, where least happened of late
     NEWEST = "newest"
     PRIORITY = "priority"
+    DUE = "due"  # whose deadline comes first, or passed first; then what has none
 
 
 class Values(Protocol):
@@ -77,6 +85,7 @@ class Filter:
         tags: ids of tags that each of them bears.
         since, until: days between which somebody last wrote, both included.
         text: words that it holds, in its subject, its customer or its messages.
+        due: how near its deadline is: due soon, or passed.
         sort: an order that was chosen; else the view's own.
     """
 
@@ -89,6 +98,7 @@ class Filter:
     since: date | None = None
     until: date | None = None
     text: str = ""
+    due: DueState | None = None
     sort: Sort | None = None
 
     @classmethod
@@ -104,6 +114,7 @@ class Filter:
             since=_day(values.get("since")),
             until=_day(values.get("until")),
             text=_clean(values.get("q"), TEXT_LENGTH),
+            due=next((one for one in DUE if one.value == values.get("due")), None),
             sort=next((one for one in Sort if one.value == values.get("sort")), None),
         )
 
@@ -119,6 +130,7 @@ class Filter:
             ("since", self.since.isoformat() if self.since else ""),
             ("until", self.until.isoformat() if self.until else ""),
             ("q", self.text),
+            ("due", self.due.value if self.due else ""),
             ("sort", self.sort.value if self.sort else ""),
         ):
             if value:
@@ -138,10 +150,10 @@ class Filter:
     @property
     def order(self) -> Sort | None:
         """The order to show it in; ``None`` for the lists that stand in the order of their conversations."""
-        if self.sort is Sort.PRIORITY and not (self.view.is_open and self.view is not View.SNOOZED):
-            return Sort.NEWEST
         if self.sort is not None:
-            return self.sort
+            return self.sort if self.view.sorts_by(self.sort) else Sort.NEWEST
+        if self.due is not None and self.view.sorts_by(Sort.DUE):
+            return Sort.DUE
         match self.view:
             case View.WAITING | View.NEW | View.SNOOZED:
                 return Sort.WAITING

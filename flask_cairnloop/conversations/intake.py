@@ -174,7 +174,8 @@ def statement(*, held: bool, holds: bool = False) -> Prepared:
     what it has found out about a statement.
     """
     person = _customer().returning(CustomerRecord.id, CustomerRecord.pseudonym).cte("person")
-    message = _message(person, holds=holds)
+    place = _place(person)
+    message = _message(place, holds=holds)
     conversation = _conversation(message)
     entry = entry_of(
         message.join(person, true()),
@@ -195,18 +196,19 @@ def statement(*, held: bool, holds: bool = False) -> Prepared:
         conversation.c.channel,
         conversation.c.waiting_since,
         conversation.c.rating,
+        place.c.snoozed_until,
         entry.c.id.label("entry_id"),
         job.c.id.label("job_id"),
         job.c.attempt.label("job_attempt"),
-    ).select_from(message.join(conversation, true()).join(entry, true()).outerjoin(job, true()))
+    ).select_from(message.join(place, true()).join(conversation, true()).join(entry, true()).outerjoin(job, true()))
     return Prepared(chosen)
 
 
-def _message(person: CTE, *, holds: bool) -> CTE:
-    """The next message of the conversation; no row where it was sent before."""
+def _place(person: CTE) -> CTE:
+    """The conversation as it is, under its lock; no row where it is not open, or not theirs."""
     theirs = aliased(Conversation, name="theirs")
-    place = (
-        select(theirs.id, theirs.last_sequence, person.c.id.label("person_id"))
+    return (
+        select(theirs.id, theirs.last_sequence, theirs.snoozed_until, person.c.id.label("person_id"))
         .where(
             theirs.id == bindparam("within"),
             theirs.customer_id == person.c.id,
@@ -215,6 +217,10 @@ def _message(person: CTE, *, holds: bool) -> CTE:
         .with_for_update(of=theirs)
         .cte("place")
     )
+
+
+def _message(place: CTE, *, holds: bool) -> CTE:
+    """The next message of the conversation; no row where it was sent before."""
     values: dict[Any, Any] = {
         Message.conversation_id: place.c.id,
         Message.sequence: place.c.last_sequence + literal_column("1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -26,6 +26,7 @@ from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.clock import now
 from flask_cairnloop.database.base import Base, choice
 from flask_cairnloop.database.words import terms
+from flask_cairnloop.service_levels.targets import DueState, Target
 
 CHANNEL_LENGTH = 20
 PREVIEW_LENGTH = 160
@@ -44,6 +45,9 @@ CUSTOMER_TERMS = terms("(((coalesce(name, '') || ' ') || coalesce(email, '')) ||
 # By which words a message is found. Only what people said, see `FOUND_KINDS`.
 MESSAGE_TERMS = terms("body")
 FOUND_KINDS = "kind IN ('customer', 'reply', 'note')"
+# By what a list is sorted whose next deadline comes first; without a deadline, last.
+NEVER = datetime(5000, 1, 1, tzinfo=UTC)
+DUE_FIRST = "coalesce(due_at, '5000-01-01 00:00:00+00'::timestamptz)"
 
 
 class ConversationStatus(StrEnum):
@@ -86,6 +90,7 @@ class EventName(StrEnum):
     WOKEN = "woken"
     MARKED_SPAM = "marked_spam"
     UNMARKED_SPAM = "unmarked_spam"
+    BREACHED = "breached"  # a deadline passed
 
 
 CUSTOMER_VISIBLE_EVENTS = (EventName.RESOLVED, EventName.REOPENED)
@@ -148,6 +153,17 @@ class Conversation(Base):
             "id",
             postgresql_where=text("status = 'open' AND team IS NOT NULL"),
         ),
+        CheckConstraint(
+            "(due_at IS NULL) = (due_target IS NULL) AND (due_at IS NULL) = (due_state IS NULL)", name="due_whole"
+        ),
+        Index("ix_conversations_due", text(DUE_FIRST), "id", postgresql_where=text("status = 'open'")),
+        Index(
+            "ix_conversations_due_state",
+            "due_state",
+            text(DUE_FIRST),
+            "id",
+            postgresql_where=text("due_state IN ('soon', 'breached')"),
+        ),
         Index("ix_conversations_customer", "customer_id", text("last_spoken_at DESC"), text("id DESC")),
     )
 
@@ -179,6 +195,10 @@ class Conversation(Base):
     last_customer_sequence: Mapped[int] = mapped_column(default=0)
     # Since when the customer waits for us; null when nobody waits.
     waiting_since: Mapped[datetime | None]
+    # The next deadline while the customer waits, or the one that passed. Written by `service_levels`.
+    due_at: Mapped[datetime | None]
+    due_target: Mapped[Target | None] = mapped_column(choice(Target, "due_target"))
+    due_state: Mapped[DueState | None] = mapped_column(choice(DueState, "due_state"))
     customer_seen: Mapped[int] = mapped_column(default=0)
     resolved_at: Mapped[datetime | None]
     rating: Mapped[int | None] = mapped_column(SmallInteger)

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    DateTime,
     Row,
     Select,
     Text,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal_column,
     or_,
     select,
     text,
@@ -37,6 +39,7 @@ from flask_cairnloop.conversations.filters import Filter, Sort
 from flask_cairnloop.conversations.filters import View as View
 from flask_cairnloop.conversations.models import (
     FOUND_KINDS,
+    NEVER,
     Conversation,
     ConversationRead,
     ConversationStatus,
@@ -182,6 +185,8 @@ class _Order:
                 return (of.id,)
             case Sort.PRIORITY:
                 return (of.priority, of.id)
+            case Sort.DUE:
+                return (_due_first(of), of.id)
             case Sort.WAITING if self.view in (View.WAITING, View.NEW):
                 return (of.waiting_since, of.id)
             case Sort.WAITING if self.view is View.SNOOZED:
@@ -203,6 +208,8 @@ class _Order:
                 return place > here if self.ascending else place < here
 
     def cursor(self, last: Conversation) -> Cursor:
+        if self.sort is Sort.DUE:
+            return Cursor(last.due_at or NEVER, last.id)
         at = self.columns(last)[0]
         if isinstance(at, datetime):
             return Cursor(at, last.id)
@@ -217,13 +224,13 @@ def _picked(
     if few is not None:
         if not few:
             return None, None
-        conditions = [Conversation.id.in_(few), *_conditions(Conversation, asked.view), *narrowed]
+        conditions = [Conversation.id.in_(few), *_stands(Conversation, asked), *narrowed]
         if after is not None:
             conditions.append(order.behind(Conversation, after))
         return select(Conversation.id).where(*conditions).order_by(*order.by(Conversation)), None
     if _goes_elsewhere(asked):
         return _elsewhere(asked, operator_id, after)
-    conditions = [*_conditions(Conversation, asked.view)]
+    conditions = [*_stands(Conversation, asked)]
     if after is not None:
         conditions.append(order.behind(Conversation, after))
     walked = select(Conversation).where(*conditions).order_by(*order.by(Conversation))
@@ -285,7 +292,12 @@ def _few(session: Session, asked: Filter, operator_id: str) -> list[int] | None:
     probes += [select(ConversationTag.conversation_id).where(ConversationTag.tag_id == tag) for tag in asked.tags[:2]]
     if asked.view.is_open and not _goes_elsewhere(asked):
         is_open = Conversation.status == _literal("open", ConversationStatus.OPEN)
-        for condition in (_assigned(Conversation, asked, operator_id), _of_team(Conversation, asked)):
+        by_index = (
+            _assigned(Conversation, asked, operator_id),
+            _of_team(Conversation, asked),
+            _due(Conversation, asked),
+        )
+        for condition in by_index:
             if condition is not None:
                 probes.append(select(Conversation.id).where(is_open, condition))
     for probe in probes:
@@ -309,7 +321,7 @@ def inbox_row(session: Session, conversation_id: int, operator_id: str) -> Inbox
 
 def stands_in(session: Session, conversation_id: int, asked: Filter, operator_id: str) -> bool:
     """Whether a conversation, as it is now, stands in a list. One query."""
-    conditions = [*_conditions(Conversation, asked.view), *_narrowed(Conversation, asked, operator_id)]
+    conditions = [*_stands(Conversation, asked), *_narrowed(Conversation, asked, operator_id)]
     if _goes_elsewhere(asked):
         of = _subjects(asked.view)
         conditions.append(exists().where(of.column == Conversation.id, of.condition))
@@ -356,7 +368,7 @@ def _capped(asked: Filter, operator_id: str, name: str) -> Any:
             rows = select(of.column).where(of.condition).distinct().limit(COUNT_LIMIT + 1)
         return select(func.count()).select_from(rows.subquery()).scalar_subquery().label(name)
     # What the most telling filter with an index leaves, as far as that is looked at; the others are held against it.
-    conditions, rest = [*_conditions(Conversation, asked.view)], asked
+    conditions, rest = [*_stands(Conversation, asked)], asked
     if _goes_elsewhere(asked):
         of = _subjects(asked.view)
         conditions.append(Conversation.id.in_(select(of.column).where(of.condition).limit(COUNTED_ROWS)))
@@ -383,12 +395,16 @@ def _capped(asked: Filter, operator_id: str, name: str) -> Any:
 
 
 def resolved_since(session: Session, since: datetime) -> int:
-    """How many conversations were resolved since a moment, from the audit log's index on resolutions."""
+    """How many conversations were resolved since a moment. One query."""
+    return session.scalar(resolutions(since)) or 0
+
+
+def resolutions(since: datetime) -> Select[Any]:
+    """The same as a statement, which goes by the audit log's index on resolutions."""
     action = bindparam("is_resolve", "conversation.resolve", AuditEntry.action.type, literal_execute=True)
-    statement = select(func.count(AuditEntry.subject_id.distinct())).where(
+    return select(func.count(AuditEntry.subject_id.distinct())).where(
         AuditEntry.occurred_at >= since, AuditEntry.action == action
     )
-    return session.scalar(statement) or 0
 
 
 def timeline(
@@ -546,6 +562,26 @@ def _conditions(of: Any, view: View) -> tuple[ColumnElement[bool], ...]:
             return (of.status == _literal("spam", ConversationStatus.SPAM),)
         case View.DRAFT_READY | View.APPROVAL | View.ALL:
             return ()
+
+
+def _stands(of: Any, asked: Filter) -> Iterator[ColumnElement[bool]]:
+    """What an index holds of a list: its state, and how near its deadlines are."""
+    yield from _conditions(of, asked.view)
+    due = _due(of, asked)
+    if due is not None:
+        yield due
+
+
+def _due(of: Any, asked: Filter) -> ColumnElement[bool] | None:
+    if asked.due is None:
+        return None
+    state = bindparam(f"is_{asked.due.value}", asked.due, Conversation.due_state.type, literal_execute=True)
+    return cast("ColumnElement[bool]", of.due_state == state)
+
+
+def _due_first(of: Any) -> ColumnElement[datetime]:
+    """When the next deadline is, word for word as the indexes have it."""
+    return func.coalesce(of.due_at, literal_column("'5000-01-01 00:00:00+00'::timestamptz", DateTime(timezone=True)))
 
 
 def _narrowed(of: Any, asked: Filter, operator_id: str) -> Iterator[ColumnElement[bool]]:

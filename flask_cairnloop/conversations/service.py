@@ -51,6 +51,7 @@ from flask_cairnloop.files.models import File
 from flask_cairnloop.hooks import Customer, Operator
 from flask_cairnloop.jobs import enqueue, publish, publish_conversation, send_signal
 from flask_cairnloop.retrieval.memory import withdraw_case
+from flask_cairnloop.service_levels.following import ask_for, follow
 
 # Jobs that keep what an answer, and a conversation that is over, teach: see `drafting.learning`.
 LEARN = "drafting.learn"
@@ -228,6 +229,8 @@ def _write(
         message_id=row.id,
         channel=row.channel,
     )
+    if row.waiting_since == at or row.snoozed_until is not None:  # they begin to wait, or wait for us again
+        ask_for(session, conversation_id)
     if row.job_id is None:
         start(session, conversation_id, answers=row.sequence, actor=SYSTEM)
     else:
@@ -444,6 +447,7 @@ def send(
         sequence=message.sequence,
         draft_id=draft_id,
     )
+    follow(session, conversation)
     if current().hooks.configured("ON_REPLY_UNSEEN"):
         tell_if_unseen(session, conversation.id)
     send_signal(
@@ -542,6 +546,7 @@ def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int 
     record(session, actor, "conversation.resolve", "conversation", conversation.id)
     if current().hooks.configured("ON_CONVERSATION_RESOLVED"):
         enqueue(session, "conversations.tell_resolved", {"message_id": event.id})
+    follow(session, conversation)
     enqueue(session, LEARN_CASE, {"conversation_id": conversation.id})
     changed(session, conversation)
     send_signal(
@@ -564,14 +569,24 @@ def reopen(session: Session, conversation_id: int, *, actor: Acting) -> Conversa
     return conversation
 
 
-def _reopen(session: Session, conversation: Conversation, actor: Actor) -> None:
+def put_back(session: Session, conversation: Conversation, *, actor: Actor, waiting_since: datetime | None) -> None:
+    """Open a resolved conversation again as it was before, by who resolved it. It is locked."""
+    _reopen(session, conversation, actor, waiting_since=waiting_since)
+
+
+def _reopen(
+    session: Session, conversation: Conversation, actor: Actor, *, waiting_since: datetime | None = None
+) -> None:
     step(conversation, "be reopened")
+    conversation.waiting_since = waiting_since
     conversation.resolved_at = None
     if conversation.first_reply_at is None:  # it may be older than this column
         replies = (Message.conversation_id == conversation.id, Message.kind == MessageKind.REPLY)
         conversation.first_reply_at = session.scalar(select(func.min(Message.created_at)).where(*replies))
     withdraw_case(session, conversation.id)
-    append(session, conversation, MessageKind.EVENT, actor, event=EventName.REOPENED)
+    data = {"waits": True} if waiting_since else {}
+    append(session, conversation, MessageKind.EVENT, actor, event=EventName.REOPENED, data=data)
+    follow(session, conversation)
     record(session, actor, "conversation.reopen", "conversation", conversation.id)
     changed(session, conversation)
     send_signal(
@@ -604,6 +619,7 @@ def close_all(session: Session, customer_id: int, *, actor: Actor) -> list[Conve
             conversation.waiting_since = conversation.snoozed_until = None
             append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
             withdraw(session, conversation, because="forget", actor=actor)
+            follow(session, conversation)
             record(session, actor, "conversation.close", "conversation", conversation.id)
             send_signal(
                 session,
@@ -648,6 +664,7 @@ def take_back(session: Session, conversation: Conversation, actor: Actor) -> Non
     if newest is not None and newest.kind is MessageKind.CUSTOMER:
         conversation.waiting_since = newest.created_at
     append(session, conversation, MessageKind.EVENT, actor, event=EventName.UNMARKED_SPAM)
+    follow(session, conversation)
     record(session, actor, "conversation.unmark_spam", "conversation", conversation.id)
     changed(session, conversation)
 

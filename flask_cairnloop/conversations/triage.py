@@ -36,6 +36,7 @@ from flask_cairnloop.drafting.lifecycle import withdraw
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, Taken
 from flask_cairnloop.hooks import Operator
 from flask_cairnloop.jobs import enqueue
+from flask_cairnloop.service_levels.following import follow
 
 WAKE = "conversations.wake"
 TAGS_EACH = 12  # of one conversation
@@ -88,6 +89,7 @@ def set_team(session: Session, conversation_id: int, *, actor: Acting, team: str
     conversation = lock(session, conversation_id)
     if conversation.team != team:
         conversation.team = team
+        follow(session, conversation)
         record(session, as_actor(actor), "conversation.team", "conversation", conversation.id, team=team)
         changed(session, conversation)
     return conversation
@@ -184,6 +186,7 @@ def _snooze(session: Session, conversation: Conversation, actor: Actor, until: d
     conversation.snoozed_until = until
     moment = until.isoformat()
     append(session, conversation, MessageKind.EVENT, actor, event=EventName.SNOOZED, data={"until": moment})
+    follow(session, conversation)
     record(session, actor, "conversation.snooze", "conversation", conversation.id, until=moment)
     enqueue(
         session,
@@ -214,6 +217,7 @@ def _wake(session: Session, conversation: Conversation, actor: Actor) -> None:
     conversation.snoozed_until = None
     conversation.waiting_since = conversation.waiting_since or now()
     append(session, conversation, MessageKind.EVENT, actor, event=EventName.WOKEN)
+    follow(session, conversation)
     record(session, actor, "conversation.wake", "conversation", conversation.id)
     changed(session, conversation)
 
@@ -222,7 +226,8 @@ def unsnooze(session: Session, conversation: Conversation, actor: Actor) -> None
     """Take a snooze back, as if it had not been. The conversation is locked."""
     if conversation.snoozed_until is not None:
         conversation.snoozed_until = None
-        append(session, conversation, MessageKind.EVENT, actor, event=EventName.WOKEN)
+        append(session, conversation, MessageKind.EVENT, actor, event=EventName.WOKEN, data={"undone": True})
+        follow(session, conversation)
         record(session, actor, "conversation.wake", "conversation", conversation.id)
         changed(session, conversation)
 
@@ -235,6 +240,7 @@ def set_priority(session: Session, conversation_id: int, *, actor: Acting, prior
     conversation = lock(session, conversation_id)
     if conversation.priority != priority:
         conversation.priority = priority
+        follow(session, conversation)
         record(
             session, as_actor(actor), "conversation.priority", "conversation", conversation.id, priority=priority.word
         )
@@ -335,6 +341,7 @@ def mark_spam(session: Session, conversation_id: int, *, actor: Acting) -> Conve
     step(conversation, "be marked as spam")
     conversation.waiting_since = conversation.snoozed_until = None
     append(session, conversation, MessageKind.EVENT, actor, event=EventName.MARKED_SPAM)
+    follow(session, conversation)
     withdraw(session, conversation, because="spam", actor=actor)
     record(session, actor, "conversation.mark_spam", "conversation", conversation.id)
     changed(session, conversation)

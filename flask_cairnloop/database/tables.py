@@ -32,6 +32,7 @@ from flask_cairnloop.retrieval.models import (
     Term,
     TermChange,
 )
+from flask_cairnloop.service_levels.models import ServiceAnswer, ServiceClock, ServicePolicy
 from flask_cairnloop.tokens.models import AccessToken
 from flask_cairnloop.upkeep.models import GapEvent
 
@@ -74,6 +75,9 @@ __all__ = [
     "PendingReply",
     "ResolvedCase",
     "Revision",
+    "ServiceAnswer",
+    "ServiceClock",
+    "ServicePolicy",
     "Term",
     "TermChange",
     "UnsentText",

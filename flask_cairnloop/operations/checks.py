@@ -11,6 +11,7 @@ import secrets as secrets_  # `secrets` is a check
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.indexing import IndexState
 from flask_cairnloop.retrieval.models import ModelState
 from flask_cairnloop.retrieval.vector_lane import EXACT_LIMIT
+from flask_cairnloop.service_levels.hours import after
+from flask_cairnloop.service_levels.queries import failures
+from flask_cairnloop.service_levels.service import newest, read
+from flask_cairnloop.service_levels.types import Policy
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -108,7 +113,9 @@ def _database_findings(cairnloop: Cairnloop, further: tuple[DatabaseCheck, ...] 
             if any(finding.level is Level.ERROR for finding in missing):
                 return found
             with Session(connection) as session:
-                for check in (clocks, vectors, index, workers, queues, dead) if further is None else further:
+                for check in (
+                    (clocks, vectors, index, workers, queues, dead, service_levels) if further is None else further
+                ):
                     found += check(cairnloop, session)
     except SQLAlchemyError as error:
         found.append(
@@ -334,6 +341,41 @@ def dead(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
         )
     else:
         yield Finding("dead_jobs", Level.OK, "No job has failed for good.")
+
+
+def service_levels(cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
+    """What is promised to customers can be reckoned, and the host's policy answers."""
+    fix = "Write it anew in the console, under Settings, Service levels."
+    row = newest(session)
+    policy = read(row) if row is not None and row.in_force else None
+    wrong = False
+    if row is not None and row.in_force and policy is None:
+        wrong = True
+        yield Finding("service_levels", Level.ERROR, "The service policy cannot be used: nothing has a deadline.", fix)
+    elif policy is not None and _never_due(policy):
+        wrong = True
+        yield Finding(
+            "service_levels", Level.WARNING, "By the service policy some deadlines never come: nobody works.", fix
+        )
+    failed = failures(session, now() - timedelta(days=1)) if cairnloop.hooks.configured("SLA_POLICY") else 0
+    if failed:
+        wrong = True
+        yield Finding(
+            "service_levels",
+            Level.WARNING,
+            f"CAIRNLOOP_SLA_POLICY did not answer for {_many(failed, 'conversation', 'conversations')} within a day: "
+            "the desk’s own policy stands in.",
+            "Your app's log says why, where it raised. It has CAIRNLOOP_HOOK_TIMEOUT seconds, and answers with a "
+            "ServiceLevel or None.",
+        )
+    if not wrong:
+        promised = policy is not None or cairnloop.hooks.configured("SLA_POLICY")
+        yield Finding("service_levels", Level.OK, f"Service levels are {'in force' if promised else 'not in use'}.")
+
+
+def _never_due(policy: Policy) -> bool:
+    amounts = [amount for found in policy.targets.values() for amount in found.values()]
+    return any(after(policy.hours, now(), amount) is None for amount in amounts)
 
 
 def redis(cairnloop: Cairnloop) -> Iterator[Finding]:

@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations.queries import View, view_counts
+from flask_cairnloop.conversations.filters import DUE, Filter
+from flask_cairnloop.conversations.queries import View, list_counts, view_counts
 from flask_cairnloop.drafting import ledger, quality
 from flask_cairnloop.drafting.models import OPEN_STATES, CallOutcome, Draft
 from flask_cairnloop.drafting.quality import Quality
@@ -27,6 +28,8 @@ from flask_cairnloop.jobs.queries import queue_states, worker_states
 from flask_cairnloop.realtime.sockets import open_sockets
 from flask_cairnloop.retrieval import indexing
 from flask_cairnloop.retrieval.indexing import IndexState
+from flask_cairnloop.service_levels.queries import breaches
+from flask_cairnloop.service_levels.targets import Target
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -167,6 +170,18 @@ def _model_cost(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
         yield (name,), ledger.spent_today(session, name) / ledger.MICROS
 
 
+def _due(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    counted = list_counts(session, [Filter(View.OPEN, due=state) for state in DUE], "")
+    for state, number in zip(DUE, counted, strict=True):
+        yield (state.value,), float(number or 0)
+
+
+def _breaches(_cairnloop: Cairnloop, session: Session) -> Iterator[Sample]:
+    found = breaches(session, now() - RECENT)
+    for target in Target:
+        yield (target.value,), float(found.get(target, 0))
+
+
 METRICS = (
     Metric("cairnloop_up", (), "1 when the database answers this scrape.", _up),
     Metric("cairnloop_redis_up", (), "1 when Redis answers.", _redis_up),
@@ -176,6 +191,8 @@ METRICS = (
     Metric(
         "cairnloop_conversations", ("view",), "Conversations in each working view, counted up to 1000.", _conversations
     ),
+    Metric("cairnloop_due", ("state",), "Conversations that are due soon or late now, counted up to 1000.", _due),
+    Metric("cairnloop_breaches", ("target",), "Deadlines that passed within the last day.", _breaches),
     Metric("cairnloop_drafts", ("state",), "Open drafts.", _drafts),
     Metric("cairnloop_actions", ("state",), "Open actions: pending, deferred, approved, running, uncertain.", _actions),
     Metric(

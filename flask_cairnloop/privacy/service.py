@@ -36,6 +36,7 @@ from flask_cairnloop.jobs.holdings import forget_jobs
 from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
 from flask_cairnloop.retrieval.memory import export as export_questions
 from flask_cairnloop.retrieval.memory import forget as forget_questions
+from flask_cairnloop.service_levels.holdings import export_clocks, forget_clocks
 from flask_cairnloop.tokens.service import forget_tokens
 from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
 
@@ -50,6 +51,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("unsent", forget_unsent),
     ("messages", forget_messages),
     ("conversations", forget_conversations),
+    ("service_levels", forget_clocks),
     ("jobs", forget_jobs),
     ("questions", forget_questions),
     ("gaps", forget_gaps),
@@ -59,6 +61,7 @@ EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("conversations", export_conversations),
     ("unsent_files", export_files),
     ("unsent", export_unsent),
+    ("service_levels", export_clocks),
     ("drafts", export_drafts),
     ("actions", export_actions),
     ("questions", export_questions),

@@ -41,6 +41,7 @@ DERIVES = frozenset(
         ),
         *("retrieval.embed_questions", "retrieval.fold_terms", "retrieval.index", "retrieval.remove"),
         *("retrieval.start", "retrieval.tend"),
+        *("service_levels.apply", "service_levels.tell_breached"),
         "files.erase",  # what it does was decided, and is told, with the forgetting
     }
 )
@@ -49,7 +50,8 @@ COMMANDS = (
     *("customers export", "customers forget", "tokens create", "tokens revoke"),
 )
 # Each with a test of its own beside its room: conversations.* in tests/conversations, files.sweep in tests/files,
-# governance.wake in tests/governance, governance.stop_token in tests/mcp, knowledge.publish in tests/knowledge.
+# governance.wake in tests/governance, governance.stop_token in tests/mcp, knowledge.publish in tests/knowledge,
+# service_levels.reckon in tests/service_levels.
 JOBS = {
     "conversations.auto_assign": "conversation.assign",
     "conversations.deliver": "message.reply",  # under the name of the operator who wrote it
@@ -60,6 +62,7 @@ JOBS = {
     "governance.wake": "action.",
     "knowledge.publish": "article.publish",
     "files.sweep": "file.delete",
+    "service_levels.reckon": "service_level.breach",
 }
 DEAD = """
     INSERT INTO cairnloop.jobs

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     *("/", "/inbox", "/inbox?view=resolved", "/conversations/{id}", "/conversations/{id}/context", "/knowledge"),
-    *("/audit", "/settings", "/settings/tokens"),
+    *("/audit", "/settings", "/settings/tokens", "/settings/service-levels"),
     *("/inbox?view=open&assignee=nobody&priority=normal", "/inbox/filters", "/inbox/people"),
     *("/conversations/{id}/assignees", "/conversations/{id}/tags"),
     *("/settings/macros", "/mentions", "/conversations/{id}/macros"),

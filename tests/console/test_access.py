@@ -130,6 +130,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",
             "cairnloop.tokens": "/support/settings/tokens",
+            "cairnloop.service_policy": "/support/settings/service-levels",
             "cairnloop.revoke_token": "/support/settings/tokens",
         }
         usual = f"/support/knowledge/{article_id}" if about_an_article else page

@@ -127,6 +127,20 @@ FORMS: dict[str, dict[str, str]] = {
         "rate": "60/minute",
     },
     "revoke_token": {},
+    "service_policy": {
+        "version": "0",
+        "in_force": "yes",
+        "normal-first_response": "2h 30m",
+        "low-resolution": "40h",
+        "clock": "hours",
+        "zone": "Europe/Berlin",
+        "day-0": "09:00-12:30, 13:30-17:00",
+        "day-6": "",
+        "holidays": "2026-12-25",
+        "warn_at": "80",
+        "rule": "team",
+        "team": "Night",
+    },
     "set_theme": {"theme": "dark", "next": "/support/inbox"},
 }
 

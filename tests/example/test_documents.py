@@ -26,7 +26,7 @@ import click
 import pytest
 from flask import Flask, redirect, request, session
 from flask_wtf import CSRFProtect
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
@@ -46,6 +46,7 @@ from flask_cairnloop.cli.tokens import tokens as tokens_cli
 from flask_cairnloop.config import KEYS, PREFIX, RATE_LIMITS, Settings
 from flask_cairnloop.conversations import sending
 from flask_cairnloop.conversations import service as conversations
+from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.database import migrations, tables
 from flask_cairnloop.drafting import model_letter
 from flask_cairnloop.drafting import service as drafting
@@ -60,6 +61,7 @@ from flask_cairnloop.mcp.methods import METHODS
 from flask_cairnloop.operations.metrics import METRICS
 from flask_cairnloop.privacy.redactor import KINDS
 from flask_cairnloop.retrieval.indexing import IndexState
+from flask_cairnloop.testing import frozen, run_jobs
 from flask_cairnloop.tokens.service import SCOPES
 from tests.conftest import Client
 from tests.example.configuration_table import table, written
@@ -131,7 +133,7 @@ def test_the_guide_shows_every_hook_and_every_permission(guide: Guide) -> None:
 def test_the_guides_import_from_the_front_door_only() -> None:
     code = [
         block
-        for name in ("hooks.md", "quickstart.md", "engines.md", "actions.md")
+        for name in ("hooks.md", "quickstart.md", "engines.md", "actions.md", "service-levels.md")
         for block in Guide(name).take("python")
     ]
     imported = re.findall(r"^from (flask_cairnloop\S*) import", "\n".join(code), re.MULTILINE)
@@ -524,6 +526,28 @@ def test_the_probes_answer_as_operations_say(shop: Shop) -> None:
         assert (ready.status, json.loads(ready.text)["status"]) == (200, "degraded")
         assert "workers" in json.loads(ready.text)["degraded"]
         assert "cairnloop_up 1.0" in get(server.url, "/support/metrics").text
+
+
+@about("service-levels.md")
+def test_the_guide_to_service_levels_promises_and_tells(
+    guide: Guide, make_app: Callable[..., Flask], fresh_database_url: str, tmp_path: Path
+) -> None:
+    snippets = load("service_levels_guide", "\n".join(guide.take("python")), tmp_path)
+    hooks = {"SLA_POLICY": snippets.promised, "ON_SLA_BREACH": snippets.page_somebody}
+    app = make_app(database_url=fresh_database_url, **hooks)
+    friday = datetime(2026, 11, 27, 16, 50, tzinfo=UTC)  # ten minutes before the weekend
+    for ref in ("41", "42"):
+        with frozen(friday), app.app_context():
+            receive(app.extensions["cairnloop"].session(), customer=Customer(ref), body="Anybody?", channel="widget")
+            app.extensions["cairnloop"].session().commit()
+    with frozen(friday):
+        run_jobs(app, within=timedelta(0))
+    with app.app_context():
+        due = app.extensions["cairnloop"].session().scalars(select(Conversation.due_at).order_by(Conversation.id))
+        assert list(due) == [datetime(2026, 11, 30, 13, 50, tzinfo=UTC), None]  # over lunch on Monday
+    with frozen(datetime(2026, 11, 30, 14, tzinfo=UTC)):
+        run_jobs(app, within=timedelta(0))
+    assert list(snippets.PAGES.values()) == ["Anybody?: first_response was due at 13:50"]
 
 
 @about("privacy.md")

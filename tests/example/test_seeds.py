@@ -18,6 +18,7 @@ from flask_cairnloop.drafting.types import DraftFailure, DraftKind, PolicyDecisi
 from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.knowledge.models import Article, Audience, Revision, RevisionState
 from flask_cairnloop.retrieval.types import Strength
+from flask_cairnloop.service_levels.targets import DueState
 from flask_cairnloop.testing import run_jobs
 from tests.example.conftest import seed
 
@@ -108,15 +109,23 @@ def test_time_runs_forward_and_ends_today(example: Flask) -> None:
 
 def test_no_work_is_left_and_one_draft_failed_on_purpose(example: Flask) -> None:
     with example.app_context():
-        # An action that waits, and a snoozed conversation, have a job that looks at them again when it is due.
-        states = Counter(
-            db.session.scalars(select(Job.state).where(Job.name.not_in(("governance.wake", "conversations.wake"))))
-        )
+        # What waits for its time has a job that looks at it then: actions, snoozed conversations, deadlines.
+        timers = ("governance.wake", "conversations.wake", "service_levels.reckon")
+        states = Counter(db.session.scalars(select(Job.state).where(Job.name.not_in(timers))))
         assert set(states) == {JobState.SUCCEEDED, JobState.DEAD}
         assert states[JobState.DEAD] == 1
         failed = only_draft("weekend-price")
         assert failed.state is DraftState.FAILED
         assert failed.failure == DraftFailure.HOOK_RAISED
+
+
+def test_one_answer_is_late_and_others_are_due(example: Flask) -> None:
+    with example.app_context():
+        due = select(Conversation.due_state).where(Conversation.due_state.is_not(None))
+        states = Counter(db.session.scalars(due))
+    assert states[DueState.BREACHED] == 1
+    assert states[DueState.SOON] >= 2
+    assert states[DueState.RUNNING] >= 2
 
 
 def test_articles_are_published_one_is_internal_and_some_have_a_past(example: Flask) -> None:

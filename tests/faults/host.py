@@ -15,7 +15,7 @@ from flask import Flask, current_app
 from redis import Redis
 from sqlalchemy import select
 
-from flask_cairnloop import ConversationInfo, Customer, DraftInfo, ResolvedEvent, signals
+from flask_cairnloop import BreachEvent, ConversationInfo, Customer, DraftInfo, ResolvedEvent, signals
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord
 from flask_cairnloop.jobs import JobContext, QueueName, job
 from tests.support import host
@@ -24,6 +24,7 @@ from tests.support.host import HostNote
 AT_THE_POLICY = "at-the-policy"
 AFTER_COMMIT = "after-commit"
 TOLD = "told"
+PAGED = "paged"
 HANGS = "hangs"
 HANG_SECONDS = 30.0
 LONGEST_STOP = 60
@@ -59,7 +60,7 @@ def stop(place: str, ref: str) -> None:
 def create_app() -> Flask:
     """The host of the environment; it stops after commits, where a test wants that."""
     app = host.create_app()
-    for signal in (signals.message_received, signals.reply_sent):
+    for signal in (signals.message_received, signals.reply_sent, signals.sla_breached):
         signal.connect(_committed, app, weak=False)
     return app
 
@@ -84,6 +85,14 @@ def allow(draft: DraftInfo) -> str:
     """An ``AUTOMATION_POLICY`` under which a grounded reply is sent by itself."""
     stop(AT_THE_POLICY, draft.customer.ref)
     return "allow"
+
+
+def page(event: BreachEvent) -> None:
+    """An ``ON_SLA_BREACH`` whose effect lies outside: every call leaves a note with its key, at once."""
+    notes = current_app.extensions["sqlalchemy"].session
+    notes.add(HostNote(body=event.key))
+    notes.commit()
+    stop(PAGED, event.customer.ref)
 
 
 def tell(event: ResolvedEvent) -> None:

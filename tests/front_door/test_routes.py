@@ -215,8 +215,12 @@ def a_token(app: Flask) -> int:
         return int(made.id)
 
 
-def form(of: Rule | None = None) -> dict[str, Any]:
-    """What a form sends; that of a file brings one along."""
+def form(of: Rule | None = None, app: Flask | None = None) -> dict[str, Any]:
+    """What a form sends; that of a file brings one along, and that of the policy the version that it changes."""
+    if of is not None and app is not None and of.endpoint == "cairnloop.service_policy":
+        with app.app_context(), app.extensions["sqlalchemy"].engine.connect() as connection:
+            newest = connection.scalar(text("SELECT coalesce(max(version), 0) FROM cairnloop.service_policies"))
+        return {**FORM, "version": str(newest), "warn_at": "80"}
     brings = of is not None and of.endpoint == "cairnloop.upload_file"
     file = {"file": (io.BytesIO(png(width=next(WIDTHS))), "plan.png")} if brings else {}
     return {**FORM, "client_id": str(uuid.uuid4()), "name": uuid.uuid4().hex, **file}
@@ -283,7 +287,7 @@ def test_an_operator_gets_every_page_and_may_do_everything(app: Flask, something
     mina = browser(app, HTTP_X_OPERATOR="mina")
     failed = {}
     for rule, method in pages(app):
-        answer = mina.open(something(rule), method=method, data=None if method in SAFE else form(rule))
+        answer = mina.open(something(rule), method=method, data=None if method in SAFE else form(rule, app))
         if answer.status_code not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.SEE_OTHER):
             failed[f"{method} {rule.rule}"] = answer.status
     assert failed == {}
@@ -300,12 +304,12 @@ def test_whatever_an_operator_changes_is_in_the_audit_log_under_their_name(
             continue
         path, edits = something(rule), 1
         for step in BEFORE.get(name, ()):
-            data = form(rule) | {"edits": str(edits)}
+            data = form(rule, app) | {"edits": str(edits)}
             assert mina.post(re.sub(r"/[a-z]+$", f"/{step}", path), data=data).status_code < 400, (name, step)
             edits += step == DRAFT
         before = newest_entry(app)
         about = {"id": str(Desk(app).ask())} if name == "several" else {}
-        assert mina.post(path, data=form(rule) | {"edits": str(edits)} | about).status_code < 400, name
+        assert mina.post(path, data=form(rule, app) | {"edits": str(edits)} | about).status_code < 400, name
         told = actors_since(app, before)
         if name in UNAUDITED:
             assert told == [], name
@@ -346,7 +350,7 @@ def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
             client = browser(app, HTTP_X_MAY=" ".join(may))
             path = something(rule)
             give_to(app, "lee")  # nobody has a hand in another's replies and macros
-            answer = client.open(path, method=method, data=None if method in SAFE else form(rule))
+            answer = client.open(path, method=method, data=None if method in SAFE else form(rule, app))
             if (answer.status_code < 400) != right or (not right and answer.status_code != 403):
                 wrong[f"{method} {rule.rule}, {'only' if right else 'without'} {may if right else needed}"] = (
                     answer.status

@@ -29,10 +29,26 @@
     return Math.floor(minutes / size) + unit;
   }
 
+  /* The same words as the server's. */
+  function left(moment) {
+    const minutes = Math.floor(Math.abs(moment - Date.now()) / 60000);
+    if (minutes < 1) return moment > Date.now() ? "due now" : "late";
+    const [days, hours, rest] = [Math.floor(minutes / 1440), Math.floor(minutes % 1440 / 60), minutes % 60];
+    const [large, small] = days ? [`${days}d`, hours && `${hours}h`] : hours ? [`${hours}h`, rest && `${rest}m`] : [`${rest}m`, 0];
+    return `${large}${small ? ` ${small}` : ""} ${moment > Date.now() ? "left" : "late"}`;
+  }
+
   function tick() {
     for (const time of $$("time[data-ago]")) {
       const words = ago(Date.parse(time.dateTime));
       if (time.textContent !== words) time.textContent = words;
+    }
+    for (const time of $$("time[data-due]")) {
+      const words = left(Date.parse(time.dateTime));
+      if (time.textContent !== words) time.textContent = words;
+      const late = Date.parse(time.dateTime) <= Date.now() ? "yes" : "no";
+      const chip = time.closest(".due");
+      if (chip.dataset.late !== late) chip.dataset.late = late;
     }
   }
   setInterval(tick, 30000);
@@ -499,6 +515,10 @@
     draft(event) { changed(event); },
     conversation(event) { changed(event); },
     pending(event) { changed(event); },
+    service_level(event) {
+      changed(event);
+      if (String(event.conversation_id) === openConversation()) refetch($("#context-body"));
+    },
     unsent(event) { if (event.tab !== tab) follow(event.conversation_id); },
     action(event) {
       if (event.conversation_id) changed(event);
