@@ -73,8 +73,13 @@ class Priority(IntEnum):
 class MessageKind(StrEnum):
     CUSTOMER = "customer"  # the customer's own words
     REPLY = "reply"  # sent to the customer
+    FOLLOW_UP = "follow_up"  # sent to the customer, who had not just asked for it
     NOTE = "note"  # internal, never leaves the team
     EVENT = "event"  # something that happened: see `event`
+
+
+# What stands between the customer and us, and both can read.
+SPOKEN = (MessageKind.CUSTOMER, MessageKind.REPLY, MessageKind.FOLLOW_UP)
 
 
 class EventName(StrEnum):
@@ -95,7 +100,10 @@ class CustomerRecord(Base):
     """What the host last told us about a customer."""
 
     __tablename__ = "customers"
-    __table_args__ = (Index("ix_customers_terms", text(CUSTOMER_TERMS), postgresql_using="gin"),)
+    __table_args__ = (
+        Index("ix_customers_terms", text(CUSTOMER_TERMS), postgresql_using="gin"),
+        Index("ix_customers_email", text("lower(email)"), postgresql_where=text("email IS NOT NULL")),
+    )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     ref: Mapped[str] = mapped_column(String(REF_LENGTH), unique=True)
