@@ -31,6 +31,7 @@ NEEDS = {
     bulk.Does.SNOOZE: Permission.CONVERSATIONS_REPLY,
     bulk.Does.RESOLVE: Permission.CONVERSATIONS_RESOLVE,
 }
+FOLLOW_UP = "follow_up"  # which is prepared on a page of its own
 # The lists that every desk has, in groups under their titles.
 MINE = Filter(View.OPEN, assignee="me")
 UNASSIGNED = Filter(View.OPEN, assignee="nobody")
@@ -203,6 +204,8 @@ def several() -> Response:
 
     # A menu's button says what and how in one word: `snooze:tomorrow`.
     said, _, how = request.form.get("set", "").partition(":")
+    if request.form.get("step") == FOLLOW_UP:
+        return _follow_up(request.form.getlist("id")[: bulk.MOST])
     try:
         does = bulk.Does(said or request.form.get("step", ""))
     except ValueError as error:
@@ -246,6 +249,16 @@ def undo(step_id: int) -> Response:
         session.rollback()
         return _list_now(str(error), None)
     return _list_now(presenters.undone(len(undone.restored), undone.left), None)
+
+
+def _follow_up(ids: list[str]) -> Response:
+    """The page where a follow-up to what was ticked is prepared."""
+    where = url_for("cairnloop.new_follow_up", id=[one for one in ids if one.isascii() and one.isdigit()])
+    if not is_fragment():
+        return redirect(where, code=303)
+    answer = Response(status=204)
+    answer.headers["HX-Redirect"] = where
+    return answer
 
 
 def _list_now(words: str, step_id: int | None) -> Response:

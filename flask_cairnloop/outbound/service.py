@@ -6,9 +6,10 @@ may still be written to when their turn comes. Each of the others stays on recor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -591,13 +592,16 @@ def cancel(session: Session, delivery_id: int, *, actor: Acting) -> OutboundDeli
     return delivery
 
 
-def cancel_pending(session: Session, envelope_id: int, *, actor: Acting) -> int:
+def cancel_pending(session: Session, envelope_id: int, *, actor: Acting, allowed: Collection[int] | None = None) -> int:
     """Stop all of an envelope that have not left. Returns how many.
+
+    Args:
+        allowed: only these deliveries; all when left out.
 
     Raises:
         NotFound: there is no such envelope.
     """
-    return _each(session, envelope_id, {DeliveryState.SCHEDULED}, lambda one: cancel(session, one, actor=actor))
+    return _each(session, envelope_id, DeliveryState.SCHEDULED, partial(cancel, actor=actor), allowed)
 
 
 def retry(session: Session, delivery_id: int, *, actor: Acting) -> OutboundDelivery:
@@ -614,13 +618,16 @@ def retry(session: Session, delivery_id: int, *, actor: Acting) -> OutboundDeliv
     return _again(session, delivery, as_actor(actor))
 
 
-def retry_failed(session: Session, envelope_id: int, *, actor: Acting) -> int:
+def retry_failed(session: Session, envelope_id: int, *, actor: Acting, allowed: Collection[int] | None = None) -> int:
     """Send all of an envelope that failed once more. Returns how many.
+
+    Args:
+        allowed: only these deliveries; all when left out.
 
     Raises:
         NotFound: there is no such envelope.
     """
-    return _each(session, envelope_id, {DeliveryState.FAILED}, lambda one: retry(session, one, actor=actor))
+    return _each(session, envelope_id, DeliveryState.FAILED, partial(retry, actor=actor), allowed)
 
 
 def mark_delivered(session: Session, delivery_id: int, *, actor: Acting, reason: str) -> OutboundDelivery:
@@ -671,12 +678,20 @@ def _again(session: Session, delivery: OutboundDelivery, actor: Actor, words: st
     return delivery
 
 
-def _each(session: Session, envelope_id: int, states: set[DeliveryState], do: object) -> int:
+def _each(
+    session: Session,
+    envelope_id: int,
+    state: DeliveryState,
+    do: Callable[[Session, int], object],
+    allowed: Collection[int] | None,
+) -> int:
     find(session, envelope_id)
     done = 0
-    for one in [row.id for row in _rows(session, envelope_id) if row.state in states]:
+    for one in [row.id for row in _rows(session, envelope_id) if row.state is state]:
+        if allowed is not None and one not in allowed:
+            continue
         try:
-            do(one)  # type: ignore[operator]
+            do(session, one)
             done += 1
         except (Conflict, NotFound):  # it has gone on meanwhile
             continue

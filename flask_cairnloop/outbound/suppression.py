@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from itsdangerous import BadSignature, URLSafeSerializer
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from flask_cairnloop.actors import Acting, Actor, ActorKind, as_actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations.models import CustomerRecord
+from flask_cairnloop.conversations.models import REF_LENGTH, CustomerRecord
 from flask_cairnloop.errors import InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
 from flask_cairnloop.outbound.models import OutboundSuppression
@@ -77,6 +77,21 @@ def _add(session: Session, known_as: Sequence[str], person: CustomerRecord | Non
         return False
     record(session, actor, "suppression.add", "suppression", made, customer_id=person.id if person else None)
     return True
+
+
+def find(session: Session, named: str) -> str:
+    """The reference of somebody who is named by it, or by their e-mail address.
+
+    Raises:
+        InvalidInput: it looks like an address, and nobody is known by it.
+    """
+    people = select(CustomerRecord.ref).where(CustomerRecord.forgotten_at.is_(None))
+    if session.scalar(people.where(CustomerRecord.ref == named)) is not None:
+        return named
+    by_mail = session.scalars(people.where(func.lower(CustomerRecord.email) == named.lower()).limit(1)).first()
+    if by_mail is None and ("@" in named or len(named) > REF_LENGTH):
+        raise InvalidInput("customer", "Nobody is known by this address.")
+    return by_mail or named
 
 
 def remove(session: Session, suppression_id: int, *, actor: Acting, reason: str) -> None:

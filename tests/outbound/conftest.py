@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -144,8 +144,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(app: Flask) -> Iterator[Desk]:
-    yield Desk(app)
+def desk(app: Flask) -> Desk:
+    return Desk(app)
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from flask_cairnloop.conversations.models import Conversation, ConversationStatu
 from flask_cairnloop.errors import Conflict, IllegalTransition, InvalidInput, NotFound, NotSent, StaleTemplate
 from flask_cairnloop.jobs import Job, JobState
 from flask_cairnloop.jobs import service as jobs
-from flask_cairnloop.outbound import service, suppression, templates
 from flask_cairnloop.outbound import jobs as outbound_jobs
+from flask_cairnloop.outbound import service, suppression, templates
 from flask_cairnloop.outbound.models import OutboundDelivery, OutboundEnvelope
 from flask_cairnloop.outbound.types import DeliveryState, EnvelopeState, Reason, Source
 from flask_cairnloop.privacy.service import export, forget
@@ -176,7 +176,9 @@ def test_the_preview_says_who_is_left_out_and_why(desk: Desk) -> None:
 
 def test_a_text_that_has_grown_too_long_is_left_out(make_app: Callable[..., Flask]) -> None:
     desk = Desk(make_app(MESSAGE_LIMIT=30))
-    envelope = desk.preview([desk.asked(desk.customer("Bartholomew Ashworth the Third"))], desk.template("{{customer.name}}!"))
+    envelope = desk.preview(
+        [desk.asked(desk.customer("Bartholomew Ashworth the Third"))], desk.template("{{customer.name}}!")
+    )
     assert desk.rows(envelope.id)[0].reason is Reason.TOO_LONG
 
 
@@ -388,9 +390,7 @@ def test_a_customer_without_a_conversation_gets_one_with_it(posting: Desk, post:
 
     number, template = posting.do(known), posting.template("Hello {{customer.name}}", "News")
     envelope = posting.do(
-        lambda s: service.preview(
-            s, [service.Recipient(number, None)], template, actor=MINA, source=Source.CUSTOMERS
-        )
+        lambda s: service.preview(s, [service.Recipient(number, None)], template, actor=MINA, source=Source.CUSTOMERS)
     )
     posting.submit(envelope.id)
     run_jobs(posting.app)
