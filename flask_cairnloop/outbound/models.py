@@ -161,6 +161,8 @@ class OutboundDelivery(Base):
     # The attempt that is under way, by a name of its own: who was taken over cannot write its end.
     run_token: Mapped[str | None] = mapped_column(String(64))
     sending_since: Mapped[datetime | None]
+    # Whether an attempt ended of which nobody knows how: then no later end may say that nothing was sent.
+    in_doubt: Mapped[bool] = mapped_column(Boolean, default=False)
     failure: Mapped[str | None] = mapped_column(String(REASON_LENGTH))
     reference: Mapped[str | None] = mapped_column(String(REFERENCE_LENGTH))
     # The message it became.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -58,25 +58,28 @@ def _deliver(context: JobContext, delivery_id: int, note: Note) -> str:
     note("outbound.attempt", delivery.attempt + 1)
     hooked = hooks.configured("ON_OUTBOUND")
     if delivery.state is DeliveryState.SENDING:  # it was cut off
+        delivery.in_doubt = True
         if not (hooked and hooks.outbound_is_idempotent and delivery.attempt < ATTEMPTS):
             step(session, delivery, "become uncertain", SYSTEM)
             return delivery.state.value
     elif delivery.state is not DeliveryState.SCHEDULED or not _due(session, delivery):
         return delivery.state.value
     elif (reason := stopped_by(session, delivery, conversation, person)) is not None:
-        step(session, delivery, "be cancelled" if reason is Reason.REPLIED else "be skipped", SYSTEM, reason=reason)
+        name = "be cancelled" if reason is Reason.REPLIED else "be skipped"
+        transitions.stop(session, delivery, name, SYSTEM, reason=reason)
         return delivery.state.value
     if not hooked:
         put_into_thread(session, delivery, conversation, person)
-        step(session, delivery, "be delivered", SYSTEM, delivered_at=now())
+        step(session, delivery, "be delivered", SYSTEM, delivered_at=now(), in_doubt=False)
         return delivery.state.value
     return _outside(context, delivery, person)
 
 
 def _due(session: Session, delivery: OutboundDelivery) -> bool:
-    """Whether it may leave now; else it is asked for again."""
-    at = service.due(max(delivery.due_at or now(), now()))
-    if at <= now():
+    """Whether it may leave now that its job runs; in quiet hours it is asked for again."""
+    moment = now()
+    at = service.due(moment)
+    if at <= moment:
         return True
     delivery.due_at = at
     session.flush()
@@ -129,7 +132,8 @@ def _outside(context: JobContext, delivery: OutboundDelivery, person: CustomerRe
         return _not_sent(context, delivery, failure)
     put_into_thread(session, delivery, conversation, person)
     reference = _clean(answer.reference, REFERENCE_LENGTH) if answer else ""
-    step(session, delivery, "be delivered", SYSTEM, delivered_at=now(), failure=None, reference=reference or None)
+    ended: dict[str, Any] = {"delivered_at": now(), "failure": None, "reference": reference or None, "in_doubt": False}
+    step(session, delivery, "be delivered", SYSTEM, **ended)
     return delivery.state.value
 
 
@@ -158,12 +162,13 @@ def _not_sent(context: JobContext, delivery: OutboundDelivery, failure: Exceptio
     if delivery.state is DeliveryState.UNCERTAIN and decided is not Verdict.FAIL:
         return delivery.state.value  # nothing is known that was not known
     words = _said(failure)
+    delivery.in_doubt = delivery.in_doubt or not isinstance(failure, ToolFailure)
     if decided is Verdict.RETRY:
         delay = backoff(delivery.attempt)
         step(session, delivery, "be tried again", SYSTEM, failure=words, due_at=now() + delay)
         service.ask_for(session, delivery, delay=delay)
     elif decided is Verdict.FAIL:
-        step(session, delivery, "fail", SYSTEM, failure=words)
+        transitions.stop(session, delivery, "fail", SYSTEM, failure=words)
     else:
         step(session, delivery, "become uncertain", SYSTEM, failure=words)
     return delivery.state.value
@@ -193,7 +198,7 @@ def give_up(context: JobContext, delivery_id: int) -> None:
         step(session, delivery, "become uncertain", actor)
     elif delivery.state is DeliveryState.SCHEDULED:
         words = "Its job was discarded before it ran." if context.actor else "It could not be sent: its job failed."
-        step(session, delivery, "fail", actor, failure=words)
+        transitions.stop(session, delivery, "fail", actor, failure=words)
 
 
 # --- the thread -------------------------------------------------------------------------------------------------------

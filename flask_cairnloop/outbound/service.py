@@ -579,7 +579,7 @@ def let_go(session: Session, envelope: OutboundEnvelope, actor: Actor) -> None:
 
 
 def cancel(session: Session, delivery_id: int, *, actor: Acting) -> OutboundDelivery:
-    """Stop a follow-up that has not left.
+    """Stop a follow-up that has not left. One that an earlier attempt may have sent is uncertain then.
 
     Raises:
         NotFound: there is none.
@@ -588,7 +588,7 @@ def cancel(session: Session, delivery_id: int, *, actor: Acting) -> OutboundDeli
     delivery, _, _ = transitions.lock(session, delivery_id)
     if delivery.state is not DeliveryState.SCHEDULED:
         raise IllegalTransition("follow-up", delivery.state.value, "be cancelled")
-    step(session, delivery, "be cancelled", as_actor(actor), reason=Reason.PERSON)
+    transitions.stop(session, delivery, "be cancelled", as_actor(actor), reason=Reason.PERSON)
     return delivery
 
 
@@ -648,7 +648,16 @@ def mark_delivered(session: Session, delivery_id: int, *, actor: Acting, reason:
         raise IllegalTransition("follow-up", delivery.state.value, "be marked as delivered")
     words = _reason(reason)
     put_into_thread(session, delivery, conversation, person)
-    step(session, delivery, "be delivered", as_actor(actor), words=words, delivered_at=now(), failure=None)
+    step(
+        session,
+        delivery,
+        "be delivered",
+        as_actor(actor),
+        words=words,
+        delivered_at=now(),
+        failure=None,
+        in_doubt=False,
+    )
     return delivery
 
 
@@ -672,7 +681,7 @@ def send_again(session: Session, delivery_id: int, *, actor: Acting, reason: str
 def _again(session: Session, delivery: OutboundDelivery, actor: Actor, words: str | None = None) -> OutboundDelivery:
     if delivery.state is DeliveryState.FAILED and _on_their_way(session, delivery.template_id, [delivery.customer_id]):
         raise Conflict(REASONS[Reason.OPEN])
-    again = {"due_at": due(now()), "attempt": 0, "failure": None, "run_token": None}
+    again = {"due_at": due(now()), "attempt": 0, "failure": None, "run_token": None, "in_doubt": False}
     step(session, delivery, "be sent again", actor, words=words, **again)
     ask_for(session, delivery)
     return delivery
@@ -723,6 +732,7 @@ def cancel_replied(session: Session, *, limit: int) -> int:
         .where(
             OutboundDelivery.state == DeliveryState.SCHEDULED,
             OutboundDelivery.cancel_on_reply,
+            ~OutboundDelivery.in_doubt,
             total > OutboundDelivery.said,
         )
         .order_by(OutboundDelivery.id)

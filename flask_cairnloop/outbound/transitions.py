@@ -29,7 +29,7 @@ TRANSITIONS: Final[dict[str, tuple[frozenset[DeliveryState], DeliveryState]]] = 
     "be delivered": (frozenset({_S.SCHEDULED, _S.SENDING, _S.UNCERTAIN}), _S.DELIVERED),
     "be tried again": (frozenset({_S.SENDING}), _S.SCHEDULED),
     "fail": (frozenset({_S.SCHEDULED, _S.SENDING, _S.UNCERTAIN}), _S.FAILED),
-    "become uncertain": (frozenset({_S.SENDING}), _S.UNCERTAIN),
+    "become uncertain": (frozenset({_S.SCHEDULED, _S.SENDING}), _S.UNCERTAIN),
     "be cancelled": (frozenset({_S.PREVIEWED, _S.SCHEDULED, _S.UNCERTAIN}), _S.CANCELLED),
     "be sent again": (frozenset({_S.FAILED, _S.UNCERTAIN}), _S.SCHEDULED),
 }
@@ -103,6 +103,14 @@ def step(
             envelope_id=delivery.envelope_id,
             conversation_id=delivery.conversation_id,
         )
+
+
+def stop(session: Session, delivery: OutboundDelivery, name: str, actor: Actor, **values: Any) -> None:
+    """Take a step after which nothing is sent. Where an earlier attempt may have sent it, that is what is said."""
+    if delivery.in_doubt:
+        step(session, delivery, "become uncertain", actor, failure=values.get("failure") or delivery.failure)
+    else:
+        step(session, delivery, name, actor, **values)
 
 
 def tell(session: Session, delivery: OutboundDelivery) -> None:

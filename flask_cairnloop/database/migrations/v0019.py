@@ -125,6 +125,7 @@ TABLES = (
         attempt SMALLINT NOT NULL,
         run_token VARCHAR(64),
         sending_since TIMESTAMPTZ,
+        in_doubt BOOLEAN NOT NULL,
         failure VARCHAR(500),
         reference VARCHAR(200),
         message_id BIGINT,
