@@ -18,7 +18,7 @@ def opt_out(token: str) -> Response:
     """Ask, and then see to it: what follows links by itself, such as a scanner of mails, stops nothing."""
     try:
         suppression.read_token(token)
-        if request.method == "GET":
+        if request.method != "POST":
             return _page(done=False)
         session = current().session()
         suppression.opt_out(session, token)

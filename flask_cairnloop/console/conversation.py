@@ -51,6 +51,7 @@ DECISIONS = (
     Permission.ACTIONS_PROPOSE,
     Permission.ACTIONS_APPROVE,
     Permission.OUTBOUND_SEND,
+    Permission.OUTBOUND_BULK,
 )
 RESOLVE = Permission.CONVERSATIONS_RESOLVE
 BIGINT_MAX = 2**63 - 1

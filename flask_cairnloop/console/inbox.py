@@ -31,6 +31,8 @@ NEEDS = {
     bulk.Does.SNOOZE: Permission.CONVERSATIONS_REPLY,
     bulk.Does.RESOLVE: Permission.CONVERSATIONS_RESOLVE,
 }
+# What a list offers beside reading it.
+LISTED = (Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE, Permission.OUTBOUND_BULK)
 FOLLOW_UP = "follow_up"  # which is prepared on a page of its own
 # The lists that every desk has, in groups under their titles.
 MINE = Filter(View.OPEN, assignee="me")
@@ -59,7 +61,7 @@ def register(blueprint: Blueprint) -> None:
     )
 
 
-@requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_READ, *LISTED)
 def inbox() -> Response:
     """The inbox page, or the part of it that was asked for: lists, one list, further rows, or the empty thread."""
     asked = Filter.parse(request.args)
@@ -78,7 +80,7 @@ def inbox() -> Response:
             return page("inbox.html", **listed(asked), **counts(asked), thread=None)
 
 
-@requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_READ, *LISTED)
 def inbox_row(conversation_id: int) -> Response:
     """One row as it is now, with a header that says whether it still stands in the list."""
     asked = Filter.parse(request.args)
@@ -197,7 +199,7 @@ def counts(asked: Filter) -> dict[str, Any]:
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
-@requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_READ, *LISTED)
 def several() -> Response:
     """Do one thing to the conversations that were ticked, each of which the operator may do it to."""
     from flask_cairnloop.console.triage import moment, person
@@ -235,7 +237,7 @@ def several() -> Response:
     return _list_now(words, done.step_id)
 
 
-@requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_READ, *LISTED)
 def undo(step_id: int) -> Response:
     """Take back what was done to several, where nobody changed it since."""
     session = current().session()

@@ -35,7 +35,8 @@ READ, SEND, BULK, WRITE = (
     Permission.OUTBOUND_BULK,
     Permission.OUTBOUND_TEMPLATES,
 )
-ALL: Final = (SEND, BULK, WRITE)
+ALL: Final = (READ, SEND, BULK, WRITE)
+SENDERS: Final = (SEND, BULK)  # whoever may send to several may send to one
 TICKED: Final = 100  # as many as the inbox lets tick
 BIGINT_MAX: Final = 2**63 - 1
 
@@ -63,18 +64,18 @@ def register(blueprint: Blueprint) -> None:
 # --- what was sent ----------------------------------------------------------------------------------------------------
 
 
-@requires(READ, *ALL)
+@requires(READ, *ALL, instead=SENDERS)
 def outbound() -> Response:
     """Every envelope, newest first."""
     after = Cursor.parse(request.args.get("after"))
     with reading() as session:
         rows, more = queries.envelopes(session, after=after)
-    shown = [words.envelope_view(row, times()) for row in rows]
+    shown = [words.envelope_view(row) for row in rows]
     template = "_envelopes.html" if is_fragment() else "outbound.html"
     return page(template, rows=shown, more=more, paged=after is not None, in_chat=_in_chat())
 
 
-@requires(READ, *ALL)
+@requires(READ, *ALL, instead=SENDERS)
 def envelope(envelope_id: int) -> Response:
     """One envelope: the preview with the text of everybody, or how far it is."""
     return _envelope(envelope_id, "_envelope.html" if is_fragment() else "envelope.html")
@@ -95,14 +96,15 @@ def _envelope(envelope_id: int, template: str) -> Response:
     return page(
         template,
         envelope=found,
-        about=words.envelope_view(queries.EnvelopeRow(found, counts), times()),
+        about=words.envelope_view(queries.EnvelopeRow(found, counts)),
         going=[one for one, row in zip(shown, seen, strict=True) if row.delivery.state not in left],
         left=[one for one, row in zip(shown, seen, strict=True) if row.delivery.state in left],
         hidden=len(rows) - len(seen),
         counts_by={state.value: number for state, number in counts.items()},
-        parts=[words.envelope_view(part, times()) for part in parts],
+        parts=[words.envelope_view(part) for part in parts],
         splits_into=-(-counts.get(DeliveryState.PREVIEWED, 0) // current().settings.bulk_limit),
-        decides=may_open(BULK if several else SEND),
+        decides=may_open(BULK) or (may_open(SEND) and not several),
+        settles=may_open(SEND) or may_open(BULK),
         out=words,
         live=found.state is EnvelopeState.SUBMITTED,
         reason=request.form.get("reason", ""),
@@ -118,12 +120,10 @@ def _reads(delivery: OutboundDelivery) -> bool:
 # --- the preview ------------------------------------------------------------------------------------------------------
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def new() -> Response:
     """Choose a template and a time for some customers; sent, it makes the preview."""
-    if not (may_open(SEND) or may_open(BULK)):
-        raise Forbidden
-    if request.method == "GET":
+    if request.method != "POST":
         return _new()
     try:
         made = _previewed()
@@ -136,12 +136,11 @@ def new() -> Response:
 def _previewed() -> int:
     session = current().session()
     source, recipients = _recipients(session)
-    template_id = _number(request.form.get("template"))
+    template_id = _number(request.values.get("template"))
     if template_id is None:
         raise InvalidInput("template", "Choose what is sent.")
     session.rollback()  # host code is asked next
-    if not may_open(SEND if len(recipients) == 1 else BULK):
-        raise Forbidden
+    _check_number(len(recipients))
     places = [one.conversation_id for one in recipients if one.conversation_id is not None]
     allowed = {place for place in places[: service.MOST] if _writes(place)}
     made = service.preview(
@@ -158,8 +157,14 @@ def _previewed() -> int:
 
 
 def _writes(conversation_id: int) -> bool:
+    """Whether the operator may write to the customer of this conversation."""
     about = Subject("conversation", conversation_id)
-    return may_open(Permission.CONVERSATIONS_READ, about) and may_open(SEND, about)
+    return may_open(SEND, about) or may_open(BULK, about)
+
+
+def _check_number(number: int) -> None:
+    if number > 1 and not may_open(BULK):
+        raise Forbidden
 
 
 def _recipients(session: Session) -> tuple[Source, list[Recipient]]:
@@ -227,7 +232,7 @@ def _moment(text: str) -> datetime | None:
         raise InvalidInput("send_at", "Write when it is to leave, or leave this empty.") from error
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def send_envelope(envelope_id: int) -> Response:
     """Send what was previewed: exactly that."""
     return _decide(envelope_id, lambda session: service.submit(session, envelope_id, actor=actor()), _sent)
@@ -239,7 +244,7 @@ def _sent(found: OutboundEnvelope) -> str:
     return "On its way"
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def discard_envelope(envelope_id: int) -> Response:
     """Throw a preview away."""
     return _decide(
@@ -247,7 +252,7 @@ def discard_envelope(envelope_id: int) -> Response:
     )
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def split_envelope(envelope_id: int) -> Response:
     """Make previews under the cap out of one that was refused."""
     return _decide(
@@ -257,7 +262,7 @@ def split_envelope(envelope_id: int) -> Response:
     )
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def cancel_envelope(envelope_id: int) -> Response:
     """Stop all of an envelope that have not left."""
     return _decide(
@@ -267,7 +272,7 @@ def cancel_envelope(envelope_id: int) -> Response:
     )
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def retry_envelope(envelope_id: int) -> Response:
     """Send all of an envelope that failed once more."""
     return _decide(
@@ -293,7 +298,8 @@ def _decide(envelope_id: int, do: Callable[[Session], Any], said: Callable[[Any]
     waits = [row.delivery for row in queries.deliveries(session, envelope_id)]
     places = {one.conversation_id for one in waits if one.state is DeliveryState.PREVIEWED}
     session.rollback()  # host code is asked next
-    if not may_open(BULK if several else SEND) or not all(_writes(place) for place in places if place is not None):
+    _check_number(2 if several else 1)
+    if not all(_writes(place) for place in places if place is not None):
         raise Forbidden
     done = do(session)
     session.commit()
@@ -305,19 +311,19 @@ def _decide(envelope_id: int, do: Callable[[Session], Any], said: Callable[[Any]
 # --- one of them ------------------------------------------------------------------------------------------------------
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def cancel_delivery(delivery_id: int) -> Response:
     """Stop one that has not left."""
     return _settle(delivery_id, lambda session: service.cancel(session, delivery_id, actor=actor()), "Cancelled")
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def retry_delivery(delivery_id: int) -> Response:
     """Send one that failed once more."""
     return _settle(delivery_id, lambda session: service.retry(session, delivery_id, actor=actor()), "Tried again")
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def settle_delivery(delivery_id: int) -> Response:
     """Say how one ended of which nobody knew: it was delivered, or it is to be sent again."""
     reason = request.form.get("reason", "")
@@ -337,7 +343,7 @@ def _settle(delivery_id: int, do: Callable[[Session], OutboundDelivery], said: s
         raise NotFound("There is no such follow-up.")
     place, envelope_id = found.conversation_id, found.envelope_id
     session.rollback()  # host code is asked next
-    if not may_open(SEND) or (place is not None and not _writes(place)):
+    if place is not None and not _writes(place):
         raise Forbidden
     do(session)
     session.commit()
@@ -355,10 +361,10 @@ def _settle(delivery_id: int, do: Callable[[Session], OutboundDelivery], said: s
 # --- templates --------------------------------------------------------------------------------------------------------
 
 
-@requires(READ, *ALL)
+@requires(WRITE, *ALL)
 def library() -> Response:
     """The templates in use; sent, a new one is written."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _library()
     try:
         _save(None)
@@ -374,10 +380,10 @@ def _library(errors: Mapping[str, str] | None = None) -> Response:
     return page("outbound_templates.html", 422 if errors else 200, templates=found, **_form(errors))
 
 
-@requires(READ, *ALL)
+@requires(WRITE, *ALL)
 def edit(template_id: int) -> Response:
     """One template; sent, it is written anew. Refused, with what was typed, where a colleague was faster."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _editor(template_id)
     try:
         _save(template_id)
@@ -400,11 +406,9 @@ def _editor(template_id: int, errors: Mapping[str, str] | None = None, status: i
     return page("outbound_template.html", status, found=found, **_form(errors))
 
 
-@requires(READ, *ALL)
+@requires(WRITE, *ALL)
 def archive(template_id: int) -> Response:
     """Take a template out of use."""
-    if not may_open(WRITE):
-        raise Forbidden
     session = current().session()
     templates.archive(session, template_id, operator=operator())
     session.commit()
@@ -412,8 +416,6 @@ def archive(template_id: int) -> Response:
 
 
 def _save(template_id: int | None) -> None:
-    if not may_open(WRITE):
-        raise Forbidden
     session = current().session()
     templates.save(
         session,
@@ -433,23 +435,20 @@ def _form(errors: Mapping[str, str] | None) -> dict[str, Any]:
         "errors": errors or {},
         "form": request.form if errors else None,
         "variables": language.VARIABLES,
-        "writes": may_open(WRITE),
     }
 
 
 # --- who gets none ----------------------------------------------------------------------------------------------------
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def suppressed() -> Response:
     """Who gets no follow-ups; sent, one more does not."""
     errors: dict[str, str] = {}
     if request.method == "POST":
-        if not may_open(SEND):
-            raise Forbidden
         session = current().session()
         try:
-            _suppress(session, request.form.get("customer", ""))
+            _suppress(session, request.form.get("whom", ""))
             session.commit()
             return redirect(url_for("cairnloop.suppressed"), code=303)
         except InvalidInput as refused:
@@ -467,24 +466,21 @@ def suppressed() -> Response:
         paged=after is not None,
         errors=errors,
         form=request.form,
-        decides=may_open(SEND),
     )
 
 
 def _suppress(session: Session, named: str) -> None:
     named = named.replace("\x00", "").strip()
     if not 0 < len(named) <= queries.LINE_LENGTH:
-        raise InvalidInput("customer", "Write your app’s reference of a customer, or their e-mail address.")
+        raise InvalidInput("whom", "Write your app’s reference of a customer, or their e-mail address.")
     found = suppression.find(session, named)
     if not suppression.add(session, found, actor=actor()):
-        raise InvalidInput("customer", "They get none already.")
+        raise InvalidInput("whom", "They get none already.")
 
 
-@requires(READ, *ALL)
+@requires(SEND, *ALL, instead=(BULK,))
 def unsuppress(suppression_id: int) -> Response:
     """Let somebody get follow-ups again."""
-    if not may_open(SEND):
-        raise Forbidden
     session = current().session()
     suppression.remove(session, suppression_id, actor=actor(), reason=request.form.get("reason", ""))
     session.commit()
@@ -496,9 +492,8 @@ def unsuppress(suppression_id: int) -> Response:
 
 def in_thread(conversation_id: int, found: Iterable[OutboundDelivery]) -> dict[str, Any]:
     """What the thread of a conversation shows of follow-ups that have not reached its customer."""
-    shown = [words.thread_view(one, times()) for one in found] if may_open(READ) else []
-    decides = bool(shown) and may_open(SEND) and may_open(SEND, Subject("conversation", conversation_id))
-    return {"follow_ups": shown, "decides_follow_ups": decides}
+    shown = [words.thread_view(one, times()) for one in found]
+    return {"follow_ups": shown, "decides_follow_ups": bool(shown) and _writes(conversation_id)}
 
 
 def _problem(refused: CairnloopError, field: str) -> dict[str, str]:

@@ -129,7 +129,7 @@ class EnvelopeView:
     total: int
 
 
-def envelope_view(row: EnvelopeRow, times: Times) -> EnvelopeView:
+def envelope_view(row: EnvelopeRow) -> EnvelopeView:
     """An envelope in words."""
     envelope = row.envelope
     by = envelope.submitted_by_name or envelope.created_by_name

@@ -90,7 +90,7 @@ def find(session: Session, named: str) -> str:
         return named
     by_mail = session.scalars(people.where(func.lower(CustomerRecord.email) == named.lower()).limit(1)).first()
     if by_mail is None and ("@" in named or len(named) > REF_LENGTH):
-        raise InvalidInput("customer", "Nobody is known by this address.")
+        raise InvalidInput("whom", "Nobody is known by this address.")
     return by_mail or named
 
 
