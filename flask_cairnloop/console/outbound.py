@@ -252,7 +252,7 @@ def discard_envelope(envelope_id: int) -> Response:
     )
 
 
-@requires(SEND, *ALL, instead=(BULK,))
+@requires(BULK, *ALL)
 def split_envelope(envelope_id: int) -> Response:
     """Make previews under the cap out of one that was refused."""
     return _decide(
