@@ -112,17 +112,3 @@ def test_one_whose_worker_is_killed_after_its_end_was_written_is_sent_once(
     other = Customer(f"behind-it-{number}")
     becomes(S.DELIVERED, at_the_desk, worker, sent(at_the_desk, other))
     assert at_the_desk(lambda s: seen(s, number, place.customer)) == (S.DELIVERED, 1, 1)
-
-
-def test_one_that_the_host_may_be_asked_for_twice_is_with_the_same_key(
-    database_url: str, redis_url: str, config: dict[str, Any], redis: Redis, at_the_desk: Desk
-) -> None:
-    place = Place(redis, DURING)
-    with working(database_url, redis_url, config, "deliver_safely") as worker:
-        number = sent(at_the_desk, place.customer)
-        first = place.reached()
-        kill(first, worker, at_the_desk, number)
-        assert place.reached() != first
-        place.go_on()
-        becomes(S.DELIVERED, at_the_desk, worker, number)
-    assert at_the_desk(lambda s: seen(s, number, place.customer)) == (S.DELIVERED, 2, 1)
