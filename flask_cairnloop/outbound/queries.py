@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import exists, func, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.conversations import queries as conversations
@@ -157,7 +158,7 @@ def of_lines(session: Session, text: str) -> list[Recipient]:
         session.execute(
             select(Conversation.customer_id, Conversation.id)
             .where(Conversation.customer_id.in_(ids))
-            .distinct(Conversation.customer_id)
+            .ext(distinct_on(Conversation.customer_id))
             .order_by(Conversation.customer_id, Conversation.last_spoken_at.desc(), Conversation.id.desc())
         ).all()
     )
