@@ -10,12 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from example_app import signin
-from example_app.models import Account, Activity, Charge, ChargeState, Role, Standing, Tracker, User, db
+from example_app.models import Account, Activity, Charge, ChargeState, Letter, Role, Standing, Tracker, User, db
 from flask_cairnloop import (
     ActionInfo,
     BreachEvent,
     ConversationInfo,
     Customer,
+    Delivery,
     DraftInfo,
     DraftKind,
     Operator,
@@ -25,6 +26,7 @@ from flask_cairnloop import (
     ResolvedEvent,
     SignedCustomerVerifier,
     Strength,
+    idempotent,
 )
 
 REFUND = "money.refund"  # a permission of ours: the desk knows it as something that a tool asks for
@@ -185,6 +187,33 @@ def note_that_we_are_late(event: BreachEvent) -> None:
     db.session.commit()
 
 
+@idempotent
+def deliver_letter(delivery: Delivery) -> Delivery | None:
+    """CAIRNLOOP_ON_OUTBOUND: a follow-up goes to the post box on the shop's own page.
+
+    A real product would hand it to its mail service here. One that is cut off is called again: the same key twice is
+    one letter, so the hook says that it is idempotent.
+    """
+    user = _customer(delivery.customer.ref)
+    if user is None:
+        return delivery.failed("Nobody of that number works at a shop any more.")
+    db.session.execute(
+        insert(Letter)
+        .values(
+            key=delivery.key,
+            user_id=user.id,
+            subject=delivery.subject,
+            body=delivery.body,
+            author=delivery.author,
+            opt_out=delivery.opt_out,
+            sent_at=datetime.now(UTC),
+        )
+        .on_conflict_do_nothing(index_elements=["key"])
+    )
+    db.session.commit()
+    return None
+
+
 def money(pence: int) -> str:
     return f"£{pence / 100:,.2f}"
 
@@ -208,7 +237,12 @@ def _unless_paid(charge: Charge) -> str:
 
 def account_of(ref: str) -> Account | None:
     """The shop of a customer, as the desk names them."""
+    user = _customer(ref)
+    return user.account if user else None
+
+
+def _customer(ref: str) -> User | None:
     kind, _, number = ref.partition("-")
     if kind != "user" or not number.isdigit():
         return None
-    return db.session.scalar(select(Account).join(User).where(User.id == int(number), User.role == Role.CUSTOMER))
+    return db.session.scalar(select(User).where(User.id == int(number), User.role == Role.CUSTOMER))

@@ -187,6 +187,21 @@ class Activity(Base):
     happened_at: Mapped[Moment] = mapped_column(default=lambda: datetime.now(UTC))
 
 
+class Letter(Base):
+    """What we wrote to somebody of a shop, where a real product would send a mail. ``key`` makes sending twice one."""
+
+    __tablename__ = "letters"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    subject: Mapped[str] = mapped_column(String(200))
+    body: Mapped[str]
+    author: Mapped[str] = mapped_column(String(200))
+    opt_out: Mapped[str] = mapped_column(String(500))
+    sent_at: Mapped[Moment] = mapped_column(default=lambda: datetime.now(UTC))
+
+
 class SeedStep(Base):
     """A step of the demo's history that has been played, so that seeding again repeats nothing."""
 

@@ -30,6 +30,9 @@ from flask_cairnloop.drafting.models import DraftState
 from flask_cairnloop.governance import service
 from flask_cairnloop.knowledge import importer
 from flask_cairnloop.macros import service as macros
+from flask_cairnloop.outbound import queries, templates
+from flask_cairnloop.outbound import service as outbound
+from flask_cairnloop.outbound.types import Source
 from flask_cairnloop.service_levels import service as service_levels
 
 HERE = Path(__file__).resolve().parent
@@ -69,6 +72,7 @@ def command() -> None:
     acted = _act(app, now)
     _write_macros()
     _promise(app, now)
+    _follow_up(app, now)
     click.echo(
         f"Seeded: {added} shops and colleagues, {articles} articles, {len(moments)} steps of conversations "
         f"and {acted} actions are new."
@@ -95,6 +99,30 @@ def _promise(app: Flask, now: datetime) -> None:
         with testing.frozen(now):
             testing.run_jobs(app, within=timedelta(0))
     session.rollback()
+
+
+def _follow_up(app: Flask, now: datetime) -> None:
+    """The team's templates for follow-ups, and one envelope that was sent with one of them."""
+    session = db.session()
+    if session.get(SeedStep, "follow-ups") is not None:
+        session.rollback()
+        return
+    when, sender, slugs = story.SENT
+    at = ago(when, now)
+    with testing.frozen(at):
+        operator = hooks.as_operator(_user(session, sender))
+        for name, subject, body, cancels in story.TEMPLATES:
+            found = templates.save(
+                session, None, operator=operator, name=name, subject=subject, body=body, cancel_on_reply=cancels
+            )
+        places = [number for slug in slugs if (number := story.conversation_id(session, slug)) is not None]
+        chosen = queries.of_conversations(session, places)
+        envelope = outbound.preview(session, chosen, found.id, actor=operator, source=Source.SELECTION)
+        outbound.submit(session, envelope.id, actor=operator)
+        session.add(SeedStep(key="follow-ups"))
+        session.commit()
+    with testing.frozen(at + A_MOMENT):
+        testing.run_jobs(app)
 
 
 # --- articles -------------------------------------------------------------------------------------------------------

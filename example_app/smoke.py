@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,7 +37,7 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.orm import Session
 
 from example_app import create_app
-from example_app.models import Account, Activity, Charge, ChargeState, Refund, Role, User, db
+from example_app.models import Account, Activity, Charge, ChargeState, Letter, Refund, Role, User, db
 from flask_cairnloop import ActionProposal, Actor, DraftKind, ProposalState, Strength, search
 from flask_cairnloop.audit import sealing
 from flask_cairnloop.context import current
@@ -47,6 +48,8 @@ from flask_cairnloop.files.models import File
 from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.jobs.models import WorkerKind, WorkerProcess
 from flask_cairnloop.jobs.queries import worker_states
+from flask_cairnloop.outbound.models import OutboundDelivery, OutboundEnvelope
+from flask_cairnloop.outbound.types import DeliveryState
 from flask_cairnloop.service_levels import service as service_levels
 from flask_cairnloop.service_levels.models import ServiceClock
 from flask_cairnloop.service_levels.targets import Target
@@ -298,6 +301,8 @@ class Journey:
             self._sorted()
             self._left_and_told()
             self._late(live)
+            self._followed_up()
+            self._refused_and_split()
             self._asked_by_a_machine()
             self._one_question_back(live)
             self._handed_over(live)
@@ -604,6 +609,57 @@ class Journey:
             page = self.desk.get(f"/support/conversations/{conversation_id}")
             need("passed on by your app" in page.html, "The thread does not say that the reply was passed on.")
             say("a reply that nobody saw is passed on by the app", activity=row.id)
+
+    def _followed_up(self) -> None:
+        """An operator follows up: what the app gets and the customer reads is what was previewed."""
+        with self._customer() as (customer, chat):
+            conversation_id = self._ask(customer, chat, BY_HAND)
+            preview = self._previewed(conversation=str(conversation_id))
+            action, fields = preview.form("/send")
+            with self.app.app_context():
+                envelope = int(action.split("/")[-2])
+                shown = db.session.scalars(select(OutboundDelivery).filter_by(envelope_id=envelope)).one()
+            need(escape(shown.body) in preview.html, "The preview does not show the text.")
+            self.desk.post(action, fields)
+            frame = chat.expect("The follow-up in the chat", lambda frame: frame.get("kind") == "follow_up")
+            need(frame["body"] == shown.body, f"The chat says {frame['body']!r}, and the preview {shown.body!r}.")
+            with self.app.app_context():
+                letter = db.session.scalars(select(Letter).filter_by(key=shown.key)).one()
+            need((letter.body, letter.user_id) == (shown.body, customer), f"The app got {letter.body!r}.")
+            say("a follow-up reaches app and customer as it was previewed", envelope=envelope, letter=letter.id)
+            page = self.desk.get(letter.opt_out)
+            need("No more of these messages" in page.html, "The link of the letter does not ask.")
+            self.desk.post(letter.opt_out, {})
+            again = self._previewed(conversation=str(conversation_id))
+            need("They get no follow-ups" in again.html, "Who opted out would get another one.")
+            self.desk.post(*again.form("/discard"))
+            say("who follows its link gets no more of them", customer=customer)
+
+    def _previewed(self, **whom: str) -> Page:
+        """The page of a preview with the team's first template."""
+        query = urllib.parse.urlencode(whom)
+        asks = self.desk.get(f"/support/outbound/new?{query}")
+        action, fields = asks.form("/outbound/new")
+        choice = next(values["value"] for values in asks.elements if values.get("name") == "template")
+        return self.desk.post(action, fields | {"template": choice})
+
+    def _refused_and_split(self) -> None:
+        """More than the cap are refused, on record, and can be split. Nothing is sent."""
+        refused = self._previewed(list="view=all")
+        need("too many at once" in refused.html, "More than the cap were not refused.")
+        action, fields = refused.form("/split")
+        split = self.desk.post(action, fields)
+        number = int(action.split("/")[-2])
+        with self.app.app_context():
+            parts = db.session.scalars(select(OutboundEnvelope).filter_by(parent_id=number)).all()
+            limit = current().settings.bulk_limit
+            states = set(db.session.scalars(select(OutboundDelivery.state).filter_by(envelope_id=number)))
+        need(len(parts) > 1 and "Part 2" in split.html, f"It was split into {len(parts)}.")
+        need(all(0 < part.eligible <= limit for part in parts), "A part is over the cap.")
+        need(DeliveryState.DELIVERED not in states, "Something of what was refused was sent.")
+        for part in parts:
+            self.desk.post(*self.desk.get(f"/support/outbound/{part.id}").form("/discard"))
+        say("too many at once are refused on record, and split", envelope=number, parts=len(parts))
 
     def _asked_by_a_machine(self) -> None:
         """A machine with a token proposes a note, an operator approves it, and the machine reads that it was done."""

@@ -157,6 +157,26 @@ MACROS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
 )
 
+# Name, subject, text, and whether the customer's reply cancels one that has not left.
+TEMPLATES: tuple[tuple[str, str, str, bool], ...] = (
+    (
+        "Did it help?",
+        "About {{conversation.subject}}",
+        "Hi {{customer.first_name}},\n\nwe spoke about “{{conversation.subject}}” a while ago. Is everything as it "
+        "should be? If not, just answer here.\n\n{{operator.first_name}}",
+        True,
+    ),
+    (
+        "Trackers before the season",
+        "Your trackers, before the season",
+        "Hello {{customer.first_name}},\n\nthe season begins soon. Please charge the trackers of "
+        "{{customer.organization}} once and look under Fleet whether each of them is connected.\n\n{{operator.name}}",
+        False,
+    ),
+)
+# Whom the second one was sent to, by the slugs of their conversations: when, and by whom.
+SENT = ("20d 09:30", "omar@demo.example", ("dead-trackers", "button-cached", "charged-twice"))
+
 TALKS = (
     # --- the past months, resolved ---------------------------------------------------------------------------------
     Talk(

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response as AnyResponse
 
 from example_app import hooks, people, signin, story
-from example_app.models import Account, Activity, Booking, Charge, Role, Tracker, User, db
+from example_app.models import Account, Activity, Booking, Charge, Letter, Role, Tracker, User, db
 from flask_cairnloop import disconnect_operator
 
 pages = Blueprint("example", __name__)
@@ -96,7 +96,14 @@ def chat() -> AnyResponse | str:
     user = signin.current(Role.CUSTOMER)
     if user is None or user.account is None:
         return redirect(url_for("example.login", next=url_for("example.chat")))
-    return render_template("example/chat.html", user=user, token=_token(user), **_shop_page(user.account))
+    letters = select(Letter).filter_by(user_id=user.id).order_by(Letter.sent_at.desc()).limit(5)
+    return render_template(
+        "example/chat.html",
+        user=user,
+        token=_token(user),
+        letters=db.session.scalars(letters).all(),
+        **_shop_page(user.account),
+    )
 
 
 @pages.get("/chat/token")

@@ -45,6 +45,8 @@ from flask_cairnloop.hooks import (
     SignedCustomerVerifier,
     Subject,
 )
+from flask_cairnloop.outbound.service import follow_up
+from flask_cairnloop.outbound.types import Delivery, idempotent
 from flask_cairnloop.privacy.service import export as export_customer
 from flask_cairnloop.privacy.service import forget as forget_customer
 from flask_cairnloop.realtime.publish import disconnect, disconnect_operator
@@ -72,6 +74,7 @@ __all__ = [
     "Customer",
     "CustomerContext",
     "Declined",
+    "Delivery",
     "DraftInfo",
     "DraftKind",
     "Grounding",
@@ -106,7 +109,9 @@ __all__ = [
     "disconnect",
     "disconnect_operator",
     "export_customer",
+    "follow_up",
     "forget_customer",
+    "idempotent",
     "keep_file",
     "open_conversation",
     "propose_action",

@@ -6,8 +6,10 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from limits import parse_many
 from redis.connection import parse_url
@@ -16,6 +18,7 @@ from flask_cairnloop.drafting import manner
 from flask_cairnloop.errors import ConfigurationError
 from flask_cairnloop.files import content
 from flask_cairnloop.governance import tiers
+from flask_cairnloop.outbound.quiet import QuietHours
 
 PREFIX = "CAIRNLOOP_"
 LONGEST_HOOK = 60  # seconds any one call of host code is waited for; the time of the jobs is reckoned from it
@@ -81,6 +84,22 @@ def _namespace(value: str) -> str | None:
 
 def _language(value: str) -> str | None:
     return None if re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", value) else "name a text search configuration, e.g. english"
+
+
+def _quiet_hours(value: str) -> str | None:
+    try:
+        QuietHours.parse(value, UTC)
+    except ValueError:
+        return "write two different times of day, e.g. 21:00-08:00"
+    return None
+
+
+def _zone(value: str) -> str | None:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, LookupError):
+        return "name a time zone, e.g. Europe/Berlin"
+    return None
 
 
 def _origins(value: list[str]) -> str | None:
@@ -346,6 +365,29 @@ KEYS: tuple[Key, ...] = (
         "`(event) -> None`: a deadline passed. Called by a job, at least once; `event.key` is stable over retries.",
     ),
     Key(
+        "ON_OUTBOUND",
+        "hook",
+        None,
+        "`(delivery) -> Delivery | None`: delivers a follow-up, e.g. by mail; `None` says it was sent. `delivery.key` "
+        "is stable over attempts. A cut between your sending and our record leaves it `uncertain`, for a person to "
+        "settle, unless the hook is marked with `idempotent`. Unset: follow-ups stand in the chat only.",
+    ),
+    Key(
+        "BULK_LIMIT",
+        "int",
+        25,
+        "Most customers that one follow-up is sent to at once. More are refused, on record, and can be split.",
+        check=_between(1, 1_000),
+    ),
+    Key(
+        "QUIET_HOURS",
+        "str",
+        "",
+        "In which no follow-up leaves, e.g. `21:00-08:00`; it waits for their end. Empty: none.",
+        check=_quiet_hours,
+    ),
+    Key("QUIET_HOURS_ZONE", "str", "UTC", "Time zone of the quiet hours, e.g. `Europe/Berlin`.", check=_zone),
+    Key(
         "AUDITOR",
         "hook",
         None,
@@ -511,6 +553,14 @@ KEYS: tuple[Key, ...] = (
         check=_between(0, 10 * TEN_YEARS),
     ),
     Key(
+        "RETENTION_OUTBOUND",
+        "int",
+        0,
+        "Seconds that envelopes of follow-ups are kept, unless something of one is on its way. What was sent stays in "
+        "the chats. 0: for ever.",
+        check=_between(0, 10 * TEN_YEARS),
+    ),
+    Key(
         "HOOK_TIMEOUT",
         "float",
         5.0,
@@ -556,6 +606,10 @@ class Settings:
     reply_unseen_after: int
     sla_policy: Any
     on_sla_breach: Any
+    on_outbound: Any
+    bulk_limit: int
+    quiet_hours: str
+    quiet_hours_zone: str
     auditor: Any
     draft_generator: Any
     embedder: Any
@@ -583,6 +637,7 @@ class Settings:
     draft_closing: str
     retention_jobs: int
     retention_audit: int
+    retention_outbound: int
     hook_timeout: float
 
     @classmethod

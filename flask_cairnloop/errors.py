@@ -137,6 +137,26 @@ class StalePolicy(Stale):
     words = "Somebody has saved the policy since you last looked. Yours was not saved."
 
 
+class StaleTemplate(Stale):
+    """Somebody saved the template after the caller last looked. The numbers are its ``edits``."""
+
+    words = "Somebody has saved this template since you last looked."
+
+
+class NotSent(Conflict):
+    """A follow-up may not be sent to this customer; nothing was sent.
+
+    Args:
+        reason: why, as one of the words of :class:`flask_cairnloop.outbound.types.Reason`.
+        message: one sentence for the person who wanted it.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
 class HookFailed(CairnloopError):
     """A host hook raised, ran out of time or answered something it may not.
 

@@ -27,6 +27,7 @@ from flask_cairnloop.drafting.types import Declined, DraftKind, Grounding, Polic
 from flask_cairnloop.errors import ConfigurationError, HookFailed
 from flask_cairnloop.governance.tools import Registry, ToolFailure, registry_of
 from flask_cairnloop.governance.types import PolicyAnswer, Risk, Tier, ToolKind
+from flask_cairnloop.outbound.types import Delivery
 from flask_cairnloop.retrieval.types import Embedder, Strength
 from flask_cairnloop.service_levels.types import ServiceLevel
 from flask_cairnloop.telemetry import HOOK, carried, span
@@ -58,6 +59,12 @@ class Permission(StrEnum):
     OPERATIONS_READ = "operations.read"  # health, queues and failed jobs
     OPERATIONS_MANAGE = "operations.manage"  # retry or discard a failed job
     AUDIT_READ = "audit.read"  # who did what, in all conversations and articles
+    OUTBOUND_READ = "outbound.read"  # follow-ups, templates, and who gets none
+    OUTBOUND_SEND = (
+        "outbound.send"  # to one customer; also stop, retry, say how one ended, and the list of who gets none
+    )
+    OUTBOUND_BULK = "outbound.bulk"  # to several customers at once
+    OUTBOUND_TEMPLATES = "outbound.templates"  # write and archive templates
     TOKENS_MANAGE = "tokens.manage"  # make and revoke the keys of machines
     POLICY_MANAGE = "policy.manage"  # by when customers are promised an answer, business hours, what a breach does
 
@@ -652,6 +659,36 @@ class Hooks:
         """
         self._call("ON_SLA_BREACH", self._resolved["ON_SLA_BREACH"], event)
 
+    @property
+    def outbound_is_idempotent(self) -> bool:
+        """Whether ``ON_OUTBOUND`` sends once however often it is called with one key."""
+        return getattr(self._resolved["ON_OUTBOUND"], "idempotent", False) is True
+
+    def deliver_outbound(self, delivery: Delivery) -> Delivery | None:
+        """Let the host deliver a follow-up. ``None``, and any answer that is not ``failed`` or ``later``: it was sent.
+
+        Raises:
+            ToolFailure: it said so itself that nothing has left.
+            HookFailed: it raised anything else, ran out of time, or answered something that is not about this delivery:
+                nobody knows whether it was sent.
+        """
+        hook = self._resolved["ON_OUTBOUND"]
+
+        def run() -> Delivery | ToolFailure | None:
+            try:
+                answer: object = hook(delivery)
+            except ToolFailure as failure:
+                return failure
+            fits = isinstance(answer, Delivery) and answer.key == delivery.key and answer.outcome in _OUTCOMES
+            if answer is not None and not fits:
+                raise HookFailed(f"{PREFIX}ON_OUTBOUND", "invalid", type(answer).__name__)
+            return cast("Delivery | None", answer)
+
+        answer: Delivery | ToolFailure | None = self._call("ON_OUTBOUND", run)
+        if isinstance(answer, ToolFailure):
+            raise answer
+        return answer
+
     def audit(self, session: Session, entry: AuditEntry) -> None:
         """Let the host add its own row to our transaction. An exception is the host's veto: it ends the transaction."""
         hook = self._resolved["AUDITOR"]
@@ -721,6 +758,7 @@ class _TimedEmbedder:
         return answer
 
 
+_OUTCOMES = ("", "sent", "failed", "later")  # that a delivery may come back with
 _HOOK_KEYS = (
     "OPERATOR_LOADER",
     "AUTHORIZE",
@@ -735,6 +773,7 @@ _HOOK_KEYS = (
     "ON_REPLY_UNSEEN",
     "SLA_POLICY",
     "ON_SLA_BREACH",
+    "ON_OUTBOUND",
     "AUDITOR",
     "DRAFT_GENERATOR",
 )

@@ -78,3 +78,8 @@ article_published = _declare(
 gap_recorded = _declare(
     "gap_recorded", ("gap_event_id", "source", "reason"), "A question was kept that no published article answers."
 )
+outbound_delivered = _declare(
+    "outbound_delivered",
+    ("delivery_id", "envelope_id", "conversation_id"),
+    "A follow-up was delivered: your app took it, or, without `ON_OUTBOUND`, it stands in the chat.",
+)

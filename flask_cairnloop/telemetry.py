@@ -76,6 +76,12 @@ ACTION = SpanKind(
     ("action.tool", "action.risk", "action.kind", "action.attempt", "action.outcome"),
     "One run of an approved action; what it was given and what it answered is not in it.",
 )
+OUTBOUND = SpanKind(
+    "cairnloop.outbound",
+    "CHAIN",
+    ("outbound.hook", "outbound.attempt", "outbound.outcome"),
+    "One attempt to send a follow-up; what it says is not in it.",
+)
 MCP = SpanKind(
     "cairnloop.mcp",
     "CHAIN",
@@ -83,7 +89,7 @@ MCP = SpanKind(
     "A request of a token to the MCP endpoint; the outcome is 0, or the code of the error it was answered with.",
 )
 HOOK = SpanKind("cairnloop.hook", "TOOL", ("hook.key", "hook.outcome"), "A call of one of the host's hooks.")
-SPANS = (FRAME, JOB, DRAFT, SEARCH, EMBED, MODEL, ACTION, MCP, HOOK)
+SPANS = (FRAME, JOB, DRAFT, SEARCH, EMBED, MODEL, ACTION, OUTBOUND, MCP, HOOK)
 
 
 @contextmanager

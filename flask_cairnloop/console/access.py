@@ -33,6 +33,8 @@ SECTIONS = (
     Permission.CONVERSATIONS_REPLY,
     Permission.ACTIONS_APPROVE,
     Permission.ACTIONS_PROPOSE,
+    Permission.OUTBOUND_READ,
+    Permission.OUTBOUND_BULK,
     Permission.KNOWLEDGE_READ,
     Permission.AUDIT_READ,
     Permission.OPERATIONS_READ,
@@ -212,6 +214,14 @@ def _page() -> str:
         return url_for("cairnloop.macros" if request.endpoint == "cairnloop.new_macro" else "cairnloop.mentions")
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
+    if "template_id" in arguments:
+        return url_for("cairnloop.outbound_template", template_id=arguments["template_id"])
+    if "envelope_id" in arguments:
+        return url_for("cairnloop.envelope", envelope_id=arguments["envelope_id"])
+    if "delivery_id" in arguments:
+        return url_for("cairnloop.outbound")
+    if "suppression_id" in arguments:
+        return url_for("cairnloop.suppressed")
     if "token_id" in arguments:
         return url_for("cairnloop.tokens")
     return own_page(request.form.get("next", ""), console_path())

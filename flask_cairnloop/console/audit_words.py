@@ -94,6 +94,23 @@ ACTIONS: Final[Mapping[str, str]] = {
     "message.reply": "replied",
     "service_level.breach": "noted that a deadline has passed",
     "service_policy.save": "wrote the service policy",
+    "envelope.discard": "discarded the preview of a follow-up",
+    "envelope.preview": "made the preview of a follow-up",
+    "envelope.refuse": "was refused a follow-up to too many at once",
+    "envelope.send": "sent a follow-up",
+    "envelope.split": "split a follow-up that was refused",
+    "outbound.cancel": "cancelled a follow-up",
+    "outbound.deliver": "delivered a follow-up",
+    "outbound.fail": "could not deliver a follow-up",
+    "outbound.hand_over": "handed a follow-up to your app",
+    "outbound.retry": "will try to deliver a follow-up again",
+    "outbound.send_again": "had a follow-up sent again",
+    "outbound.skip": "left somebody out of a follow-up",
+    "outbound.uncertain": "does not know whether a follow-up was delivered",
+    "suppression.add": "let somebody get no more follow-ups",
+    "suppression.remove": "let somebody get follow-ups again",
+    "template.archive": "archived a template",
+    "template.save": "wrote a template",
     "token.create": "made a token",
     "token.revoke": "revoked a token",
     "message.stop": "did not send a reply: something came between",
@@ -104,6 +121,8 @@ SUBJECTS: Final[Mapping[str, str]] = {"audit": "Audit log", "index": "Search ind
 PAGES: Final[Mapping[str, tuple[str, str]]] = {
     "conversation": ("cairnloop.conversation", "conversation_id"),
     "article": ("cairnloop.article", "article_id"),
+    "envelope": ("cairnloop.envelope", "envelope_id"),
+    "template": ("cairnloop.outbound_template", "template_id"),
 }
 DETAILS: Final[Mapping[str, str]] = {"sequence": "Message", "because": "Because of", "assignee_id": "Assigned to"}
 

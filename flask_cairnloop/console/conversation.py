@@ -39,6 +39,7 @@ from flask_cairnloop.files.content import accepted
 from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.hooks import ConversationInfo, Customer, Permission
 from flask_cairnloop.macros import language
+from flask_cairnloop.outbound import queries as outbound
 from flask_cairnloop.retrieval import memory
 from flask_cairnloop.service_levels.queries import standing as service_standing
 
@@ -49,6 +50,8 @@ DECISIONS = (
     Permission.CONVERSATIONS_RESOLVE,
     Permission.ACTIONS_PROPOSE,
     Permission.ACTIONS_APPROVE,
+    Permission.OUTBOUND_SEND,
+    Permission.OUTBOUND_BULK,
 )
 RESOLVE = Permission.CONVERSATIONS_RESOLVE
 BIGINT_MAX = 2**63 - 1
@@ -318,14 +321,17 @@ def reopen(conversation_id: int) -> Response:
 
 
 def thread_shown(conversation_id: int, *, before: int | None = None, writes: bool = False) -> dict[str, Any]:
-    """What the thread of a conversation needs. Four queries, one for what the operator has written where it is shown
+    """What the thread of a conversation needs. Five queries, one for what the operator has written where it is shown
     with its fields, and three for its actions where it has any."""
-    from flask_cairnloop.console import approvals  # which shows a conversation again after a decision
+    # Both show a conversation again after a decision.
+    from flask_cairnloop.console import approvals
+    from flask_cairnloop.console.outbound import in_thread
 
     with reading() as session:
         thread = queries.timeline(session, conversation_id, operator().id, before=before)
         tags = triage.tags_of(session, [conversation_id]).get(conversation_id, [])
         waiting = sending.open_replies(session, conversation_id) if before is None else []
+        follow_ups = outbound.in_thread(session, conversation_id) if before is None else []
         written = unsent.texts(session, conversation_id, operator().id) if writes else {}
     latest = before is None
     card = presenters.draft_card(thread.open_draft, times()) if latest else None
@@ -345,6 +351,7 @@ def thread_shown(conversation_id: int, *, before: int | None = None, writes: boo
         "unsent": written,
         "does": asked_for(current().session()) if writes else (),
         "actions": approvals.cards_of(conversation_id) if latest else [],
+        **in_thread(conversation_id, follow_ups),
         "latest": latest,
         "client_ids": (uuid.uuid4(), uuid.uuid4()),
         "attachable": attachable(),

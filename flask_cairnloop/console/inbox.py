@@ -31,6 +31,9 @@ NEEDS = {
     bulk.Does.SNOOZE: Permission.CONVERSATIONS_REPLY,
     bulk.Does.RESOLVE: Permission.CONVERSATIONS_RESOLVE,
 }
+# What a list offers beside reading it.
+LISTED = (Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE, Permission.OUTBOUND_BULK)
+FOLLOW_UP = "follow_up"  # which is prepared on a page of its own
 # The lists that every desk has, in groups under their titles.
 MINE = Filter(View.OPEN, assignee="me")
 UNASSIGNED = Filter(View.OPEN, assignee="nobody")
@@ -58,7 +61,7 @@ def register(blueprint: Blueprint) -> None:
     )
 
 
-@requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_READ, *LISTED)
 def inbox() -> Response:
     """The inbox page, or the part of it that was asked for: lists, one list, further rows, or the empty thread."""
     asked = Filter.parse(request.args)
@@ -77,7 +80,7 @@ def inbox() -> Response:
             return page("inbox.html", **listed(asked), **counts(asked), thread=None)
 
 
-@requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_READ, *LISTED)
 def inbox_row(conversation_id: int) -> Response:
     """One row as it is now, with a header that says whether it still stands in the list."""
     asked = Filter.parse(request.args)
@@ -196,13 +199,15 @@ def counts(asked: Filter) -> dict[str, Any]:
 # --- several at once --------------------------------------------------------------------------------------------------
 
 
-@requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_READ, *LISTED)
 def several() -> Response:
     """Do one thing to the conversations that were ticked, each of which the operator may do it to."""
     from flask_cairnloop.console.triage import moment, person
 
     # A menu's button says what and how in one word: `snooze:tomorrow`.
     said, _, how = request.form.get("set", "").partition(":")
+    if request.form.get("step") == FOLLOW_UP:
+        return _follow_up(request.form.getlist("id")[: bulk.MOST])
     try:
         does = bulk.Does(said or request.form.get("step", ""))
     except ValueError as error:
@@ -232,7 +237,7 @@ def several() -> Response:
     return _list_now(words, done.step_id)
 
 
-@requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)
+@requires(Permission.CONVERSATIONS_READ, *LISTED)
 def undo(step_id: int) -> Response:
     """Take back what was done to several, where nobody changed it since."""
     session = current().session()
@@ -246,6 +251,16 @@ def undo(step_id: int) -> Response:
         session.rollback()
         return _list_now(str(error), None)
     return _list_now(presenters.undone(len(undone.restored), undone.left), None)
+
+
+def _follow_up(ids: list[str]) -> Response:
+    """The page where a follow-up to what was ticked is prepared."""
+    where = url_for("cairnloop.new_follow_up", id=[one for one in ids if one.isascii() and one.isdigit()])
+    if not is_fragment():
+        return redirect(where, code=303)
+    answer = Response(status=204)
+    answer.headers["HX-Redirect"] = where
+    return answer
 
 
 def _list_now(words: str, step_id: int | None) -> Response:

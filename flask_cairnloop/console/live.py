@@ -35,6 +35,7 @@ PASSED = (
     "conversation_id",
     "draft_id",
     "proposal_id",
+    "envelope_id",
     "article_id",
     "sequence",
     "kind",

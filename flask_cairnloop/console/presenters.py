@@ -704,6 +704,10 @@ def _message(message: Message, view: Timeline, operator: Operator, times: Times)
                 delivery=delivery,
                 files=files,
             )
+        case MessageKind.FOLLOW_UP:
+            author = person(message.author_name, team=True)
+            body, sent = linkified(message.body), "Follow-up"
+            return Entry("reply", key, at, body, author, sent, delivery=_delivery(message, view, times))
         case MessageKind.NOTE:
             author = person(message.author_name, team=True)
             return Entry("note", key, at, _note(message), author, files=files)

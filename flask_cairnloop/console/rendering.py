@@ -39,6 +39,7 @@ UNLESS_GIVEN: dict[str, Any] = {
     "errors": {},
     "queue": None,
     "actions": (),
+    "follow_ups": (),
     "attachable": "",
     "here": {},
     "here_count": None,

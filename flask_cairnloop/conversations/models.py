@@ -44,7 +44,7 @@ SUBJECT_TERMS = terms("subject")
 CUSTOMER_TERMS = terms("(((coalesce(name, '') || ' ') || coalesce(email, '')) || ' ') || coalesce(organization, '')")
 # By which words a message is found. Only what people said, see `FOUND_KINDS`.
 MESSAGE_TERMS = terms("body")
-FOUND_KINDS = "kind IN ('customer', 'reply', 'note')"
+FOUND_KINDS = "kind IN ('customer', 'reply', 'note', 'follow_up')"
 # By what a list is sorted whose next deadline comes first; without a deadline, last.
 NEVER = datetime(5000, 1, 1, tzinfo=UTC)
 DUE_FIRST = "coalesce(due_at, '5000-01-01 00:00:00+00'::timestamptz)"
@@ -77,8 +77,13 @@ class Priority(IntEnum):
 class MessageKind(StrEnum):
     CUSTOMER = "customer"  # the customer's own words
     REPLY = "reply"  # sent to the customer
+    FOLLOW_UP = "follow_up"  # sent to the customer, who had not just asked for it
     NOTE = "note"  # internal, never leaves the team
     EVENT = "event"  # something that happened: see `event`
+
+
+# What stands between the customer and us, and both can read.
+SPOKEN = (MessageKind.CUSTOMER, MessageKind.REPLY, MessageKind.FOLLOW_UP)
 
 
 class EventName(StrEnum):
@@ -100,7 +105,10 @@ class CustomerRecord(Base):
     """What the host last told us about a customer."""
 
     __tablename__ = "customers"
-    __table_args__ = (Index("ix_customers_terms", text(CUSTOMER_TERMS), postgresql_using="gin"),)
+    __table_args__ = (
+        Index("ix_customers_terms", text(CUSTOMER_TERMS), postgresql_using="gin"),
+        Index("ix_customers_email", text("lower(email)"), postgresql_where=text("email IS NOT NULL")),
+    )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     ref: Mapped[str] = mapped_column(String(REF_LENGTH), unique=True)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.conversations.models import (
     CUSTOMER_VISIBLE_EVENTS,
+    SPOKEN,
     Conversation,
     ConversationStatus,
     CustomerRecord,
@@ -95,7 +96,7 @@ def _said(row: Row[Any]) -> Said:
 @cache
 def _statement() -> Prepared:
     """The statement behind :func:`news`. A conversation with nothing new has one row, without a message."""
-    kinds = (word(MessageKind.CUSTOMER), word(MessageKind.REPLY))
+    kinds = [word(kind) for kind in SPOKEN]
     events = [word(event) for event in CUSTOMER_VISIBLE_EVENTS]
     new = and_(
         Message.conversation_id == Conversation.id,

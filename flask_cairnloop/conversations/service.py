@@ -32,6 +32,7 @@ from flask_cairnloop.conversations.models import (
     CHANNEL_LENGTH,
     CUSTOMER_VISIBLE_EVENTS,
     REF_LENGTH,
+    SPOKEN,
     SUBJECT_LENGTH,
     Conversation,
     ConversationRead,
@@ -319,6 +320,11 @@ def _open(session: Session, person: CustomerRecord, *, actor: Actor, subject: st
     if current().settings.auto_assign == "arrival":
         enqueue(session, AUTO_ASSIGN, {"conversation_id": conversation.id}, unique_key=f"assign:{conversation.id}")
     return conversation
+
+
+def open_for(session: Session, person: CustomerRecord, *, actor: Actor, subject: str, channel: str) -> Conversation:
+    """Open a conversation for a customer whom the desk knows already. Their row is locked."""
+    return _open(session, person, actor=actor, subject=subject, channel=channel)
 
 
 def _check_origin(customer: Customer, channel: str) -> None:
@@ -742,7 +748,7 @@ def visible_messages(
     session: Session, conversation: Conversation, *, after: int = 0, limit: int = 200
 ) -> list[Message]:
     """The same for a conversation that was reached through its customer already."""
-    visible = Message.kind.in_((MessageKind.CUSTOMER, MessageKind.REPLY)) | Message.event.in_(CUSTOMER_VISIBLE_EVENTS)
+    visible = Message.kind.in_(SPOKEN) | Message.event.in_(CUSTOMER_VISIBLE_EVENTS)
     return list(
         session.scalars(
             select(Message)
@@ -889,7 +895,7 @@ def append(
         conversation.last_message_kind = kind
         conversation.last_author_name = message.author_name
         conversation.preview = preview(body, (file.name for file in files))
-    if kind in (MessageKind.CUSTOMER, MessageKind.REPLY):
+    if kind in SPOKEN:
         conversation.last_spoken_at = message.created_at
     session.flush()
     attach(session, message.id, files)

@@ -19,6 +19,12 @@ from flask_cairnloop.governance.models import ActionApproval, ActionEvent, Actio
 from flask_cairnloop.jobs.models import Job, WorkerProcess
 from flask_cairnloop.knowledge.models import Article, ArticleFile, ArticleStanding, ArticleVote, Revision
 from flask_cairnloop.macros.models import Macro
+from flask_cairnloop.outbound.models import (
+    OutboundDelivery,
+    OutboundEnvelope,
+    OutboundSuppression,
+    OutboundTemplate,
+)
 from flask_cairnloop.retrieval.models import (
     Chunk,
     ChunkEmbedding,
@@ -69,6 +75,10 @@ __all__ = [
     "Mention",
     "Message",
     "MessageFile",
+    "OutboundDelivery",
+    "OutboundEnvelope",
+    "OutboundSuppression",
+    "OutboundTemplate",
     "PastAnswer",
     "PastQuestion",
     "PastQuestionEmbedding",

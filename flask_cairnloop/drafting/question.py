@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.conversations.attachments import spoken
-from flask_cairnloop.conversations.models import Conversation, Message, MessageKind
+from flask_cairnloop.conversations.models import SPOKEN, Conversation, Message, MessageKind
 from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.drafting.types import DraftKind, Turn
 from flask_cairnloop.retrieval.grounding import FEW_WORDS
@@ -55,7 +55,7 @@ def read(session: Session, conversation: Conversation, *, before: int | None = N
         .outerjoin(Draft, Draft.id == Message.draft_id)
         .where(
             Message.conversation_id == conversation.id,
-            Message.kind.in_((MessageKind.CUSTOMER, MessageKind.REPLY)),
+            Message.kind.in_(SPOKEN),
             *(() if before is None else (Message.sequence < before,)),
         )
         .order_by(Message.sequence.desc())

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
 
 # Rooms whose `jobs` module registers functions. Imported on first need, so that models never pull in the whole house.
-ROOMS = ("audit", "conversations", "drafting", "files", "governance", "knowledge", "retrieval", "service_levels")
+ROOMS = (
+    "audit",
+    "conversations",
+    "drafting",
+    "files",
+    "governance",
+    "knowledge",
+    "outbound",
+    "retrieval",
+    "service_levels",
+)
 
 
 class GiveUp(CairnloopError):

@@ -98,17 +98,25 @@ def delete(session: Session, macro: Macro, *, operator: Operator) -> None:
     session.delete(macro)
 
 
-def values(conversation: Conversation, customer: CustomerRecord, operator: Operator) -> dict[str, str | None]:
-    """What the variables stand for in a conversation; every one of :data:`language.VARIABLES`."""
+def values(
+    conversation: Conversation | None, customer: CustomerRecord, operator: Operator | Actor | None
+) -> dict[str, str | None]:
+    """What the variables stand for in a conversation; every one of :data:`language.VARIABLES`.
+
+    Args:
+        conversation: those of it have no value where there is none.
+        operator: likewise, where nobody of the team writes.
+    """
+    sender = operator.name if operator else None
     return {
         "customer.name": customer.name,
         "customer.first_name": _first(customer.name),
         "customer.email": customer.email,
         "customer.organization": customer.organization,
-        "operator.name": operator.name,
-        "operator.first_name": _first(operator.name),
-        "conversation.id": str(conversation.id),
-        "conversation.subject": conversation.subject,
+        "operator.name": sender,
+        "operator.first_name": _first(sender),
+        "conversation.id": str(conversation.id) if conversation else None,
+        "conversation.subject": conversation.subject if conversation else None,
     }
 
 

@@ -28,6 +28,7 @@ from flask_cairnloop.errors import HookFailed, NotFound, StorageUnavailable
 from flask_cairnloop.files.storage import storage_of
 from flask_cairnloop.jobs.models import JobState, WorkerKind
 from flask_cairnloop.jobs.queries import queue_states, worker_states
+from flask_cairnloop.outbound import queries as follow_ups
 from flask_cairnloop.retrieval import indexing
 from flask_cairnloop.retrieval.ann import NEEDED
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
@@ -114,7 +115,9 @@ def _database_findings(cairnloop: Cairnloop, further: tuple[DatabaseCheck, ...] 
                 return found
             with Session(connection) as session:
                 for check in (
-                    (clocks, vectors, index, workers, queues, dead, service_levels) if further is None else further
+                    (clocks, vectors, index, workers, queues, dead, service_levels, outbound)
+                    if further is None
+                    else further
                 ):
                     found += check(cairnloop, session)
     except SQLAlchemyError as error:
@@ -376,6 +379,27 @@ def service_levels(cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
 def _never_due(policy: Policy) -> bool:
     amounts = [amount for found in policy.targets.values() for amount in found.values()]
     return any(after(policy.hours, now(), amount) is None for amount in amounts)
+
+
+def outbound(cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:
+    """Follow-ups that wait leave the desk, and of none it is unknown how it ended."""
+    unknown = follow_ups.uncertain(session)
+    if unknown:
+        yield Finding(
+            "outbound",
+            Level.WARNING,
+            f"{_many(unknown, 'follow-up', 'follow-ups')} may have been sent, and nobody knows.",
+            "Look at what delivers them, then say on their envelopes under Outbound how they ended.",
+        )
+    if not cairnloop.hooks.configured("ON_OUTBOUND") and follow_ups.waiting(session):
+        yield Finding(
+            "outbound",
+            Level.WARNING,
+            "Follow-ups wait, and CAIRNLOOP_ON_OUTBOUND is not set: they will stand in the chat only.",
+            "Set CAIRNLOOP_ON_OUTBOUND, or leave it so if the chat is where your customers read.",
+        )
+    elif not unknown:
+        yield Finding("outbound", Level.OK, "Of every follow-up it is known how it ended.")
 
 
 def redis(cairnloop: Cairnloop) -> Iterator[Finding]:

@@ -33,6 +33,13 @@ from flask_cairnloop.errors import NotFound
 from flask_cairnloop.governance.holdings import export_actions, forget_actions, withdraw_actions
 from flask_cairnloop.jobs import publish
 from flask_cairnloop.jobs.holdings import forget_jobs
+from flask_cairnloop.outbound.holdings import (
+    export_deliveries,
+    export_suppression,
+    forget_deliveries,
+    forget_suppression,
+    withdraw_deliveries,
+)
 from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
 from flask_cairnloop.retrieval.memory import export as export_questions
 from flask_cairnloop.retrieval.memory import forget as forget_questions
@@ -46,6 +53,8 @@ from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
 FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("drafts", forget_drafts),
     ("actions", forget_actions),
+    ("follow_ups", forget_deliveries),
+    ("suppressions", forget_suppression),
     ("tokens", forget_tokens),
     ("files", forget_files),
     ("unsent", forget_unsent),
@@ -64,6 +73,8 @@ EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("service_levels", export_clocks),
     ("drafts", export_drafts),
     ("actions", export_actions),
+    ("follow_ups", export_deliveries),
+    ("no_follow_ups", export_suppression),
     ("questions", export_questions),
     ("gaps", export_gaps),
     ("activity", export_entries),
@@ -96,14 +107,15 @@ def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
 
     Raises:
         NotFound: no customer has this reference, or not any more. Nothing was changed.
-        Conflict: a job about them is being claimed or ended, or an action runs, at this moment. Roll back, and try
-            again.
+        Conflict: a job about them is being claimed or ended, an action runs, or a follow-up leaves, at this moment.
+            Roll back, and try again.
     """
     actor = as_actor(actor)
     person = _person(session, ref, lock=True)
     number = person.id
     close_all(session, number, actor=actor)
     withdraw_actions(session, number)
+    withdraw_deliveries(session, number)
     session.flush()
     counts: dict[str, Any] = {name: erase(session, number) for name, erase in FORGET}
     record(session, actor, "customer.forget", "customer", number, **counts)

@@ -61,6 +61,7 @@ JOBS = {
     "governance.stop_token": "action.withdrawn",
     "governance.wake": "action.",
     "knowledge.publish": "article.publish",
+    "outbound.deliver": "outbound.deliver",
     "files.sweep": "file.delete",
     "service_levels.reckon": "service_level.breach",
 }

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Site
 from tests.browser.test_journeys import QUESTION, ready_draft
+from tests.console.conftest import Desk
 
 pytestmark = pytest.mark.browser
 
@@ -17,6 +18,8 @@ PAGES = (
     *("/inbox?view=open&assignee=nobody&priority=normal", "/inbox/filters", "/inbox/people"),
     *("/conversations/{id}/assignees", "/conversations/{id}/tags"),
     *("/settings/macros", "/mentions", "/conversations/{id}/macros"),
+    *("/outbound", "/outbound/new", "/outbound/templates", "/outbound/suppressed", "/outbound/{envelope}"),
+    *("/outbound/new?conversation={id}", "/outbound/templates/{template}"),
     *("/knowledge/new", "/knowledge/1/edit", "/knowledge/1/history"),
 )
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -41,6 +44,9 @@ def test_the_console_has_no_violation(site: Site, conversation: dict[str, int], 
     if not conversation:
         conversation["id"] = site.customer().ask(QUESTION)
         ready_draft(site, conversation["id"])
+        desk = Desk(site.app)
+        conversation["envelope"], conversation["template"] = desk.envelope(conversation["id"]), desk.template()
+        desk.suppressed()
     page = site.operator(color_scheme=theme, viewport=SIZES[size], reduced_motion="reduce")
     found = {}
     for path in PAGES:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event
+from sqlalchemy import event, func, select
 
 from flask_cairnloop import Customer, propose_action, receive
 from flask_cairnloop.clock import now
@@ -22,6 +22,11 @@ from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.governance import service as actions
 from flask_cairnloop.macros.models import Macro
+from flask_cairnloop.outbound import queries as outbound_queries
+from flask_cairnloop.outbound import service as outbound
+from flask_cairnloop.outbound import suppression, templates
+from flask_cairnloop.outbound.models import OutboundDelivery, OutboundSuppression
+from flask_cairnloop.outbound.types import DeliveryState, Source
 from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
@@ -103,6 +108,65 @@ class Desk:
         elif endpoint == "propose_again":
             self._decide(lambda s: actions.reject(s, action, actor=ben, reason="No"))
         return action
+
+    def template(self, body: str = "Did it help?") -> int:
+        """A template of the team's for follow-ups."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            name = f"T {uuid.uuid4().hex[:8]}"
+            made = templates.save(
+                session, None, operator=OPERATORS["mina"], name=name, subject="Hello", body=body, cancel_on_reply=True
+            )
+            session.commit()
+            return int(made.id)
+
+    def envelope(self, *conversations: int, sent: bool = False, body: str = "Did it help?") -> int:
+        """The preview of a follow-up to the customers of these conversations, or one that was sent."""
+        template = self.template(body)
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            chosen = outbound_queries.of_conversations(session, conversations)
+            mina, source = OPERATORS["mina"], Source.SELECTION
+            made = outbound.preview(session, chosen, template, actor=mina, source=source)
+            if sent:
+                outbound.submit(session, made.id, actor=mina)
+            session.commit()
+            return int(made.id)
+
+    def delivery(self, conversation_id: int, state: DeliveryState = DeliveryState.SCHEDULED) -> int:
+        """A follow-up that is in this state."""
+        envelope = self.envelope(conversation_id, sent=True)
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            found = session.scalars(select(OutboundDelivery).filter_by(envelope_id=envelope)).one()
+            found.state = state
+            if state is DeliveryState.FAILED:
+                found.failure = "There is no such address."
+            session.commit()
+            return int(found.id)
+
+    def suppressed(self) -> int:
+        """Somebody who gets no follow-ups."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            suppression.add(session, f"c-{uuid.uuid4().hex[:10]}", actor=OPERATORS["mina"])
+            session.commit()
+            return int(session.scalars(select(func.max(OutboundSuppression.id))).one())
+
+    def outbound_for(self, endpoint: str) -> tuple[int, int]:
+        """An envelope and a delivery about which a form of this name is sent."""
+        endpoint = endpoint.removeprefix("cairnloop.")
+        if endpoint == "split_envelope":
+            limit = self.app.extensions["cairnloop"].settings.bulk_limit
+            return self.envelope(*(self.ask() for _ in range(limit + 1))), 0
+        states = {"retry_envelope": DeliveryState.FAILED, "retry_delivery": DeliveryState.FAILED}
+        if endpoint.endswith("_delivery") or endpoint in ("cancel_envelope", "retry_envelope"):
+            settles = endpoint == "settle_delivery"
+            number = self.delivery(
+                self.ask(), DeliveryState.UNCERTAIN if settles else states.get(endpoint, DeliveryState.SCHEDULED)
+            )
+            return int(self.get(OutboundDelivery, number).envelope_id), number
+        return self.envelope(self.ask()), 0
 
     def _decide(self, decision: Callable[[Any], Any]) -> None:
         with self.app.app_context():

@@ -39,9 +39,11 @@ def test_a_page_offers_no_more_than_its_reader_may_do(desk: Desk, sign_in: Calla
 def test_the_rail_offers_only_what_the_operator_may_open(sign_in: Callable[[str], FlaskClient]) -> None:
     def offered(operator_id: str, path: str) -> set[str]:
         rail = sign_in(operator_id).get(path).get_data(as_text=True).partition('class="rail"')[2].partition("</nav>")[0]
-        return set(re.findall(r'<li><a href="([^"]+)"', rail))
+        return set(re.findall(r'<li(?: class="spare")?><a href="([^"]+)"', rail))
 
-    assert offered("mina", "/support/knowledge") == {"/support/", "/support/inbox", "/support/knowledge"}
+    assert offered("mina", "/support/knowledge") == {
+        f"/support/{page}" for page in ("", "inbox", "outbound", "knowledge")
+    }
     assert offered("reader", "/support/inbox") == {"/support/", "/support/inbox"}
     assert offered("editor", "/support/knowledge") == {"/support/knowledge"}
 
@@ -88,6 +90,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
     conversation_id = desk.ask()
     draft_id = desk.draft(conversation_id)
     action_id, macro_id = desk.action(conversation_id), desk.macro()
+    template_id, envelope_id = desk.template(), desk.envelope(conversation_id)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         article_id = save_article(session, slug="form", title="Form", body="Words", actor=Actor.system("test")).id
@@ -104,6 +107,8 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
                 article_id=article_id,
                 action_id=action_id,
                 macro_id=macro_id,
+                template_id=template_id,
+                envelope_id=envelope_id,
             ),
             data={"next": "/support/inbox?view=open"},
             headers={"Origin": "http://localhost"},
@@ -127,6 +132,20 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             "cairnloop.save_macro": f"/support/settings/macros/{macro_id}",
             "cairnloop.delete_macro": f"/support/settings/macros/{macro_id}",
             "cairnloop.read_mentions": "/support/mentions",
+            "cairnloop.new_follow_up": "/support/outbound/new",
+            "cairnloop.outbound_templates": "/support/outbound/templates",
+            **{
+                f"cairnloop.{does}_envelope": f"/support/outbound/{envelope_id}"
+                for does in ("send", "discard", "split", "cancel", "retry")
+            },
+            **dict.fromkeys(
+                (f"cairnloop.{does}_delivery" for does in ("cancel", "retry", "settle")), "/support/outbound"
+            ),
+            **dict.fromkeys(
+                ("cairnloop.outbound_template", "cairnloop.archive_template"),
+                f"/support/outbound/templates/{template_id}",
+            ),
+            **dict.fromkeys(("cairnloop.suppressed", "cairnloop.unsuppress"), "/support/outbound/suppressed"),
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",
             "cairnloop.tokens": "/support/settings/tokens",

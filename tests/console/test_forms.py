@@ -73,6 +73,24 @@ FORMS: dict[str, dict[str, str]] = {
     "untag": {"tag": "Parcel", "view": "open"},
     "mark_spam": {"view": "open"},
     "unmark_spam": {"view": "open"},
+    "new_follow_up": {
+        "template": "1",
+        "at": "2030-01-01T09:00",
+        "conversation": "",
+        "id": "1",
+        "list": "view=open",
+        "customers": "c-1",
+    },
+    **{f"{does}_envelope": {} for does in ("send", "discard", "split", "cancel", "retry")},
+    **{f"{does}_delivery": {"from": "thread"} for does in ("cancel", "retry")},
+    "settle_delivery": {"did": "delivered", "reason": "Seen", "from": "thread"},
+    **{
+        name: {"name": "Nudge", "subject": "Hello", "body": "Words", "cancel_on_reply": "1", "edits": "1"}
+        for name in ("outbound_templates", "outbound_template")
+    },
+    "archive_template": {},
+    "suppressed": {"whom": "c-1"},
+    "unsuppress": {"reason": "Asked"},
     "several": {
         "id": "1",
         "step": "snooze",

@@ -59,6 +59,7 @@ from flask_cairnloop.jobs import service as jobs
 from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.mcp.methods import METHODS
 from flask_cairnloop.operations.metrics import METRICS
+from flask_cairnloop.outbound.models import OutboundDelivery
 from flask_cairnloop.privacy.redactor import KINDS
 from flask_cairnloop.retrieval.indexing import IndexState
 from flask_cairnloop.testing import frozen, run_jobs
@@ -150,6 +151,7 @@ def test_the_hooks_of_the_guide_work(snippets: Any, make_app: Any) -> None:
         CONTEXT_PROVIDER="hooks_guide:about",
         AUTOMATION_POLICY=snippets.house_rules,
         ON_CONVERSATION_RESOLVED=snippets.tell_the_shop,
+        ON_OUTBOUND=snippets.mail_the_follow_up,
         DRAFT_GENERATOR=snippets.write_draft,
         EMBEDDER=snippets.HashedWords(),
         AUDITOR=snippets.audited,
@@ -250,6 +252,34 @@ def test_the_tools_of_the_guide_do_what_it_says(guide: Guide, tmp_path: Path, ma
         session.execute(text("DROP TABLE credits"))
         session.commit()
     del sys.modules["actions_guide"]
+
+
+@about("follow-ups.md")
+def test_the_follow_ups_of_the_guide_leave_as_it_says(guide: Guide, tmp_path: Path, make_app: Any) -> None:
+    ours = load("follow_ups_guide", "\n".join(guide.take("python")), tmp_path)
+    Settings.load(ours.app.config)
+    app: Flask = make_app(ON_OUTBOUND="follow_ups_guide:mail")
+    with app.app_context():
+        db = app.extensions["sqlalchemy"].session
+        asked = receive(db, customer=Customer("41", "Lena", "lena@shop.example"), body="Where?", channel="host")
+        nowhere = receive(db, customer=Customer("42", "Bo"), body="Where?", channel="host")
+        numbers = asked.conversation_id, nowhere.conversation_id
+        first = ours.remind(db, numbers[0]).id
+        second = ours.remind(db, numbers[1]).id
+        db.commit()
+        assert ours.remind(db, numbers[0]).id == first
+        db.commit()
+        testing.run_jobs(app)
+        (mail,) = ours.SENT.values()
+        assert mail.startswith("Your order\n\nYour parcel waits")
+        assert "https://shop.example/support/no-follow-ups/" in mail
+        found = db.get(OutboundDelivery, first), db.get(OutboundDelivery, second)
+        assert [(one.state, one.reference, one.failure) for one in found] == [
+            ("delivered", "mail-1", None),
+            ("failed", None, "No address is known."),
+        ]
+    assert ours.queue.idempotent
+    del sys.modules["follow_ups_guide"]
 
 
 # --- a shop for the guides that tell commands ---

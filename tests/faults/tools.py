@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, current_app
 from pydantic import BaseModel
 
-from flask_cairnloop import Operator, Risk, Tool, ToolContext, ToolKind, signals
+from flask_cairnloop import Delivery, Operator, Risk, Tool, ToolContext, ToolKind, idempotent, signals
 from tests.faults import host
 from tests.faults.host import ref_of, stop
 from tests.support.host import OPERATORS, HostNote
@@ -23,7 +23,8 @@ def resolve(operator_id: str) -> Operator | None:
 def create_app() -> Flask:
     """The host of the environment; after an action has ended it stops, where a test wants that."""
     app = host.create_app()
-    signals.action_executed.connect(_ended, app, weak=False)
+    for signal in (signals.action_executed, signals.outbound_delivered):
+        signal.connect(_ended, app, weak=False)
     return app
 
 
@@ -72,6 +73,21 @@ class Call(Stopped):
         notes.commit()
         stop(DURING, inputs.ref)
         return "Called."
+
+
+def deliver(delivery: Delivery) -> None:
+    """An ``ON_OUTBOUND`` whose effect lies outside: every call leaves a note with its key, at once."""
+    stop(BEFORE, delivery.customer.ref)
+    notes = current_app.extensions["sqlalchemy"].session
+    notes.add(HostNote(body=f"{delivery.customer.ref}:{delivery.key}"))
+    notes.commit()
+    stop(DURING, delivery.customer.ref)
+
+
+@idempotent
+def deliver_safely(delivery: Delivery) -> None:
+    """The same, where a second note with one key would be the same one."""
+    deliver(delivery)
 
 
 class SafeCall(Call):

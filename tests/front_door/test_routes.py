@@ -20,10 +20,12 @@ from werkzeug.routing import Rule
 
 from flask_cairnloop import Actor, Customer, Operator, Permission, add_note, keep_file
 from flask_cairnloop.conversations import bulk, lists
+from flask_cairnloop.conversations import service as conversations
 from flask_cairnloop.conversations.filters import Filter, View
 from flask_cairnloop.files import service as files
 from flask_cairnloop.files.links import as_markdown
 from flask_cairnloop.knowledge.service import publish, save_article
+from flask_cairnloop.outbound import suppression
 from flask_cairnloop.tokens import service as tokens
 from tests.conftest import Client
 from tests.console.conftest import Desk
@@ -52,6 +54,7 @@ FORM = {
     },
     **{"to": "me", "team": "Night", "until": "week", "priority": "high", "tag": "Parcel", "name": "Late", "list": ""},
     **{"id": "1", "set": "snooze:hours"},
+    **{"subject": "Hello", "did": "delivered"},
 }
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},
@@ -124,6 +127,16 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = 1
                 case "answer_id":
                     values[argument] = desk.answered(values["article_id"], desk.ask())
+                case "template_id":
+                    values[argument] = desk.template()
+                case "envelope_id":
+                    values[argument] = desk.outbound_for(rule.endpoint)[0]
+                case "delivery_id":
+                    values[argument] = desk.outbound_for(rule.endpoint)[1]
+                case "token":
+                    values[argument] = opt_out_token(app, desk.ask())
+                case "suppression_id":
+                    values[argument] = desk.suppressed()
                 case "action_id":
                     endpoint = rule.endpoint.removeprefix("cairnloop.")
                     values[argument] = desk.action_for(endpoint, desk.ask())
@@ -144,7 +157,10 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = "widget/widget.js"
                 case _:
                     pytest.fail(f"{rule.rule} is about a {argument}: say here how to make one.")
-        return address(rule, **values)
+        where = address(rule, **values)
+        if rule.endpoint == "cairnloop.new_follow_up":  # what is sent to whom may stand in its address
+            where += f"?conversation={desk.ask()}&template={desk.template()}"
+        return where
 
     return make
 
@@ -180,6 +196,14 @@ def attached_file(app: Flask, conversation_id: int) -> UUID:
         add_note(session, conversation_id, actor=Actor.system("test"), body="", files=[kept])
         session.commit()
         return kept
+
+
+def opt_out_token(app: Flask, conversation_id: int) -> str:
+    """What the link holds that came with a follow-up to this customer."""
+    with app.app_context():
+        session = app.extensions["sqlalchemy"].session
+        person = conversations.get(session, conversation_id).customer
+        return suppression.opt_out_path(person).rsplit("/", 1)[1]
 
 
 def bulk_step(app: Flask, conversation_id: int) -> int:
@@ -223,7 +247,8 @@ def form(of: Rule | None = None, app: Flask | None = None) -> dict[str, Any]:
         return {**FORM, "version": str(newest), "warn_at": "80"}
     brings = of is not None and of.endpoint == "cairnloop.upload_file"
     file = {"file": (io.BytesIO(png(width=next(WIDTHS))), "plan.png")} if brings else {}
-    return {**FORM, "client_id": str(uuid.uuid4()), "name": uuid.uuid4().hex, **file}
+    drawn = uuid.uuid4().hex
+    return {**FORM, "client_id": str(uuid.uuid4()), "name": drawn, "whom": drawn, **file}
 
 
 def browser(app: Flask, **environ: str) -> FlaskClient:

@@ -25,6 +25,23 @@ JOB = """
         (queue, name, arguments, state, run_at, attempt, max_attempts, lease_until, created_at)
     VALUES ('interactive', 'drafting.draft', '{{}}', '{state}', now() - interval '1 hour', 0, 3, now(), now())"""
 
+FOLLOW_UP = """
+    WITH person AS (
+        INSERT INTO cairnloop.customers (ref, created_at, last_seen_at) VALUES ('c-1', now(), now()) RETURNING id
+    ), envelope AS (
+        INSERT INTO cairnloop.outbound_envelopes
+            (state, source, template_name, cancel_on_reply, chosen, eligible, cap, hooked, created_by_kind, created_by,
+             created_by_name, created_at, submitted_by_kind, submitted_by, submitted_by_name, submitted_at)
+        VALUES ('submitted', 'host', '', true, 1, 1, 25, false, 'operator', 'mina', 'Mina', now(), 'operator', 'mina',
+                'Mina', now())
+        RETURNING id
+    )
+    INSERT INTO cairnloop.outbound_deliveries
+        (envelope_id, position, key, state, missing, customer_id, cancel_on_reply, subject, body, said, due_at, attempt,
+         in_doubt, changed_at, created_at)
+    SELECT envelope.id, 0, 'k', '{}', '[]', person.id, true, 'Hello', 'Words', 0, now(), 0, false, now(), now()
+    FROM person, envelope"""
+
 
 def let_everybody_in() -> Operator | None:
     return Operator("anybody", "Anybody")
@@ -126,6 +143,20 @@ BROKEN = {
         "queues", "warning", "1 job waits", "--interactive 2", sql=(JOB.format(state="queued"),)
     ),
     "a dead job": Broken("dead_jobs", "warning", "1 job has failed", "jobs list", sql=(JOB.format(state="dead"),)),
+    "a follow-up that only the chat will show": Broken(
+        "outbound",
+        "warning",
+        "stand in the chat only",
+        "CAIRNLOOP_ON_OUTBOUND",
+        sql=(FOLLOW_UP.replace("{}", "scheduled"),),
+    ),
+    "a follow-up of which nobody knows": Broken(
+        "outbound",
+        "warning",
+        "1 follow-up may have been sent",
+        "under Outbound",
+        sql=(FOLLOW_UP.replace("{}", "uncertain"),),
+    ),
     "an article that is not found": Broken(
         "index",
         "warning",

@@ -137,6 +137,8 @@ def test_it_is_audited_without_words_and_everybody_else_stays(session: Session, 
         == {
             "drafts": 1,
             "actions": 0,
+            "follow_ups": 0,
+            "suppressions": 0,
             "tokens": 0,
             "files": 0,
             "unsent": 0,
@@ -395,8 +397,8 @@ def test_the_command_asks_first_and_says_what_it_did(app: Flask, session: Sessio
     done = app.test_cli_runner().invoke(args=command, input="y\n")
     assert done.exit_code == 0
     assert (
-        done.stdout
-        == "Forgotten. Erased: drafts 1, actions 0, tokens 0, files 0, unsent 0, messages 2, conversations 1, "
+        done.stdout == "Forgotten. Erased: drafts 1, actions 0, follow_ups 0, suppressions 0, "
+        "tokens 0, files 0, unsent 0, messages 2, conversations 1, "
         "service_levels 0, jobs 1, questions 0, gaps 0, reasons 0.\n"
     )
     assert gone(session, redis, words)

@@ -20,7 +20,7 @@ from redis import Redis
 from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from flask_cairnloop import Cairnloop, Customer, Operator, Permission, SignedCustomerVerifier, Subject
+from flask_cairnloop import Cairnloop, Customer, Delivery, Operator, Permission, SignedCustomerVerifier, Subject
 from flask_cairnloop.database import migrations
 from flask_cairnloop.hooks import ResolvedEvent
 from flask_cairnloop.jobs import JobContext, job
@@ -100,6 +100,13 @@ def wait_for_a_word(event: ResolvedEvent) -> None:
     while notes.scalar(select(HostNote.id).where(HostNote.body == f"go on {event.conversation_id}")) is None:
         notes.rollback()
         time.sleep(0.05)
+
+
+def deliver(delivery: Delivery) -> None:
+    """An ``ON_OUTBOUND`` that keeps what it was given."""
+    notes = current_app.extensions["sqlalchemy"].session
+    notes.add(HostNote(body=delivery.body))
+    notes.commit()
 
 
 def note_who_was_told(event: ResolvedEvent) -> None:

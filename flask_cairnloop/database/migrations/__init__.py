@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=18)
+        migrations.upgrade(op, from_=0, to=19)
 
     def downgrade():
-        migrations.downgrade(op, from_=18, to=0)
+        migrations.downgrade(op, from_=19, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
@@ -34,6 +34,7 @@ from flask_cairnloop.database.migrations import (
     v0016,
     v0017,
     v0018,
+    v0019,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
@@ -57,6 +58,7 @@ VERSIONS = (
     v0016,
     v0017,
     v0018,
+    v0019,
 )
 LATEST = len(VERSIONS)
 

@@ -420,6 +420,8 @@
     refetch(counted(), 0);
     refetch($("#bell-count"), 0);
     refetch($("#mentions"), 0);
+    refetch($("#envelopes"), 0);
+    refetch($("#envelope"), 0);
     refetch($("#home"), 0);
     if (list()) refetch(list(), 0);
   }
@@ -523,6 +525,11 @@
     action(event) {
       if (event.conversation_id) changed(event);
       refetchActions(event.proposal_id);
+    },
+    outbound(event) {
+      if (event.conversation_id && String(event.conversation_id) === openConversation()) refetch($("#timeline"));
+      refetch($("#envelopes"), 500);
+      if (String(event.envelope_id) === $("#envelope")?.dataset.envelope) refetch($("#envelope"), 250);
     },
     seen(event) {
       if (String(event.conversation_id) === openConversation()) refetch($("#timeline"));

@@ -232,7 +232,7 @@ const heard = {
     if (frame.event === "resolved") chat.helper = frame.author || "";
     if (news) element.classList.add("fresh");
     place(element, frame.cursor);
-    if (frame.kind === "reply") {
+    if (["reply", "follow_up"].includes(frame.kind)) {
       stopTyping();
       element.dataset.reply = "";
       if (news && scrolledUp()) $("jump").hidden = false;
