@@ -20,6 +20,7 @@ from flask_cairnloop.governance import tiers
 PREFIX = "CAIRNLOOP_"
 LONGEST_HOOK = 60  # seconds any one call of host code is waited for; the time of the jobs is reckoned from it
 AUTO_ASSIGN = ("off", "first_reply", "arrival")
+LOW_RATING_DOES = ("nothing", "alert", "reopen")
 TEN_YEARS = 10 * 365 * 86_400
 
 
@@ -125,6 +126,16 @@ def _auto_assign(value: str) -> str | None:
     return None if value in AUTO_ASSIGN else f"it must be one of {', '.join(AUTO_ASSIGN)}"
 
 
+def _low_rating_does(value: str) -> str | None:
+    return None if value in LOW_RATING_DOES else f"it must be one of {', '.join(LOW_RATING_DOES)}"
+
+
+def _public_url(value: str) -> str | None:
+    if not value or re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~-]+)*/?", value):
+        return None
+    return 'write how your app is reached from outside, e.g. "https://app.example" or "https://example.org/app"'
+
+
 def _is_rate(text: str) -> bool:
     try:
         rates = parse_many(text)
@@ -158,6 +169,7 @@ RATE_LIMITS: dict[str, str | None] = {
     "attachments": "60/hour",
     "searches": "30/minute",
     "votes": "20/hour",
+    "ratings": "20/hour",
 }
 
 KEYS: tuple[Key, ...] = (
@@ -316,7 +328,47 @@ KEYS: tuple[Key, ...] = (
         "ON_CONVERSATION_RESOLVED",
         "hook",
         None,
-        "`(event) -> None`: called by a job, at least once; `event.key` is stable over retries.",
+        "`(event) -> None`: a conversation was resolved, by whom and how, with the link by which it can be rated. "
+        "Called by a job, at least once; `event.key` is stable over retries.",
+    ),
+    Key(
+        "ASK_FOR_RATING",
+        "bool",
+        True,
+        "Whether a customer is asked what they think of the help once it is resolved, where whoever resolves it does "
+        "not choose.",
+    ),
+    Key(
+        "RATING_OPEN_FOR",
+        "int",
+        14 * 86_400,
+        "Seconds after it was asked for in which a rating can be given, in the chat and by its link.",
+        check=_between(60, TEN_YEARS),
+    ),
+    Key(
+        "RATING_CHANGE_FOR",
+        "int",
+        86_400,
+        "Seconds after a rating in which the customer can change it and its comment. 0: it stays as it was given.",
+        check=_between(0, TEN_YEARS),
+    ),
+    Key("LOW_RATING", "int", 2, "Ratings up to this one are low. 0: none is.", check=_between(0, 5)),
+    Key(
+        "LOW_RATING_DOES",
+        "str",
+        "alert",
+        "What follows from a low rating, once for each: `alert` tells whoever has the conversation, or else who "
+        "resolved it, by the bell; `reopen` also puts it back into the queue, as does `alert` where there is nobody to "
+        "be told; `nothing`.",
+        check=_low_rating_does,
+    ),
+    Key(
+        "PUBLIC_URL",
+        "str",
+        "",
+        "How your app is reached from outside, e.g. `https://app.example`: links in events begin with it. Empty: they "
+        "begin with `URL_PREFIX`, and you put your own address before it.",
+        check=_public_url,
     ),
     Key(
         "ON_REPLY_UNSEEN",
@@ -402,8 +454,8 @@ KEYS: tuple[Key, ...] = (
         "mapping",
         RATE_LIMITS,
         "What one may do in a time: `messages` and `conversations` of one customer over all processes, `frames` of one "
-        "socket, `uploads` of one operator, `attachments` of one customer. What you leave out keeps its default, "
-        "`None` lifts a limit.",
+        "socket, `uploads` of one operator, `attachments` of one customer, `ratings` of one conversation. What you "
+        "leave out keeps its default, `None` lifts a limit.",
         check=_rates,
     ),
     Key(
@@ -539,6 +591,12 @@ class Settings:
     loosen_tools: dict[str, str | None]
     approval_ttl: int
     on_conversation_resolved: Any
+    ask_for_rating: bool
+    rating_open_for: int
+    rating_change_for: int
+    low_rating: int
+    low_rating_does: str
+    public_url: str
     on_reply_unseen: Any
     reply_unseen_after: int
     auditor: Any

@@ -166,7 +166,7 @@ class Cairnloop:
 
     def _blueprint(self) -> Blueprint:
         from flask_cairnloop import console, operations
-        from flask_cairnloop.channels import widget
+        from flask_cairnloop.channels import rating, widget
         from flask_cairnloop.console import live
 
         blueprint = Blueprint(
@@ -182,6 +182,7 @@ class Cairnloop:
         console.register(blueprint)
         live.register(blueprint, sock)
         widget.register(blueprint, sock)
+        rating.register(blueprint)
         operations.register(blueprint)
         return blueprint
 

@@ -34,6 +34,7 @@ SECTIONS = (
     Permission.ACTIONS_APPROVE,
     Permission.ACTIONS_PROPOSE,
     Permission.KNOWLEDGE_READ,
+    Permission.ANALYTICS_READ,
     Permission.AUDIT_READ,
     Permission.OPERATIONS_READ,
 )

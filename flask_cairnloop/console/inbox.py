@@ -42,6 +42,8 @@ WORK = (
 )
 CLOSED = (Filter(View.RESOLVED), Filter(View.SPAM))
 EVERYTHING = (Filter(View.ALL),)
+# Whether a form wants customers asked for a rating; anything else leaves that to the configuration.
+ASKING = {"ask": True, "quiet": False}
 
 
 def register(blueprint: Blueprint) -> None:
@@ -225,7 +227,8 @@ def several() -> Response:
     priority = Priority.parse(how or request.form.get("priority"))
     if does is bulk.Does.PRIORITY and priority is None:
         raise InvalidInput("priority", "Choose how urgent they are.")
-    step = bulk.Step(does, assignee, tag_id, priority or Priority.NORMAL, until)
+    asks = ASKING.get(how) if does is bulk.Does.RESOLVE else None
+    step = bulk.Step(does, assignee, tag_id, priority or Priority.NORMAL, until, asks)
     done = bulk.do(session, allowed, step, actor=actor())
     session.commit()
     words = presenters.done_to_several(step, len(done.changed), done.left + len(chosen) - len(allowed), times())

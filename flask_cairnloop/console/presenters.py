@@ -37,6 +37,7 @@ from flask_cairnloop.conversations.models import (
     StoppedBy,
 )
 from flask_cairnloop.conversations.queries import COUNT_LIMIT, TIMELINE_SIZE, InboxRow, Timeline, View
+from flask_cairnloop.conversations.ratings import is_low
 from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.differences import Change, changes
 from flask_cairnloop.drafting.engine import ENGINE
@@ -257,6 +258,8 @@ class RowView:
     spam: bool = False
     approval: bool = False
     tags: tuple[str, ...] = ()
+    rating: int | None = None
+    low: bool = False  # the rating
 
 
 def list_title(asked: Filter) -> str:
@@ -379,6 +382,8 @@ def inbox_row(row: InboxRow, operator: Operator, now: datetime) -> RowView:
         spam=conversation.status is ConversationStatus.SPAM,
         approval=row.approval,
         tags=row.tags,
+        rating=conversation.rating,
+        low=conversation.rating is not None and is_low(conversation.rating),
     )
 
 
@@ -397,6 +402,22 @@ def status_words(conversation: Conversation) -> str:
     if conversation.waiting_since is None:
         return "Waiting on them"
     return "Waiting on us" if conversation.first_reply_at else "New"
+
+
+# Whether a rating is asked for where nobody says otherwise, and how somebody does, on resolving and on sending.
+ASKS = {True: "Asks the customer for a rating", False: "Asks the customer for no rating"}
+OTHERWISE = {
+    True: ("Resolve, ask for no rating", "Send and resolve, ask for no rating"),
+    False: ("Resolve and ask for a rating", "Send, resolve, ask for a rating"),
+}
+
+
+def rating_words(conversation: Conversation, times: Times) -> str:
+    """What a customer said of the newest resolution, or that they were asked; empty where neither."""
+    if conversation.rating:
+        return f"Rated {conversation.rating} of 5"
+    asked = conversation.rating_until is not None and conversation.rating_until > times.now
+    return "Rating asked for" if asked else ""
 
 
 def _preview(row: InboxRow, operator: Operator) -> str:
@@ -675,11 +696,12 @@ def mention(row: Mentioned) -> MentionView:
     """A mention as the list shows it."""
     note, conversation = row.note, row.conversation
     far_back = conversation.last_sequence - note.sequence >= TIMELINE_SIZE
+    rating = note.data.get("rating") if note.event is EventName.RATED else None
     return MentionView(
         row.mention.id,
-        person(note.author_name, team=True),
+        person(note.author_name, team=rating is None),
         subject(conversation),
-        shortened(note.body),
+        shortened(note.body) if rating is None else f"Rated the help {rating} of 5",
         row.mention.created_at,
         row.mention.read_at is None,
         conversation.id,
@@ -722,11 +744,28 @@ def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, s
         case EventName.RATED:
             rating = data.get("rating")
             said = f"{rating} of 5" if isinstance(rating, int) and 1 <= rating <= 5 else "the answer"
-            # The event is kept for good and holds no words of a person; those of the newest rating are beside it.
-            newest = view.conversation.rating == rating and view.conversation.rating_comment
-            return f"{who} rated {said}" + (f": “{newest}”" if newest else ""), "star"
+            # The event is kept for good and holds no words of a person; those are beside the newest one of a rating.
+            comment = _comment_beside(message, view)
+            return f"{who} rated {said}" + (f": “{comment}”" if comment else ""), "star"
         case _:
             return f"{who} changed something", "clock"
+
+
+def _comment_beside(message: Message, view: Timeline) -> str | None:
+    """What the customer said beside this rating, unless a later line on the page is about the same resolution."""
+
+    def rated(sequence: int) -> int | None:
+        return max((resolution for resolution in view.comments if resolution < sequence), default=None)
+
+    resolution = rated(message.sequence)
+    later = (
+        other.sequence
+        for other in view.messages
+        if other.event is EventName.RATED and other.sequence > message.sequence
+    )
+    if resolution is None or any(rated(sequence) == resolution for sequence in later):
+        return None
+    return view.comments[resolution]
 
 
 # Why a reply was not sent, after its author's name.

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations import service, triage
+from flask_cairnloop.conversations import ratings, service, triage
 from flask_cairnloop.conversations.models import BulkStep, Conversation, ConversationStatus, Priority
 from flask_cairnloop.errors import Conflict, InvalidInput, NotFound
 from flask_cairnloop.hooks import Operator
@@ -44,6 +44,7 @@ class Step:
     Args:
         assignee: for ``ASSIGN``; ``None`` gives them back.
         tag_id, priority, until: for the steps of their names.
+        asks: for ``RESOLVE``: whether customers are asked for a rating; ``ASK_FOR_RATING`` when left out.
     """
 
     does: Does
@@ -51,6 +52,7 @@ class Step:
     tag_id: int = 0
     priority: Priority = Priority.NORMAL
     until: datetime | None = None
+    asks: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def _one(session: Session, id_: int, step: Step, actor: Actor) -> dict[str, Any]
             if service.reply_waits(session, id_):
                 raise Conflict("A reply is on its way there.")
             waited, snoozed = _plain(conversation.waiting_since), _plain(conversation.snoozed_until)
-            service.resolve(session, id_, actor=actor)
+            service.resolve(session, id_, actor=actor, asks=step.asks, how=service.How.SEVERAL)
             return {"before": [waited, snoozed], "after": _plain(conversation.resolved_at)}
 
 
@@ -215,6 +217,7 @@ def _resolved(session: Session, conversation: Conversation, change: dict[str, An
     if not untouched or _plain(conversation.resolved_at) != change["after"]:
         return False
     service.reopen(session, conversation.id, actor=actor)
+    ratings.unask(session, conversation.id)
     waited, snoozed = map(_moment, change["before"])
     conversation.waiting_since = waited
     if snoozed is not None and snoozed > now():

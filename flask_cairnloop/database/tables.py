@@ -10,6 +10,7 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageFile,
     PendingReply,
+    Rating,
     UnsentText,
 )
 from flask_cairnloop.database.base import Base
@@ -72,6 +73,7 @@ __all__ = [
     "PastQuestion",
     "PastQuestionEmbedding",
     "PendingReply",
+    "Rating",
     "ResolvedCase",
     "Revision",
     "Term",

@@ -21,12 +21,14 @@ class Action:
         permission: what an operator needs for it.
         apply: ``(session, conversation_id, operator)``, in the transaction that takes the reply in.
         resolves: done with the sending itself, and taken back with it.
+        asks: whether that asks the customer for a rating; ``None`` says nothing about it.
     """
 
     label: str
     permission: Permission
     apply: Callable[[Session, int, Operator], object] | None = None
     resolves: bool = False
+    asks: bool | None = None
 
 
 def assign_to_me(session: Session, conversation_id: int, operator: Operator) -> None:
@@ -36,6 +38,12 @@ def assign_to_me(session: Session, conversation_id: int, operator: Operator) -> 
 ACTIONS: Final[Mapping[str, Action]] = {
     "assign": Action("Assign to me", Permission.CONVERSATIONS_REPLY, assign_to_me),
     "resolve": Action("Resolve after sending", Permission.CONVERSATIONS_RESOLVE, resolves=True),
+    "ask": Action(
+        "Resolve after sending, and ask for a rating", Permission.CONVERSATIONS_RESOLVE, resolves=True, asks=True
+    ),
+    "ask_nothing": Action(
+        "Resolve after sending, ask for no rating", Permission.CONVERSATIONS_RESOLVE, resolves=True, asks=False
+    ),
 }
 
 

@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=17)
+        migrations.upgrade(op, from_=0, to=20)
 
     def downgrade():
-        migrations.downgrade(op, from_=17, to=0)
+        migrations.downgrade(op, from_=20, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
@@ -33,6 +33,9 @@ from flask_cairnloop.database.migrations import (
     v0015,
     v0016,
     v0017,
+    v0018,
+    v0019,
+    v0020,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
@@ -55,6 +58,9 @@ VERSIONS = (
     v0015,
     v0016,
     v0017,
+    v0018,
+    v0019,
+    v0020,
 )
 LATEST = len(VERSIONS)
 
