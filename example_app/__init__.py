@@ -50,6 +50,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         CAIRNLOOP_TOOLS=[f"example_app.tools:{name}" for name in ("RefundCharge", "RestartTracker", "CancelBookings")],
         CAIRNLOOP_ON_CONVERSATION_RESOLVED="example_app.hooks:note_in_activity",
         CAIRNLOOP_ON_REPLY_UNSEEN="example_app.hooks:note_what_was_not_seen",
+        CAIRNLOOP_LOW_RATING_DOES="reopen",
         CAIRNLOOP_REPLY_UNSEEN_AFTER=20,  # so that it can be watched
     )
     app.config.from_mapping(config or {})

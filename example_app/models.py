@@ -186,6 +186,11 @@ class Activity(Base):
     text: Mapped[str] = mapped_column(String(300))
     happened_at: Mapped[Moment] = mapped_column(default=lambda: datetime.now(UTC))
 
+    @property
+    def asks_to_rate(self) -> bool:
+        """Whether the text is the address at which the help can be rated."""
+        return self.key.endswith(":rate")
+
 
 class SeedStep(Base):
     """A step of the demo's history that has been played, so that seeding again repeats nothing."""

@@ -1,7 +1,7 @@
 """support desk tables, version 18
 
 Revision ID: cairnloop_0018
-Revises: cairnloop_0018
+Revises: cairnloop_0017
 """
 
 from alembic import op
@@ -9,7 +9,7 @@ from alembic import op
 from flask_cairnloop.database import migrations
 
 revision = "cairnloop_0018"
-down_revision = "cairnloop_0018"
+down_revision = "cairnloop_0017"
 branch_labels = None
 depends_on = None
 

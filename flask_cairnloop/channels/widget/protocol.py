@@ -225,15 +225,16 @@ def sources(citations: Cited, named: Mapping[int, Name]) -> list[dict[str, str]]
 
 def status_frame(conversation: Conversation | service.Received | News) -> Frame:
     """Where the conversation stands, and whether the customer waits for somebody."""
-    return {
+    frame: Frame = {
         "type": "status",
         "status": shown_status(conversation.status).value,
         # Whoever is taken for spam goes on waiting, as far as they can see.
         "waiting": conversation.waiting_since is not None or conversation.status is ConversationStatus.SPAM,
         "rating": conversation.rating,
-        # Whether a rating may be given, or changed, now.
-        "asks": conversation.rating_until is not None and conversation.rating_until > now(),
     }
+    if conversation.rating_until is not None and conversation.rating_until > now():
+        frame["asks"] = True  # a rating may be given, or changed
+    return frame
 
 
 class WidgetSession:

@@ -251,7 +251,7 @@ const heard = {
     show();
   },
 
-  status({ status, waiting, rating, asks }) {
+  status({ status, waiting, rating, asks = false }) {
     if (rating !== chat.rating || !asks) chat.changing = false;
     Object.assign(chat, { status, waiting, rating, asks });
     show();
