@@ -21,7 +21,8 @@ PREFIX = "CAIRNLOOP_"
 LONGEST_HOOK = 60  # seconds any one call of host code is waited for; the time of the jobs is reckoned from it
 AUTO_ASSIGN = ("off", "first_reply", "arrival")
 LOW_RATING_DOES = ("nothing", "alert", "reopen")
-TEN_YEARS = 10 * 365 * 86_400
+DAY = 86_400
+TEN_YEARS = 10 * 365 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,11 @@ def _ancestors(value: list[str]) -> str | None:
 def _between(low: float, high: float) -> Callable[[float], str | None]:
     """A check that also refuses what is no finite number."""
     return lambda value: None if low <= value <= high else f"it must lie between {low} and {high}"
+
+
+def _retention(least: int) -> Callable[[int], str | None]:
+    """A check of how long something is kept: nothing goes on the day it came."""
+    return lambda value: None if value == 0 or least <= value <= 10 * TEN_YEARS else f"it must be 0, or {least} or more"
 
 
 def _rates(value: dict[str, str | None]) -> str | None:
@@ -542,6 +548,50 @@ KEYS: tuple[Key, ...] = (
         check=_between(0, TEN_YEARS),
     ),
     Key(
+        "RETENTION_SENT",
+        "int",
+        30 * 86_400,
+        "Seconds that it is kept that a reply waited to be sent, once it was or was taken back. 0: for ever.",
+        check=_retention(DAY),
+    ),
+    Key(
+        "RETENTION_VOTES",
+        "int",
+        2 * 365 * 86_400,
+        "Seconds that votes on articles are kept, with what visitors missed. 0: for ever.",
+        check=_retention(DAY),
+    ),
+    Key(
+        "RETENTION_GAPS",
+        "int",
+        365 * 86_400,
+        "Seconds that questions are kept that no article answered. 0: for ever.",
+        check=_retention(DAY),
+    ),
+    Key(
+        "RETENTION_MODEL_CALLS",
+        "int",
+        400 * 86_400,
+        "Seconds that it is kept what calls to models cost. 0: for ever.",
+        check=_retention(2 * DAY),  # of which the budget of a day is reckoned
+    ),
+    Key(
+        "RETENTION_CONVERSATIONS",
+        "int",
+        0,
+        "Seconds after which a conversation that was resolved, or marked as spam, loses its words as if its customer "
+        "were forgotten; its shape and the customer stay. At least `REOPEN_WINDOW`. 0: never.",
+        check=_retention(DAY),
+    ),
+    Key(
+        "FORGET_CLEAR_AFTER",
+        "int",
+        3600,
+        "Seconds after somebody was forgotten in which a job takes what that leaves out of the database’s files: dead "
+        "rows, statistics and words in indexes. 0: never; autovacuum sees to the rows, and you to the indexes.",
+        check=_between(0, TEN_YEARS),
+    ),
+    Key(
         "RETENTION_AUDIT",
         "int",
         0,
@@ -625,6 +675,12 @@ class Settings:
     draft_greeting: str
     draft_closing: str
     retention_jobs: int
+    retention_sent: int
+    retention_votes: int
+    retention_gaps: int
+    retention_model_calls: int
+    retention_conversations: int
+    forget_clear_after: int
     retention_audit: int
     hook_timeout: float
 
@@ -645,6 +701,8 @@ class Settings:
         settings = cls(**values)
         if settings.grounding_partial > settings.grounding_strong:
             raise ConfigurationError("CAIRNLOOP_GROUNDING_PARTIAL must not be above CAIRNLOOP_GROUNDING_STRONG.")
+        if 0 < settings.retention_conversations < settings.reopen_window:
+            raise ConfigurationError("CAIRNLOOP_RETENTION_CONVERSATIONS must not be below CAIRNLOOP_REOPEN_WINDOW.")
         return settings
 
 

@@ -314,6 +314,8 @@ def _message(message: Message) -> dict[str, Any]:
         plain["event"] = message.event.value if message.event else None
         if "rating" in message.data:
             plain["rating"] = message.data["rating"]
+        if "metadata" in message.data:  # what the host's call said of a resolution
+            plain["metadata"] = message.data["metadata"]
         return plain
     plain["body"] = message.body
     if files := attached(message.data):

@@ -148,6 +148,12 @@ class Conversation(Base):
             "id",
             postgresql_where=text("status = 'open' AND team IS NOT NULL"),
         ),
+        # What has been over for long, and still has its words.
+        Index(
+            "ix_conversations_over",
+            text("coalesce(resolved_at, last_message_at)"),
+            postgresql_where=text("status <> 'open' AND erased_at IS NULL"),
+        ),
         Index("ix_conversations_customer", "customer_id", text("last_spoken_at DESC"), text("id DESC")),
     )
 
@@ -395,6 +401,7 @@ class PendingReply(Base):
             unique=True,
             postgresql_where=text("state = 'pending' AND draft_id IS NOT NULL"),
         ),
+        Index("ix_pending_replies_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

@@ -395,8 +395,7 @@ def test_the_command_asks_first_and_says_what_it_did(app: Flask, session: Sessio
     done = app.test_cli_runner().invoke(args=command, input="y\n")
     assert done.exit_code == 0
     assert (
-        done.stdout
-        == "Forgotten. Erased: drafts 1, actions 0, tokens 0, files 0, unsent 0, messages 2, ratings 0, "
+        done.stdout == "Forgotten. Erased: drafts 1, actions 0, tokens 0, files 0, unsent 0, messages 2, ratings 0, "
         "conversations 1, jobs 1, questions 0, gaps 0, reasons 0.\n"
     )
     assert gone(session, redis, words)

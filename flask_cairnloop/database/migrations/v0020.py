@@ -1,4 +1,5 @@
-"""Version 20: what customers think of the help: asked for by resolution, and kept with its words in a table of its own."""
+"""Version 20: what customers think of the help, asked for by resolution and kept with its words in a table of its own;
+and indexes by which what is old is found."""
 
 from __future__ import annotations
 
@@ -83,7 +84,19 @@ CONVERSATIONS = (
     "ALTER TABLE {schema}.conversations DROP COLUMN rating_comment",
 )
 PENDING = "ALTER TABLE {schema}.pending_replies ADD COLUMN asks BOOLEAN"
+# What is old is found by these.
+OLD = (
+    """
+    CREATE INDEX ix_conversations_over ON {schema}.conversations (coalesce(resolved_at, last_message_at))
+    WHERE status <> 'open' AND erased_at IS NULL
+    """,
+    "CREATE INDEX ix_pending_replies_ended_at ON {schema}.pending_replies (ended_at) WHERE ended_at IS NOT NULL",
+    "CREATE INDEX ix_article_votes_voted_at ON {schema}.article_votes (voted_at)",
+    "CREATE INDEX ix_model_calls_started_at ON {schema}.model_calls (started_at)",
+)
 BACK = (
+    "DROP INDEX {schema}.ix_model_calls_started_at, {schema}.ix_article_votes_voted_at,"
+    " {schema}.ix_pending_replies_ended_at, {schema}.ix_conversations_over",
     "ALTER TABLE {schema}.pending_replies DROP COLUMN asks",
     "ALTER TABLE {schema}.conversations ADD COLUMN rating_comment VARCHAR(2000)",
     """
@@ -100,7 +113,7 @@ BACK = (
 
 
 def upgrade(op: Operations, schema: str) -> None:
-    for statement in (*RATINGS, *CONVERSATIONS, PENDING):
+    for statement in (*RATINGS, *CONVERSATIONS, PENDING, *OLD):
         run(op, schema, statement)
 
 
