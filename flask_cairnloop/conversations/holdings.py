@@ -110,6 +110,7 @@ def forget_conversations(session: Session, customer_id: int) -> int:
             preview=case((Conversation.preview == "", ""), else_=ERASED),
             last_author_name=newest_author,
             rating_until=None,
+            rating_comment=None,
             erased_at=now(),
         )
         .execution_options(synchronize_session=False)

@@ -188,6 +188,8 @@ class Conversation(Base):
     customer_seen: Mapped[int] = mapped_column(default=0)
     resolved_at: Mapped[datetime | None]
     rating: Mapped[int | None] = mapped_column(SmallInteger)
+    # Written by versions before 20 only; what is said beside a rating is in `Rating`.
+    rating_comment: Mapped[str | None] = mapped_column(String(2000), deferred=True)
     # Until when its customer may rate the newest resolution, or change what they said; null where nobody asks.
     rating_until: Mapped[datetime | None]
     # Since when its words are gone, with its customer. It takes no others.

@@ -81,7 +81,8 @@ CONVERSATIONS = (
     FROM {schema}.ratings AS asked
     WHERE asked.conversation_id = one.id AND one.status = 'resolved' AND asked.closes_at > now()
     """,
-    "ALTER TABLE {schema}.conversations DROP COLUMN rating_comment",
+    # The column stays for processes that still run the version before. Its words have moved.
+    "UPDATE {schema}.conversations SET rating_comment = NULL WHERE rating_comment IS NOT NULL",
 )
 PENDING = "ALTER TABLE {schema}.pending_replies ADD COLUMN asks BOOLEAN"
 # What is old is found by these.
@@ -98,7 +99,6 @@ BACK = (
     "DROP INDEX {schema}.ix_model_calls_started_at, {schema}.ix_article_votes_voted_at,"
     " {schema}.ix_pending_replies_ended_at, {schema}.ix_conversations_over",
     "ALTER TABLE {schema}.pending_replies DROP COLUMN asks",
-    "ALTER TABLE {schema}.conversations ADD COLUMN rating_comment VARCHAR(2000)",
     """
     UPDATE {schema}.conversations AS one SET rating_comment = left(given.comment, 2000)
     FROM (
