@@ -16,7 +16,7 @@ PAGES = (
     *("/audit", "/settings", "/settings/tokens"),
     *("/inbox?view=open&assignee=nobody&priority=normal", "/inbox/filters", "/inbox/people"),
     *("/conversations/{id}/assignees", "/conversations/{id}/tags"),
-    *("/settings/macros", "/mentions", "/conversations/{id}/macros"),
+    *("/analytics", "/settings/macros", "/mentions", "/conversations/{id}/macros"),
     *("/knowledge/new", "/knowledge/1/edit", "/knowledge/1/history"),
 )
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
