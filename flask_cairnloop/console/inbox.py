@@ -209,12 +209,8 @@ def several() -> Response:
         does = bulk.Does(said or request.form.get("step", ""))
     except ValueError as error:
         raise InvalidInput("step", "Choose what to do with them.") from error
-    chosen = [
-        int(text)
-        for text in request.form.getlist("id")[: bulk.MOST + 1]
-        if text.isascii() and text.isdigit() and len(text) < 20
-    ]
-    chosen = [id_ for id_ in dict.fromkeys(chosen) if 0 < id_ < 2**63]
+    seen = _ticked()
+    chosen = list(seen)
     allowed = list(visible(chosen, NEEDS[does], "conversation", lambda id_: id_)) if may_open(NEEDS[does]) else []
     if chosen and not allowed:
         return _list_now("Nothing was changed: your account may not do this to them", None)
@@ -228,11 +224,28 @@ def several() -> Response:
     if does is bulk.Does.PRIORITY and priority is None:
         raise InvalidInput("priority", "Choose how urgent they are.")
     asks = ASKING.get(how) if does is bulk.Does.RESOLVE else None
-    step = bulk.Step(does, assignee, tag_id, priority or Priority.NORMAL, until, asks)
+    shown = {id_: sequence for id_, sequence in seen.items() if sequence is not None}
+    step = bulk.Step(does, assignee, tag_id, priority or Priority.NORMAL, until, asks, shown)
     done = bulk.do(session, allowed, step, actor=actor())
     session.commit()
-    words = presenters.done_to_several(step, len(done.changed), done.left + len(chosen) - len(allowed), times())
+    words = presenters.done_to_several(
+        step, len(done.changed), done.left + len(chosen) - len(allowed), times(), done.moved
+    )
     return _list_now(words, done.step_id)
+
+
+def _ticked() -> dict[int, int | None]:
+    """The conversations that a form names, as ``id:sequence`` with the newest that its list had shown, or as ids."""
+    found: dict[int, int | None] = {}
+    for text in request.form.getlist("id")[: bulk.MOST + 1]:
+        number, _, sequence = text.partition(":")
+        if _is_number(number) and 0 < int(number) < 2**63:
+            found.setdefault(int(number), int(sequence) if _is_number(sequence) else None)
+    return found
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 @requires(Permission.CONVERSATIONS_READ, Permission.CONVERSATIONS_REPLY, Permission.CONVERSATIONS_RESOLVE)

@@ -260,6 +260,7 @@ class RowView:
     tags: tuple[str, ...] = ()
     rating: int | None = None
     low: bool = False  # the rating
+    sequence: int = 0  # of its newest message
 
 
 def list_title(asked: Filter) -> str:
@@ -331,10 +332,13 @@ def snooze_presets(times: Times) -> list[tuple[str, str, datetime]]:
     return [one for one in later if not (one[0] == "monday" and to_monday == 1)]
 
 
-def done_to_several(step: Step, changed: int, left: int, times: Times) -> str:
+def done_to_several(step: Step, changed: int, left: int, times: Times, moved: int = 0) -> str:
     """What came of one step for several, in a sentence."""
+    news = f"In {spelled(moved)} somebody has written meanwhile: look first" if moved else ""
     if not changed:
-        return "Nothing was changed: they were so already, or it did not fit"
+        return (
+            f"Nothing was changed. {news}" if moved else "Nothing was changed: they were so already, or it did not fit"
+        )
     many = "One conversation" if changed == 1 else f"{changed} conversations"
     match step.does:
         case Does.ASSIGN:
@@ -347,7 +351,7 @@ def done_to_several(step: Step, changed: int, left: int, times: Times) -> str:
             what = f"{many} back {times.when(step.until)}"
         case Does.RESOLVE:
             what = f"{many} resolved"
-    return what + (f". {spelled(left).capitalize()} did not fit" if left else "")
+    return what + (f". {spelled(left).capitalize()} did not fit" if left else "") + (f". {news}" if moved else "")
 
 
 def undone(restored: int, left: int) -> str:
@@ -384,6 +388,7 @@ def inbox_row(row: InboxRow, operator: Operator, now: datetime) -> RowView:
         tags=row.tags,
         rating=conversation.rating,
         low=conversation.rating is not None and is_low(conversation.rating),
+        sequence=conversation.last_sequence,
     )
 
 
