@@ -41,7 +41,7 @@ DERIVES = frozenset(
         ),
         *("retrieval.embed_questions", "retrieval.fold_terms", "retrieval.index", "retrieval.remove"),
         *("retrieval.start", "retrieval.tend"),
-        "files.erase",  # what it does was decided, and is told, with the forgetting
+        *("files.erase", "privacy.clear"),  # what they do was decided, and is told, with the forgetting
     }
 )
 COMMANDS = (

@@ -50,7 +50,7 @@ MINA = Actor.operator(Operator("mina", "Mina Keller"))
 Act = Callable[[Session], Any]
 
 
-@job("privacy.quotes", max_attempts=1)
+@job("quoting.body", max_attempts=1)
 def quote(context: JobContext, *, conversation_id: int) -> None:
     """A job whose exception says what it read, as an exception may."""
     body = context.session.scalars(select(Message.body).where(Message.conversation_id == conversation_id)).first()
@@ -339,7 +339,7 @@ def test_a_draft_that_is_being_made_leaves_nothing(make_app: Callable[..., Flask
 def test_what_an_exception_said_goes_and_nothing_waits(app: Flask, session: Session, redis: Redis) -> None:
     customer, words = somebody()
     conversation_id = ask(session, customer)
-    dead = enqueue(session, "privacy.quotes", {"conversation_id": conversation_id})
+    dead = enqueue(session, "quoting.body", {"conversation_id": conversation_id})
     session.commit()
     run_jobs(app)
     assert f"{words[4]} in jobs" in traces.found(session, redis, words)

@@ -51,7 +51,7 @@ PLACES = (
 QUOTED: list[str] = []
 
 
-@job("privacy.quotes_all", max_attempts=1)
+@job("quoting.all", max_attempts=1)
 def quote(context: JobContext, *, conversation_id: int) -> None:
     """A job whose exception says what it read, as an exception may."""
     raise ValueError(QUOTED[-1])
@@ -183,7 +183,7 @@ class Life:
         asked = {"q": f"does {self.words['palette']} sing in the rain?", "conversation": str(number)}
         assert self.desk.post("/support/search/settled", data=asked).status_code < 400
         QUOTED.append(self.words["quoted"])
-        enqueue(self.session, "privacy.quotes_all", {"conversation_id": number})
+        enqueue(self.session, "quoting.all", {"conversation_id": number})
         self.session.commit()
         run_jobs(self.app)
         self.post(number, "/assign", to="me")
