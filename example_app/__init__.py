@@ -51,6 +51,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         CAIRNLOOP_ON_CONVERSATION_RESOLVED="example_app.hooks:note_in_activity",
         CAIRNLOOP_ON_REPLY_UNSEEN="example_app.hooks:note_what_was_not_seen",
         CAIRNLOOP_ON_SLA_BREACH="example_app.hooks:note_that_we_are_late",
+        CAIRNLOOP_LOW_RATING_DOES="reopen",
         CAIRNLOOP_REPLY_UNSEEN_AFTER=20,  # so that it can be watched
         CAIRNLOOP_ON_OUTBOUND="example_app.hooks:deliver_letter",
         CAIRNLOOP_BULK_LIMIT=10,  # so that a list of the demo is too long

@@ -29,6 +29,7 @@ from flask_cairnloop import (
     idempotent,
 )
 
+RATE = ":rate"  # ends the key of a line that is a link to rate the help
 REFUND = "money.refund"  # a permission of ours: the desk knows it as something that a tool asks for
 
 verify_customer = SignedCustomerVerifier()
@@ -127,23 +128,21 @@ def house_rules(draft: DraftInfo) -> PolicyDecision:
 
 
 def note_in_activity(event: ResolvedEvent) -> None:
-    """CAIRNLOOP_ON_CONVERSATION_RESOLVED: tell the shop on its own activity page.
+    """CAIRNLOOP_ON_CONVERSATION_RESOLVED: tell the shop on its own activity page, and ask there how the help was.
 
-    The job that calls this may run twice; the same key twice is one row.
+    The job that calls this may run twice; the same key twice is one row. A shop with mail would mail the link.
     """
     account = account_of(event.customer.ref)
     if account is None:
         return
-    db.session.execute(
-        insert(Activity)
-        .values(
-            key=event.key,
-            account_id=account.id,
-            text=f"Support answered “{event.subject}”"[:300],
-            happened_at=event.resolved_at,
-        )
-        .on_conflict_do_nothing(index_elements=["key"])
-    )
+    lines = {event.key: f"Support answered “{event.subject}”"[:300]}
+    if event.rating_url is not None:
+        lines[event.key + RATE] = event.rating_url
+    rows = [
+        {"key": key, "account_id": account.id, "text": line, "happened_at": event.resolved_at}
+        for key, line in lines.items()
+    ]
+    db.session.execute(insert(Activity).values(rows).on_conflict_do_nothing(index_elements=["key"]))
     db.session.commit()
 
 

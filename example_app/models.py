@@ -186,6 +186,11 @@ class Activity(Base):
     text: Mapped[str] = mapped_column(String(300))
     happened_at: Mapped[Moment] = mapped_column(default=lambda: datetime.now(UTC))
 
+    @property
+    def asks_to_rate(self) -> bool:
+        """Whether the text is the address at which the help can be rated."""
+        return self.key.endswith(":rate")
+
 
 class Letter(Base):
     """What we wrote to somebody of a shop, where a real product would send a mail. ``key`` makes sending twice one."""

@@ -37,11 +37,12 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.orm import Session
 
 from example_app import create_app
+from example_app.hooks import RATE
 from example_app.models import Account, Activity, Charge, ChargeState, Letter, Refund, Role, User, db
 from flask_cairnloop import ActionProposal, Actor, DraftKind, ProposalState, Strength, search
 from flask_cairnloop.audit import sealing
 from flask_cairnloop.context import current
-from flask_cairnloop.conversations.models import Conversation, Message, MessageKind, Priority
+from flask_cairnloop.conversations.models import Conversation, Mention, Message, MessageKind, Priority, Rating
 from flask_cairnloop.database.base import quote
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.files.models import File
@@ -299,6 +300,7 @@ class Journey:
             self._written(live)
             self._refunded(live)
             self._sorted()
+            self._rated(live)
             self._left_and_told()
             self._late(live)
             self._followed_up()
@@ -413,6 +415,39 @@ class Journey:
             else:
                 raise Failed("A page that is called a picture was taken.")
             say("a page that is called a picture is refused")
+
+    def _rated(self, live: Socket) -> None:
+        """A conversation is resolved with the question how the help was; by the link in the host's hands the answer
+        comes, is seen beside the conversation, and a low one opens it again, once."""
+        with self._customer() as (customer, chat):
+            conversation_id = self._ask(customer, chat, BY_HAND)
+            page = self.desk.get(f"/support/conversations/{conversation_id}")
+            action, fields = page.form("/resolve")
+            self.desk.post(action, fields | {"asking": "ask"})
+            chat.expect("The question in the chat", lambda frame: frame.get("asks") is True)
+            say("resolved, and the customer is asked how the help was", conversation=conversation_id)
+
+            def linked() -> str | None:
+                with self.app.app_context():
+                    of_it = Activity.key.startswith(f"conversation:{conversation_id}:resolved:")
+                    return db.session.scalar(select(Activity.text).where(of_it, Activity.key.endswith(RATE)))
+
+            link = until("The link among the shop's own rows", linked)
+            somewhere = Browser(self.url)  # nobody is signed in there
+            action, fields = somewhere.get(link).form(link)
+            for score in ("1", "2"):
+                said = somewhere.post(action, fields | {"score": score, "comment": "Not what I asked."})
+                need(f"rated the help {score} of 5" in said.html, "The page of the link does not say what was rated.")
+            live.expect("The desk's news of the rating", lambda frame: "rating" in json.dumps(frame))
+            page = self.desk.get(f"/support/conversations/{conversation_id}")
+            need("rated 2 of 5: “Not what I asked.”" in page.html, "The console does not show the rating.")
+            need("/resolve" in page.form("/resolve")[0], "The low rating did not open it again.")
+            with self.app.app_context():
+                kept = db.session.scalars(select(Rating).filter_by(conversation_id=conversation_id)).one()
+                told = db.session.scalars(select(Mention).filter_by(conversation_id=conversation_id)).all()
+                need((kept.score, len(told)) == (2, 1), f"Kept: {kept.score}; told {len(told)} times.")
+                say("a low rating by the link reopens it and is told, once", rating=kept.id, score=kept.score)
+            need("What customers said" in self.desk.get("/support/analytics").html, "Analytics has no comments.")
 
     def _upload(self, chat: Socket, name: str, data: bytes) -> str:
         """A file of the customer whose chat this is, by its id."""

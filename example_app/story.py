@@ -234,7 +234,16 @@ TALKS = (
                 "You are right, that took too long. I have put 20.00 on your account for it.",
             ),
             Resolve("118d 12:42", OMAR),
+            # A low rating opens it again.
             Rate("118d 13:15", 2, "Right answer, but two days is long when it is about money."),
+            Reply(
+                "118d 13:40",
+                OMAR,
+                "Thank you for saying so. From now on questions about payments go to the top of our list, and I have "
+                "written down yours as the reason.",
+            ),
+            Seen("118d 14:00"),
+            Resolve("118d 14:05", OMAR),
         ),
     ),
     Talk(

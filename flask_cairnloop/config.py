@@ -23,7 +23,9 @@ from flask_cairnloop.outbound.quiet import QuietHours
 PREFIX = "CAIRNLOOP_"
 LONGEST_HOOK = 60  # seconds any one call of host code is waited for; the time of the jobs is reckoned from it
 AUTO_ASSIGN = ("off", "first_reply", "arrival")
-TEN_YEARS = 10 * 365 * 86_400
+LOW_RATING_DOES = ("nothing", "alert", "reopen")
+DAY = 86_400
+TEN_YEARS = 10 * 365 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ def _between(low: float, high: float) -> Callable[[float], str | None]:
     return lambda value: None if low <= value <= high else f"it must lie between {low} and {high}"
 
 
+def _retention(least: int) -> Callable[[int], str | None]:
+    """A check of how long something is kept: nothing goes on the day it came."""
+    return lambda value: None if value == 0 or least <= value <= 10 * TEN_YEARS else f"it must be 0, or {least} or more"
+
+
 def _rates(value: dict[str, str | None]) -> str | None:
     for name, rate in value.items():
         if name not in RATE_LIMITS:
@@ -142,6 +149,16 @@ def _four_eyes(value: str) -> str | None:
 
 def _auto_assign(value: str) -> str | None:
     return None if value in AUTO_ASSIGN else f"it must be one of {', '.join(AUTO_ASSIGN)}"
+
+
+def _low_rating_does(value: str) -> str | None:
+    return None if value in LOW_RATING_DOES else f"it must be one of {', '.join(LOW_RATING_DOES)}"
+
+
+def _public_url(value: str) -> str | None:
+    if not value or re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~-]+)*/?", value):
+        return None
+    return 'write how your app is reached from outside, e.g. "https://app.example" or "https://example.org/app"'
 
 
 def _is_rate(text: str) -> bool:
@@ -177,6 +194,7 @@ RATE_LIMITS: dict[str, str | None] = {
     "attachments": "60/hour",
     "searches": "30/minute",
     "votes": "20/hour",
+    "ratings": "20/hour",
 }
 
 KEYS: tuple[Key, ...] = (
@@ -335,7 +353,47 @@ KEYS: tuple[Key, ...] = (
         "ON_CONVERSATION_RESOLVED",
         "hook",
         None,
-        "`(event) -> None`: called by a job, at least once; `event.key` is stable over retries.",
+        "`(event) -> None`: a conversation was resolved, by whom and how, with the link by which it can be rated. "
+        "Called by a job, at least once; `event.key` is stable over retries.",
+    ),
+    Key(
+        "ASK_FOR_RATING",
+        "bool",
+        True,
+        "Whether a customer is asked what they think of the help once it is resolved, where whoever resolves it does "
+        "not choose.",
+    ),
+    Key(
+        "RATING_OPEN_FOR",
+        "int",
+        14 * 86_400,
+        "Seconds after it was asked for in which a rating can be given, in the chat and by its link.",
+        check=_between(60, TEN_YEARS),
+    ),
+    Key(
+        "RATING_CHANGE_FOR",
+        "int",
+        86_400,
+        "Seconds after a rating in which the customer can change it and its comment. 0: it stays as it was given.",
+        check=_between(0, TEN_YEARS),
+    ),
+    Key("LOW_RATING", "int", 2, "Ratings up to this one are low. 0: none is.", check=_between(0, 5)),
+    Key(
+        "LOW_RATING_DOES",
+        "str",
+        "alert",
+        "What follows from a low rating, once for each: `alert` tells whoever has the conversation, or else who "
+        "resolved it, by the bell; `reopen` also puts it back into the queue, as does `alert` where there is nobody to "
+        "be told; `nothing`.",
+        check=_low_rating_does,
+    ),
+    Key(
+        "PUBLIC_URL",
+        "str",
+        "",
+        "How your app is reached from outside, e.g. `https://app.example`: links in events begin with it. Empty: they "
+        "begin with `URL_PREFIX`, and you put your own address before it.",
+        check=_public_url,
     ),
     Key(
         "ON_REPLY_UNSEEN",
@@ -457,8 +515,8 @@ KEYS: tuple[Key, ...] = (
         "mapping",
         RATE_LIMITS,
         "What one may do in a time: `messages` and `conversations` of one customer over all processes, `frames` of one "
-        "socket, `uploads` of one operator, `attachments` of one customer. What you leave out keeps its default, "
-        "`None` lifts a limit.",
+        "socket, `uploads` of one operator, `attachments` of one customer, `ratings` of one conversation. What you "
+        "leave out keeps its default, `None` lifts a limit.",
         check=_rates,
     ),
     Key(
@@ -545,6 +603,50 @@ KEYS: tuple[Key, ...] = (
         check=_between(0, TEN_YEARS),
     ),
     Key(
+        "RETENTION_SENT",
+        "int",
+        30 * 86_400,
+        "Seconds that it is kept that a reply waited to be sent, once it was or was taken back. 0: for ever.",
+        check=_retention(DAY),
+    ),
+    Key(
+        "RETENTION_VOTES",
+        "int",
+        2 * 365 * 86_400,
+        "Seconds that votes on articles are kept, with what visitors missed. 0: for ever.",
+        check=_retention(DAY),
+    ),
+    Key(
+        "RETENTION_GAPS",
+        "int",
+        365 * 86_400,
+        "Seconds that questions are kept that no article answered. 0: for ever.",
+        check=_retention(DAY),
+    ),
+    Key(
+        "RETENTION_MODEL_CALLS",
+        "int",
+        400 * 86_400,
+        "Seconds that it is kept what calls to models cost. 0: for ever.",
+        check=_retention(2 * DAY),  # of which the budget of a day is reckoned
+    ),
+    Key(
+        "RETENTION_CONVERSATIONS",
+        "int",
+        0,
+        "Seconds after which a conversation that was resolved, or marked as spam, loses its words as if its customer "
+        "were forgotten; its shape and the customer stay. At least `REOPEN_WINDOW`. 0: never.",
+        check=_retention(DAY),
+    ),
+    Key(
+        "FORGET_CLEAR_AFTER",
+        "int",
+        3600,
+        "Seconds after somebody was forgotten in which a job takes what that leaves out of the database’s files: dead "
+        "rows, statistics and words in indexes. 0: never; autovacuum sees to the rows, and you to the indexes.",
+        check=_between(0, TEN_YEARS),
+    ),
+    Key(
         "RETENTION_AUDIT",
         "int",
         0,
@@ -602,6 +704,12 @@ class Settings:
     loosen_tools: dict[str, str | None]
     approval_ttl: int
     on_conversation_resolved: Any
+    ask_for_rating: bool
+    rating_open_for: int
+    rating_change_for: int
+    low_rating: int
+    low_rating_does: str
+    public_url: str
     on_reply_unseen: Any
     reply_unseen_after: int
     sla_policy: Any
@@ -636,6 +744,12 @@ class Settings:
     draft_greeting: str
     draft_closing: str
     retention_jobs: int
+    retention_sent: int
+    retention_votes: int
+    retention_gaps: int
+    retention_model_calls: int
+    retention_conversations: int
+    forget_clear_after: int
     retention_audit: int
     retention_outbound: int
     hook_timeout: float
@@ -657,6 +771,8 @@ class Settings:
         settings = cls(**values)
         if settings.grounding_partial > settings.grounding_strong:
             raise ConfigurationError("CAIRNLOOP_GROUNDING_PARTIAL must not be above CAIRNLOOP_GROUNDING_STRONG.")
+        if 0 < settings.retention_conversations < settings.reopen_window:
+            raise ConfigurationError("CAIRNLOOP_RETENTION_CONVERSATIONS must not be below CAIRNLOOP_REOPEN_WINDOW.")
         return settings
 
 

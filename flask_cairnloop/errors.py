@@ -76,6 +76,18 @@ class IllegalTransition(Conflict):
         self.step = step
 
 
+class RatingClosed(Conflict):
+    """A rating is not asked for, or cannot be given or changed any more.
+
+    Args:
+        asked: whether there was a time in which it could.
+    """
+
+    def __init__(self, asked: bool) -> None:
+        super().__init__("It cannot be rated any more." if asked else "No rating is asked for here.")
+        self.asked = asked
+
+
 class Taken(Conflict):
     """Somebody else took the conversation before; it is theirs.
 

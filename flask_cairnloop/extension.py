@@ -166,7 +166,7 @@ class Cairnloop:
 
     def _blueprint(self) -> Blueprint:
         from flask_cairnloop import console, operations
-        from flask_cairnloop.channels import opt_out, widget
+        from flask_cairnloop.channels import opt_out, rating, widget
         from flask_cairnloop.console import live
 
         blueprint = Blueprint(
@@ -183,6 +183,7 @@ class Cairnloop:
         live.register(blueprint, sock)
         widget.register(blueprint, sock)
         opt_out.register(blueprint)
+        rating.register(blueprint)
         operations.register(blueprint)
         return blueprint
 

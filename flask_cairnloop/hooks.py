@@ -53,6 +53,7 @@ class Permission(StrEnum):
     MACROS_SHARE = "macros.share"  # make macros for the whole team, and change and delete those
     ACTIONS_PROPOSE = "actions.propose"  # propose what a tool does, and take it back
     ACTIONS_APPROVE = "actions.approve"  # approve, reject, put off, and say how an uncertain one ended
+    ANALYTICS_READ = "analytics.read"  # figures about the desk and its people, with what customers said of the help
     KNOWLEDGE_READ = "knowledge.read"
     KNOWLEDGE_EDIT = "knowledge.edit"  # write articles, and say that one did not answer a question
     KNOWLEDGE_PUBLISH = "knowledge.publish"  # also archive, bring back, and set a time for it
@@ -176,7 +177,20 @@ class ActionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedEvent:
-    """What ``ON_CONVERSATION_RESOLVED`` receives. ``key`` is the same over every retry of one resolution."""
+    """What ``ON_CONVERSATION_RESOLVED`` receives.
+
+    Args:
+        key: the same over every retry of one resolution, and of no other event.
+        actor_id, actor_kind, actor_name: who resolved it: ``"operator"``, ``"customer"``, ``"token"``, ``"policy"`` or
+            ``"system"``.
+        how: ``"console"``, ``"reply"`` with one that was sent, ``"several"`` together with others, ``"action"`` by a
+            governed one, or ``"host"`` by a call of yours.
+        rating_url: page on which the customer can rate the help without signing in; ``None`` where nobody asks, or not
+            any more. It begins with ``PUBLIC_URL``, or without one with ``URL_PREFIX``. Whoever has it can rate: mail
+            it to the customer only.
+        rating_until: until when that can be done.
+        metadata: what the call that resolved it was given.
+    """
 
     key: str
     conversation_id: int
@@ -184,6 +198,12 @@ class ResolvedEvent:
     subject: str
     actor_id: str
     resolved_at: datetime
+    actor_kind: str = "operator"
+    actor_name: str = ""
+    how: str = "host"
+    rating_url: str | None = None
+    rating_until: datetime | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,9 @@ class RateLimits:
         self._redis = cairnloop.redis
 
     def take(
-        self, kind: Literal["messages", "conversations", "uploads", "attachments", "searches", "votes"], who: str
+        self,
+        kind: Literal["messages", "conversations", "uploads", "attachments", "searches", "votes", "ratings"],
+        who: str,
     ) -> int:
         """Count one more of a kind. Returns 0, or how many seconds to wait where it is one too many."""
         return self._take(self._rates[kind], kind, who)

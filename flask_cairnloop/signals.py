@@ -44,6 +44,11 @@ conversation_resolved = _declare(
 conversation_reopened = _declare(
     "conversation_reopened", ("conversation_id", "actor_kind"), "A resolved conversation was opened again."
 )
+conversation_rated = _declare(
+    "conversation_rated",
+    ("conversation_id", "rating", "first"),
+    "A customer rated the help, 1 to 5, or changed what they had said (`first` is false then).",
+)
 draft_created = _declare(
     "draft_created",
     ("conversation_id", "draft_id", "state", "kind", "grounding"),

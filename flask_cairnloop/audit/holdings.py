@@ -32,6 +32,17 @@ def export_entries(session: Session, customer_id: int) -> list[dict[str, Any]]:
     ]
 
 
+def export_texts(session: Session, customer_id: int) -> list[dict[str, Any]]:
+    """In which words decisions about a customer were given reasons, oldest first. Who decided is not in it."""
+    rows = session.execute(
+        select(AuditEntry.occurred_at, AuditEntry.action, AuditText.words)
+        .join(AuditEntry, AuditEntry.id == AuditText.entry_id)
+        .where(AuditText.customer_id == customer_id)
+        .order_by(AuditEntry.id)
+    )
+    return [{"at": at.isoformat(), "action": action, "reason": words} for at, action, words in rows]
+
+
 def forget_texts(session: Session, customer_id: int) -> int:
     """Erase the words in which decisions about a customer were given reasons. Returns how many.
 

@@ -8,6 +8,7 @@ from flask import Blueprint
 def register(blueprint: Blueprint) -> None:
     """Mount every page of the console on the extension's blueprint."""
     from flask_cairnloop.console import (
+        analytics,
         approvals,
         audit,
         conversation,
@@ -41,6 +42,7 @@ def register(blueprint: Blueprint) -> None:
         gaps,
         studio,
         files,
+        analytics,
         audit,
         settings,
         tokens,

@@ -36,6 +36,7 @@ SECTIONS = (
     Permission.OUTBOUND_READ,
     Permission.OUTBOUND_BULK,
     Permission.KNOWLEDGE_READ,
+    Permission.ANALYTICS_READ,
     Permission.AUDIT_READ,
     Permission.OPERATIONS_READ,
 )

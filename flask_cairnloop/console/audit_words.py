@@ -52,6 +52,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "bulk.undo": "took back what was done to several conversations",
     "conversation.assign": "assigned the conversation",
     "conversation.close": "closed the conversation",
+    "conversation.low_rating": "told of a low rating",
     "conversation.mark_spam": "marked the conversation as spam",
     "conversation.open": "opened the conversation",
     "conversation.priority": "said how urgent the conversation is",

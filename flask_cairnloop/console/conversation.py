@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import actor, may, may_open, operator, reading, requires, visible
 from flask_cairnloop.console.files import take_attachments
-from flask_cairnloop.console.inbox import counts, listed, listing
+from flask_cairnloop.console.inbox import ASKING, counts, listed, listing
 from flask_cairnloop.console.macros import asked_for
 from flask_cairnloop.console.mentions import who_may_see
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
@@ -152,7 +152,9 @@ def reply(conversation_id: int) -> Response:
     seen, shown, body, client_id = _seen(), _shown(), request.form.get("body", ""), _client_id()
     # The kept text has a field of its own: what stands in the composer meanwhile is not sent and stays.
     kept, does = "kept" in request.form, asked_for(session)
-    resolves = any(action.resolves for action in does) or (request.form.get("then") == "resolve" and may(RESOLVE))
+    then, _, asking = request.form.get("then", "").partition(":")
+    resolves = any(action.resolves for action in does) or (then == "resolve" and may(RESOLVE))
+    asks = ASKING.get(asking, next((action.asks for action in reversed(does) if action.asks is not None), None))
     if unset := language.left_in(body):
         raise language.Unset(unset)
     try:
@@ -168,6 +170,7 @@ def reply(conversation_id: int) -> Response:
             tags=tags,
             files=files,
             resolves=resolves,
+            asks=asks,
             from_field=not kept,
         )
         for action in does:
@@ -294,7 +297,9 @@ def resolve(conversation_id: int) -> Response:
     session = current().session()
     seen = _seen()
     try:
-        done = sending.resolve(session, conversation_id, actor=actor(), seen=seen)
+        done = sending.resolve(
+            session, conversation_id, actor=actor(), seen=seen, asks=ASKING.get(request.form.get("asking", ""))
+        )
         session.commit()
     except StaleConversation:
         return _held(session, conversation_id, seen, None, what="It was not resolved")

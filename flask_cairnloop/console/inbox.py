@@ -45,6 +45,8 @@ WORK = (
 )
 CLOSED = (Filter(View.RESOLVED), Filter(View.SPAM))
 EVERYTHING = (Filter(View.ALL),)
+# Whether a form wants customers asked for a rating; anything else leaves that to the configuration.
+ASKING = {"ask": True, "quiet": False}
 
 
 def register(blueprint: Blueprint) -> None:
@@ -207,17 +209,13 @@ def several() -> Response:
     # A menu's button says what and how in one word: `snooze:tomorrow`.
     said, _, how = request.form.get("set", "").partition(":")
     if request.form.get("step") == FOLLOW_UP:
-        return _follow_up(request.form.getlist("id")[: bulk.MOST])
+        return _follow_up(list(_ticked())[: bulk.MOST])
     try:
         does = bulk.Does(said or request.form.get("step", ""))
     except ValueError as error:
         raise InvalidInput("step", "Choose what to do with them.") from error
-    chosen = [
-        int(text)
-        for text in request.form.getlist("id")[: bulk.MOST + 1]
-        if text.isascii() and text.isdigit() and len(text) < 20
-    ]
-    chosen = [id_ for id_ in dict.fromkeys(chosen) if 0 < id_ < 2**63]
+    seen = _ticked()
+    chosen = list(seen)
     allowed = list(visible(chosen, NEEDS[does], "conversation", lambda id_: id_)) if may_open(NEEDS[does]) else []
     if chosen and not allowed:
         return _list_now("Nothing was changed: your account may not do this to them", None)
@@ -230,11 +228,29 @@ def several() -> Response:
     priority = Priority.parse(how or request.form.get("priority"))
     if does is bulk.Does.PRIORITY and priority is None:
         raise InvalidInput("priority", "Choose how urgent they are.")
-    step = bulk.Step(does, assignee, tag_id, priority or Priority.NORMAL, until)
+    asks = ASKING.get(how) if does is bulk.Does.RESOLVE else None
+    shown = {id_: sequence for id_, sequence in seen.items() if sequence is not None}
+    step = bulk.Step(does, assignee, tag_id, priority or Priority.NORMAL, until, asks, shown)
     done = bulk.do(session, allowed, step, actor=actor())
     session.commit()
-    words = presenters.done_to_several(step, len(done.changed), done.left + len(chosen) - len(allowed), times())
+    words = presenters.done_to_several(
+        step, len(done.changed), done.left + len(chosen) - len(allowed), times(), done.moved
+    )
     return _list_now(words, done.step_id)
+
+
+def _ticked() -> dict[int, int | None]:
+    """The conversations that a form names, as ``id:sequence`` with the newest that its list had shown, or as ids."""
+    found: dict[int, int | None] = {}
+    for text in request.form.getlist("id")[: bulk.MOST + 1]:
+        number, _, sequence = text.partition(":")
+        if _is_number(number) and 0 < int(number) < 2**63:
+            found.setdefault(int(number), int(sequence) if _is_number(sequence) else None)
+    return found
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 @requires(Permission.CONVERSATIONS_READ, *LISTED)
@@ -253,9 +269,9 @@ def undo(step_id: int) -> Response:
     return _list_now(presenters.undone(len(undone.restored), undone.left), None)
 
 
-def _follow_up(ids: list[str]) -> Response:
+def _follow_up(ids: list[int]) -> Response:
     """The page where a follow-up to what was ticked is prepared."""
-    where = url_for("cairnloop.new_follow_up", id=[one for one in ids if one.isascii() and one.isdigit()])
+    where = url_for("cairnloop.new_follow_up", id=ids)
     if not is_fragment():
         return redirect(where, code=303)
     answer = Response(status=204)

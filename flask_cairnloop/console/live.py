@@ -29,7 +29,7 @@ from flask_cairnloop.realtime.sockets import CloseCode, Socket, Sockets
 
 RECHECK_SECONDS = 60.0
 TYPING_SECONDS = 1.0
-WATCHED = 50  # conversations one socket may have looked at before it has to come back
+WATCHED = 50  # conversations one socket hears of at most: those it looked at last
 # What leaves by this socket: ids and bounded values, named one by one.
 PASSED = (
     "conversation_id",
@@ -44,6 +44,7 @@ PASSED = (
     "cursor",
     "author",
     "tab",
+    "because",
 )
 # What is for the operator alone, on whichever page they have open.
 OWN = frozenset({"unsent", "mention"})
@@ -105,7 +106,7 @@ class _Live:
         self.app = app
         self.environ = environ
         self.operator = operator
-        self.watched: set[int] = set()
+        self.watched: dict[int, None] = {}  # the one that was looked at longest ago comes first
         self.page = secrets.token_hex(8)
         self._looks_at = 0
         self._typed = 0.0
@@ -145,14 +146,15 @@ class _Live:
 
     def _watch(self, conversation_id: int, subscription: Subscription) -> bool:
         if conversation_id in self.watched:
+            self.watched[conversation_id] = self.watched.pop(conversation_id)
             return True
-        if (
-            not conversation_id
-            or len(self.watched) >= WATCHED
-            or not self._may(Permission.CONVERSATIONS_READ, conversation_id)
-        ):
+        if not conversation_id or not self._may(Permission.CONVERSATIONS_READ, conversation_id):
             return False
-        self.watched.add(conversation_id)
+        if len(self.watched) >= WATCHED:
+            longest_ago = next(one for one in self.watched if one != self._looks_at)
+            del self.watched[longest_ago]
+            subscription.remove(conversation_topic(longest_ago))
+        self.watched[conversation_id] = None
         subscription.add(conversation_topic(conversation_id))
         return True
 

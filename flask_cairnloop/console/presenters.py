@@ -37,6 +37,7 @@ from flask_cairnloop.conversations.models import (
     StoppedBy,
 )
 from flask_cairnloop.conversations.queries import COUNT_LIMIT, TIMELINE_SIZE, InboxRow, Timeline, View
+from flask_cairnloop.conversations.ratings import is_low
 from flask_cairnloop.drafting import marks
 from flask_cairnloop.drafting.differences import Change, changes
 from flask_cairnloop.drafting.engine import ENGINE
@@ -276,6 +277,9 @@ class RowView:
     approval: bool = False
     tags: tuple[str, ...] = ()
     due: DueView | None = None
+    rating: int | None = None
+    low: bool = False  # the rating
+    sequence: int = 0  # of its newest message
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,10 +434,13 @@ def snooze_presets(times: Times) -> list[tuple[str, str, datetime]]:
     return [one for one in later if not (one[0] == "monday" and to_monday == 1)]
 
 
-def done_to_several(step: Step, changed: int, left: int, times: Times) -> str:
+def done_to_several(step: Step, changed: int, left: int, times: Times, moved: int = 0) -> str:
     """What came of one step for several, in a sentence."""
+    news = f"In {spelled(moved)} somebody has written meanwhile: look first" if moved else ""
     if not changed:
-        return "Nothing was changed: they were so already, or it did not fit"
+        return (
+            f"Nothing was changed. {news}" if moved else "Nothing was changed: they were so already, or it did not fit"
+        )
     many = "One conversation" if changed == 1 else f"{changed} conversations"
     match step.does:
         case Does.ASSIGN:
@@ -446,7 +453,7 @@ def done_to_several(step: Step, changed: int, left: int, times: Times) -> str:
             what = f"{many} back {times.when(step.until)}"
         case Does.RESOLVE:
             what = f"{many} resolved"
-    return what + (f". {spelled(left).capitalize()} did not fit" if left else "")
+    return what + (f". {spelled(left).capitalize()} did not fit" if left else "") + (f". {news}" if moved else "")
 
 
 def undone(restored: int, left: int) -> str:
@@ -482,6 +489,9 @@ def inbox_row(row: InboxRow, operator: Operator, now: datetime) -> RowView:
         approval=row.approval,
         tags=row.tags,
         due=due(conversation, now),
+        rating=conversation.rating,
+        low=conversation.rating is not None and is_low(conversation.rating),
+        sequence=conversation.last_sequence,
     )
 
 
@@ -500,6 +510,22 @@ def status_words(conversation: Conversation) -> str:
     if conversation.waiting_since is None:
         return "Waiting on them"
     return "Waiting on us" if conversation.first_reply_at else "New"
+
+
+# Whether a rating is asked for where nobody says otherwise, and how somebody does, on resolving and on sending.
+ASKS = {True: "Asks the customer for a rating", False: "Asks the customer for no rating"}
+OTHERWISE = {
+    True: ("Resolve, ask for no rating", "Send and resolve, ask for no rating"),
+    False: ("Resolve and ask for a rating", "Send, resolve, ask for a rating"),
+}
+
+
+def rating_words(conversation: Conversation, times: Times) -> str:
+    """What a customer said of the newest resolution, or that they were asked; empty where neither."""
+    if conversation.rating:
+        return f"Rated {conversation.rating} of 5"
+    asked = conversation.rating_until is not None and conversation.rating_until > times.now
+    return "Rating asked for" if asked else ""
 
 
 def _preview(row: InboxRow, operator: Operator) -> str:
@@ -782,11 +808,12 @@ def mention(row: Mentioned) -> MentionView:
     """A mention as the list shows it."""
     note, conversation = row.note, row.conversation
     far_back = conversation.last_sequence - note.sequence >= TIMELINE_SIZE
+    rating = note.data.get("rating") if note.event is EventName.RATED else None
     return MentionView(
         row.mention.id,
-        person(note.author_name, team=True),
+        person(note.author_name, team=rating is None),
         subject(conversation),
-        shortened(note.body) or _late(note.data),
+        shortened(note.body) or _late(note.data) if rating is None else f"Rated the help {rating} of 5",
         row.mention.created_at,
         row.mention.read_at is None,
         conversation.id,
@@ -831,9 +858,9 @@ def _event(message: Message, view: Timeline, operator: Operator) -> tuple[str, s
         case EventName.RATED:
             rating = data.get("rating")
             said = f"{rating} of 5" if isinstance(rating, int) and 1 <= rating <= 5 else "the answer"
-            # The event is kept for good and holds no words of a person; those of the newest rating are beside it.
-            newest = view.conversation.rating == rating and view.conversation.rating_comment
-            return f"{who} rated {said}" + (f": “{newest}”" if newest else ""), "star"
+            # The event is kept for good and holds no words of a person; those are beside the newest one of a rating.
+            comment = _comment_beside(message, view)
+            return f"{who} rated {said}" + (f": “{comment}”" if comment else ""), "star"
         case _:
             return f"{who} changed something", "clock"
 
@@ -843,6 +870,23 @@ def _late(data: object) -> str:
     said = data.get("target") if isinstance(data, Mapping) else None
     target = next((words for target, words in TARGETS.items() if target.value == said), None)
     return f"{target} is late: its time has passed" if target else "A deadline has passed"
+
+
+def _comment_beside(message: Message, view: Timeline) -> str | None:
+    """What the customer said beside this rating, unless a later line on the page is about the same resolution."""
+
+    def rated(sequence: int) -> int | None:
+        return max((resolution for resolution in view.comments if resolution < sequence), default=None)
+
+    resolution = rated(message.sequence)
+    later = (
+        other.sequence
+        for other in view.messages
+        if other.event is EventName.RATED and other.sequence > message.sequence
+    )
+    if resolution is None or any(rated(sequence) == resolution for sequence in later):
+        return None
+    return view.comments[resolution]
 
 
 # Why a reply was not sent, after its author's name.

@@ -5,21 +5,28 @@ How each was before is kept for a short time. Going back touches only what nobod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import delete
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations import service, triage
-from flask_cairnloop.conversations.models import BulkStep, Conversation, ConversationStatus, Priority
-from flask_cairnloop.errors import Conflict, InvalidInput, NotFound
+from flask_cairnloop.conversations import ratings, service, triage
+from flask_cairnloop.conversations.models import (
+    BulkStep,
+    Conversation,
+    ConversationStatus,
+    Message,
+    MessageKind,
+    Priority,
+)
+from flask_cairnloop.errors import AnsweredMeanwhile, Conflict, InvalidInput, NotFound, Stale
 from flask_cairnloop.hooks import Operator
 
 MOST: Final = 100  # conversations in one step
@@ -44,6 +51,9 @@ class Step:
     Args:
         assignee: for ``ASSIGN``; ``None`` gives them back.
         tag_id, priority, until: for the steps of their names.
+        asks: for ``RESOLVE``: whether customers are asked for a rating; ``ASK_FOR_RATING`` when left out.
+        seen: for ``RESOLVE`` and ``SNOOZE``: of each conversation, by id, the newest sequence its list had shown. One
+            in which somebody has written since is left as it is.
     """
 
     does: Does
@@ -51,6 +61,8 @@ class Step:
     tag_id: int = 0
     priority: Priority = Priority.NORMAL
     until: datetime | None = None
+    asks: bool | None = None
+    seen: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +73,13 @@ class Done:
         step_id: to take it back by; ``None`` where nothing was changed.
         changed: the conversations that are not as they were.
         left: how many it did not fit, such as one that was resolved already.
+        moved: how many were left as somebody has written in them since.
     """
 
     step_id: int | None
     changed: tuple[int, ...]
     left: int
+    moved: int = 0
 
 
 def do(session: Session, ids: Collection[int], step: Step, *, actor: Actor) -> Done:
@@ -76,10 +90,13 @@ def do(session: Session, ids: Collection[int], step: Step, *, actor: Actor) -> D
     """
     if not 0 < len(ids) <= MOST:
         raise InvalidInput("id", f"Choose 1 to {MOST} conversations.")
-    changes, left = [], 0
+    changes, left, moved = [], 0, 0
     for id_ in sorted(set(ids)):  # in one order: two who do this at once wait for each other, and never in a ring
         try:
             change = _one(session, id_, step, actor)
+        except Stale:
+            moved += 1
+            continue
         except (Conflict, NotFound):
             left += 1
             continue
@@ -92,17 +109,19 @@ def do(session: Session, ids: Collection[int], step: Step, *, actor: Actor) -> D
             changes.append({"id": id_, **change})
     session.execute(delete(BulkStep).where(BulkStep.created_at < now() - KEPT_FOR))
     if not changes:
-        return Done(None, (), left)
+        return Done(None, (), left, moved)
     kept = BulkStep(operator_id=actor.id, does=step.does.value, changes=changes)
     session.add(kept)
     session.flush()
     record(session, actor, "bulk.do", "bulk", kept.id, does=step.does.value, conversations=len(changes))
-    return Done(kept.id, tuple(change["id"] for change in changes), left)
+    return Done(kept.id, tuple(change["id"] for change in changes), left, moved)
 
 
 def _one(session: Session, id_: int, step: Step, actor: Actor) -> dict[str, Any] | None:
     """Take the step with one of them. Returns how it was and how it is; ``None`` where it was so already."""
     conversation = service.lock(session, id_)
+    if step.does in (Does.SNOOZE, Does.RESOLVE) and id_ in step.seen:
+        _check_seen(session, conversation, step.seen[id_], actor)
     match step.does:
         case Does.ASSIGN:
             before = [conversation.assignee_id, conversation.assignee_name]
@@ -125,8 +144,26 @@ def _one(session: Session, id_: int, step: Step, actor: Actor) -> dict[str, Any]
             if service.reply_waits(session, id_):
                 raise Conflict("A reply is on its way there.")
             waited, snoozed = _plain(conversation.waiting_since), _plain(conversation.snoozed_until)
-            service.resolve(session, id_, actor=actor)
+            service.resolve(session, id_, actor=actor, asks=step.asks, how=service.How.SEVERAL)
             return {"before": [waited, snoozed], "after": _plain(conversation.resolved_at)}
+
+
+def _check_seen(session: Session, conversation: Conversation, seen: int, actor: Actor) -> None:
+    """Refuse what was decided before somebody else wrote.
+
+    Raises:
+        StaleConversation: the customer did.
+        AnsweredMeanwhile: a colleague did.
+    """
+    service.check_seen(conversation, seen)
+    answered = exists().where(
+        Message.conversation_id == conversation.id,
+        Message.sequence > seen,
+        Message.kind == MessageKind.REPLY,
+        Message.author_id != actor.id,
+    )
+    if conversation.last_sequence > seen and session.scalar(select(answered)):
+        raise AnsweredMeanwhile(seen, conversation.last_sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +253,7 @@ def _resolved(session: Session, conversation: Conversation, change: dict[str, An
         return False
     waited, snoozed = map(_moment, change["before"])
     service.put_back(session, conversation, actor=actor, waiting_since=waited)
+    ratings.unask(session, conversation.id)
     if snoozed is not None and snoozed > now():
         triage.snooze(session, conversation.id, actor=actor, until=snoozed)
     return True

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, delete, exists, literal, select, update
+from sqlalchemy import Text, case, delete, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -26,6 +26,7 @@ from flask_cairnloop.conversations.models import (
     PendingReply,
     PendingState,
     Priority,
+    Rating,
     Tag,
     UnsentText,
 )
@@ -41,7 +42,10 @@ _BY_CUSTOMER = Message.author_kind == ActorKind.CUSTOMER
 # What stays of a message: its place, its kind and its time; of an event also what it was, which holds no words.
 _WITHOUT_WORDS: dict[Any, Any] = {
     Message.body: case((Message.kind == MessageKind.EVENT, Message.body), else_=ERASED),
-    Message.data: case((Message.kind == MessageKind.EVENT, Message.data), else_=literal({}, JSONB)),
+    # What the host wanted to hear again of a resolution is the host's to know, and may be about them.
+    Message.data: case(
+        (Message.kind == MessageKind.EVENT, Message.data.op("-")(literal("metadata", Text))), else_=literal({}, JSONB)
+    ),
     Message.author_id: case((_BY_CUSTOMER, FORGOTTEN_ID), else_=Message.author_id),
     Message.author_name: case((_BY_CUSTOMER, FORGOTTEN), else_=Message.author_name),
     Message.client_id: None,
@@ -105,12 +109,47 @@ def forget_conversations(session: Session, customer_id: int) -> int:
             subject=ERASED,
             preview=case((Conversation.preview == "", ""), else_=ERASED),
             last_author_name=newest_author,
+            rating_until=None,
             rating_comment=None,
             erased_at=now(),
         )
         .execution_options(synchronize_session=False)
     )
     return int(found.rowcount)  # type: ignore[attr-defined]
+
+
+def forget_ratings(session: Session, customer_id: int) -> int:
+    """Erase what a customer said beside their ratings, and let their links lead nowhere. The numbers stay, with their
+    times and who had the conversation. Returns how many."""
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    found = session.execute(
+        update(Rating)
+        .where(Rating.conversation_id.in_(theirs))
+        .values(comment=None, uuid=func.gen_random_uuid(), closes_at=func.least(Rating.closes_at, now()))
+        .execution_options(synchronize_session=False)
+    )
+    return int(found.rowcount)  # type: ignore[attr-defined]
+
+
+def export_ratings(session: Session, customer_id: int) -> list[dict[str, Any]]:
+    """What a customer was asked of the help, and said, oldest first."""
+    asked = session.scalars(
+        select(Rating)
+        .join(Conversation, Conversation.id == Rating.conversation_id)
+        .where(Conversation.customer_id == customer_id)
+        .order_by(Rating.conversation_id, Rating.resolution)
+    )
+    return [
+        {
+            "conversation": one.conversation_id,
+            "asked_at": one.asked_at.isoformat(),
+            "rating": one.score,
+            "comment": one.comment,
+            "rated_at": _moment(one.rated_at),
+            "changed_at": _moment(one.changed_at),
+        }
+        for one in asked
+    ]
 
 
 def forget_files(session: Session, customer_id: int) -> int:
@@ -237,10 +276,16 @@ def export_conversations(session: Session, customer_id: int) -> list[dict[str, A
         .order_by(Tag.name)
     ):
         tags.setdefault(number, []).append(name)
-    return [_conversation(found, said.get(found.id, []), tags.get(found.id, [])) for found in conversations]
+    comments = {one["conversation"]: one["comment"] for one in export_ratings(session, customer_id)}
+    return [
+        _conversation(found, said.get(found.id, []), tags.get(found.id, []), comments.get(found.id))
+        for found in conversations
+    ]
 
 
-def _conversation(conversation: Conversation, messages: list[Message], tags: list[str]) -> dict[str, Any]:
+def _conversation(
+    conversation: Conversation, messages: list[Message], tags: list[str], comment: str | None
+) -> dict[str, Any]:
     return {
         "id": conversation.id,
         "channel": conversation.channel,
@@ -249,7 +294,7 @@ def _conversation(conversation: Conversation, messages: list[Message], tags: lis
         "opened_at": conversation.created_at.isoformat(),
         "resolved_at": _moment(conversation.resolved_at),
         "rating": conversation.rating,
-        "rating_comment": conversation.rating_comment,
+        "rating_comment": comment if conversation.rating else None,
         "read_up_to": conversation.customer_seen,
         "priority": Priority(conversation.priority).word,
         "team": conversation.team,
@@ -270,6 +315,8 @@ def _message(message: Message) -> dict[str, Any]:
         plain["event"] = message.event.value if message.event else None
         if "rating" in message.data:
             plain["rating"] = message.data["rating"]
+        if "metadata" in message.data:  # what the host's call said of a resolution
+            plain["metadata"] = message.data["metadata"]
         return plain
     plain["body"] = message.body
     if files := attached(message.data):

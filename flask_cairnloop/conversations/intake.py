@@ -197,6 +197,7 @@ def statement(*, held: bool, holds: bool = False) -> Prepared:
         conversation.c.waiting_since,
         conversation.c.rating,
         place.c.snoozed_until,
+        conversation.c.rating_until,
         entry.c.id.label("entry_id"),
         job.c.id.label("job_id"),
         job.c.attempt.label("job_attempt"),
@@ -265,6 +266,6 @@ def _conversation(message: CTE) -> CTE:
                 Conversation.last_spoken_at: message.c.created_at,
             }
         )
-        .returning(Conversation.channel, Conversation.waiting_since, Conversation.rating)
+        .returning(Conversation.channel, Conversation.waiting_since, Conversation.rating, Conversation.rating_until)
         .cte("conversation")
     )

@@ -9,10 +9,10 @@ from sqlalchemy.orm import joinedload
 
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.clock import now
-from flask_cairnloop.conversations import sending, triage
+from flask_cairnloop.conversations import ratings, sending, triage
 from flask_cairnloop.conversations.attachments import attached
-from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind
-from flask_cairnloop.conversations.service import UNSEEN, tell_if_unseen
+from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind, Rating
+from flask_cairnloop.conversations.service import UNSEEN, How, tell_if_unseen
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.hooks import Customer, Permission, ReplyUnseenEvent, ResolvedEvent, Subject, UnseenReply
 from flask_cairnloop.jobs import JobContext, QueueName, job, publish
@@ -32,6 +32,11 @@ def tell_resolved(context: JobContext, *, message_id: int) -> None:
         return
     conversation = message.conversation
     person = conversation.customer
+    asked = context.session.scalars(
+        select(Rating).where(
+            Rating.conversation_id == conversation.id, Rating.resolution == message.sequence, Rating.closes_at > now()
+        )
+    ).one_or_none()
     event = ResolvedEvent(
         key=f"conversation:{conversation.id}:resolved:{message.sequence}",
         conversation_id=conversation.id,
@@ -39,6 +44,12 @@ def tell_resolved(context: JobContext, *, message_id: int) -> None:
         subject=conversation.subject,
         actor_id=message.author_id,
         resolved_at=message.created_at,
+        actor_kind=message.author_kind.value,
+        actor_name=message.author_name,
+        how=message.data.get("how", How.HOST.value),
+        rating_url=ratings.link_of(asked) if asked is not None else None,
+        rating_until=asked.closes_at if asked is not None else None,
+        metadata=message.data.get("metadata", {}),
     )
     context.release()
     context.cairnloop.hooks.conversation_resolved(event)

@@ -107,6 +107,16 @@ def tell(session: Session, note: Message, people: Sequence[Operator], *, actor: 
         publish(session, topic, "mention", conversation_id=note.conversation_id, sequence=note.sequence)
 
 
+def tell_of_rating(session: Session, event: Message, operator_id: str) -> None:
+    """Tell an operator that a customer of theirs was not helped well: by the same bell."""
+    session.add(
+        Mention(message_id=event.id, conversation_id=event.conversation_id, operator_id=operator_id, created_at=now())
+    )
+    topic = operator_topic(operator_id)
+    about = {"conversation_id": event.conversation_id, "sequence": event.sequence}
+    publish(session, topic, "mention", **about, because="rating")
+
+
 # --- reading them -----------------------------------------------------------------------------------------------------
 
 

@@ -172,6 +172,12 @@ class Conversation(Base):
             "id",
             postgresql_where=text("due_state IN ('soon', 'breached')"),
         ),
+        # What has been over for long, and still has its words.
+        Index(
+            "ix_conversations_over",
+            text("coalesce(resolved_at, last_message_at)"),
+            postgresql_where=text("status <> 'open' AND erased_at IS NULL"),
+        ),
         Index("ix_conversations_customer", "customer_id", text("last_spoken_at DESC"), text("id DESC")),
     )
 
@@ -210,7 +216,10 @@ class Conversation(Base):
     customer_seen: Mapped[int] = mapped_column(default=0)
     resolved_at: Mapped[datetime | None]
     rating: Mapped[int | None] = mapped_column(SmallInteger)
-    rating_comment: Mapped[str | None] = mapped_column(String(2000))
+    # Written by versions before 20 only; what is said beside a rating is in `Rating`.
+    rating_comment: Mapped[str | None] = mapped_column(String(2000), deferred=True)
+    # Until when its customer may rate the newest resolution, or change what they said; null where nobody asks.
+    rating_until: Mapped[datetime | None]
     # Since when its words are gone, with its customer. It takes no others.
     erased_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -423,6 +432,7 @@ class PendingReply(Base):
             unique=True,
             postgresql_where=text("state = 'pending' AND draft_id IS NOT NULL"),
         ),
+        Index("ix_pending_replies_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -441,8 +451,9 @@ class PendingReply(Base):
     # Sequence of the newest message its author had before them.
     seen: Mapped[int]
     draft_id: Mapped[int | None] = mapped_column(ForeignKey("__cairnloop__.drafts.id", ondelete="SET NULL"))
-    # Whether the conversation is resolved with it.
+    # Whether the conversation is resolved with it, and whether a rating is asked for then; null: as the desk does.
     resolves: Mapped[bool] = mapped_column(Boolean, default=False)
+    asks: Mapped[bool | None] = mapped_column(Boolean)
     # A colleague who asked for that; its author without one.
     resolver_id: Mapped[str | None] = mapped_column(String(200))
     resolver_name: Mapped[str | None] = mapped_column(String(200))
@@ -467,6 +478,68 @@ class UnsentText(Base):
     kind: Mapped[str] = mapped_column(String(10), primary_key=True)
     body: Mapped[str]
     edited_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class RatedVia(StrEnum):
+    """By which way a rating came."""
+
+    WIDGET = "widget"
+    LINK = "link"
+    HOST = "host"
+
+
+class Rating(Base):
+    """That a customer was asked what they think of the help, and what they said: one row a resolution."""
+
+    __tablename__ = "ratings"
+    __table_args__ = (
+        UniqueConstraint("uuid"),
+        UniqueConstraint("conversation_id", "resolution"),
+        CheckConstraint("score BETWEEN 1 AND 5", name="score_range"),
+        CheckConstraint(
+            "(score IS NULL) = (rated_at IS NULL) AND (score IS NULL) = (via IS NULL)", name="given_at_once"
+        ),
+        CheckConstraint(
+            "score IS NOT NULL OR (comment IS NULL AND changed_at IS NULL AND acted_at IS NULL)",
+            name="nothing_without_a_score",
+        ),
+        Index(
+            "ix_ratings_rated_at",
+            text("rated_at DESC"),
+            text("id DESC"),
+            postgresql_include=["score", "conversation_id", "assignee_id"],
+            postgresql_where=text("score IS NOT NULL"),
+        ),
+        Index(
+            "ix_ratings_comments",
+            text("rated_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("comment IS NOT NULL"),
+        ),
+        Index("ix_ratings_asked_at", "asked_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    # What a link names. Drawn again when the customer is forgotten.
+    uuid: Mapped[uuid.UUID] = mapped_column(Uuid, default=uuid.uuid4, server_default=text("gen_random_uuid()"))
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE"))
+    # Sequence of the event that says so: of a conversation that is resolved twice each is rated by itself.
+    resolution: Mapped[int]
+    asked_at: Mapped[datetime] = mapped_column(default=now)
+    # Until when it may be given, or changed.
+    closes_at: Mapped[datetime]
+    # The operator who resolved it, if it was one, and who had it then.
+    resolver_id: Mapped[str | None] = mapped_column(String(200))
+    assignee_id: Mapped[str | None] = mapped_column(String(200))
+    assignee_name: Mapped[str | None] = mapped_column(String(200))
+    score: Mapped[int | None] = mapped_column(SmallInteger)
+    # Redacted: it is read beside those of other customers.
+    comment: Mapped[str | None]
+    via: Mapped[RatedVia | None] = mapped_column(choice(RatedVia, "via"))
+    rated_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime | None]
+    # When the desk did what it does about a low one: once, whatever becomes of it later.
+    acted_at: Mapped[datetime | None]
 
 
 class Mention(Base):

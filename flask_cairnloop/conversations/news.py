@@ -50,6 +50,7 @@ class News:
     status: ConversationStatus
     waiting_since: datetime | None
     rating: int | None
+    rating_until: datetime | None
     messages: list[Said]
 
 
@@ -69,6 +70,7 @@ def news(bound: Session | Connection, customer_ref: str, conversation_id: int, *
         ConversationStatus(first.status),
         first.waiting_since,
         first.rating,
+        first.rating_until,
         [_said(row) for row in rows if row.sequence is not None],
     )
 
@@ -108,6 +110,7 @@ def _statement() -> Prepared:
             Conversation.status,
             Conversation.waiting_since,
             Conversation.rating,
+            Conversation.rating_until,
             Message.sequence,
             Message.kind,
             Message.event,

@@ -6,7 +6,7 @@ Every function takes a fixed number of queries, however much there is, and walks
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Row,
+    ScalarSelect,
     Select,
     Text,
     and_,
@@ -47,6 +48,7 @@ from flask_cairnloop.conversations.models import (
     CustomerRecord,
     Message,
     MessageKind,
+    Rating,
     Tag,
 )
 from flask_cairnloop.database.base import word
@@ -119,6 +121,8 @@ class Timeline:
         following: the first message after these; ``None`` where these are the newest.
         drafts: every draft of the conversation, oldest first; the open one, if any, is the last.
         read: sequence up to which this operator had read it before.
+        comments: what the customer said beside a rating, by the sequence of the resolution they rated; ``None`` where
+            they said nothing.
     """
 
     conversation: Conversation
@@ -128,6 +132,7 @@ class Timeline:
     following: Message | None
     drafts: tuple[Draft, ...]
     read: int
+    comments: Mapping[int, str | None] = field(default_factory=dict)
 
     @property
     def open_draft(self) -> Draft | None:
@@ -421,7 +426,7 @@ def timeline(
         NotFound: there is no such conversation.
     """
     head = session.execute(
-        select(Conversation, CustomerRecord, ConversationRead.sequence)
+        select(Conversation, CustomerRecord, ConversationRead.sequence, _comments())
         .join(CustomerRecord, CustomerRecord.id == Conversation.customer_id)
         .outerjoin(ConversationRead, _read_by(operator_id))
         .where(Conversation.id == conversation_id)
@@ -449,7 +454,14 @@ def timeline(
         following=following,
         drafts=tuple(list(drafts)[::-1]),
         read=head[2] or 0,
+        comments={int(resolution): comment for resolution, comment in (head[3] or {}).items()},
     )
+
+
+def _comments() -> ScalarSelect[Any]:
+    """What the customer of a conversation said beside their ratings, by resolution."""
+    given = select(func.jsonb_object_agg(Rating.resolution, Rating.comment))
+    return given.where(Rating.conversation_id == Conversation.id, Rating.score.is_not(None)).scalar_subquery()
 
 
 def customer_messages_after(session: Session, conversation_id: int, sequence: int) -> list[Message]:

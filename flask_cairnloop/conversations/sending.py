@@ -77,6 +77,7 @@ def send_reply(
     tags: Collection[str] | None = None,
     files: Sequence[uuid.UUID] = (),
     resolves: bool = False,
+    asks: bool | None = None,
     from_field: bool = True,
 ) -> Taken:
     """Send an operator's typed reply, after the time in which it can be taken back.
@@ -85,6 +86,7 @@ def send_reply(
         client_id, seen, cites, tags, files: as for :func:`flask_cairnloop.conversations.service.reply`.
         shown: id of the newest waiting reply the author had before them; not looked at when left out.
         resolves: resolve the conversation with it.
+        asks: whether the customer is asked for a rating then; ``ASK_FOR_RATING`` when left out.
         from_field: whether these are the words of the reply field, which is empty then.
 
     Raises:
@@ -100,6 +102,7 @@ def send_reply(
     _check_colleagues(session, conversation, actor, seen, shown)
     citations = checked(session, cites, tags=tags)
     reply = _new(conversation, actor, body, seen, resolves=resolves)
+    reply.asks = asks if resolves else None
     reply.client_id, reply.idempotency_key, reply.citations = client_id, key, citations
     reply.files = [{"id": str(file.uuid), "name": file.name} for file in attachable(session, files, actor=actor)]
     if from_field:
@@ -228,8 +231,11 @@ def send_now(session: Session, conversation_id: int, pending_id: int, *, actor: 
     return _send(session, conversation, reply)
 
 
-def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int) -> bool:
+def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int, asks: bool | None = None) -> bool:
     """Resolve a conversation, after the reply that waits in it, if there is one.
+
+    Args:
+        asks: whether the customer is asked for a rating; ``ASK_FOR_RATING`` when left out.
 
     Returns:
         Whether it is resolved now.
@@ -241,10 +247,10 @@ def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int)
     # One that something has come between already will not be sent by itself.
     waiting = [reply for reply in _waiting(session, conversation_id) if _between(session, conversation, reply) is None]
     if not waiting:
-        service.resolve(session, conversation_id, actor=actor, seen=seen)
+        service.resolve(session, conversation_id, actor=actor, seen=seen, asks=asks, how=service.How.CONSOLE)
         return True
     service.check_seen(conversation, seen)
-    _resolves(waiting[-1], as_actor(actor))
+    _resolves(waiting[-1], as_actor(actor), asks)
     record(session, as_actor(actor), "message.hold", "conversation", conversation_id, pending_id=waiting[-1].id)
     _tell(session, waiting[-1])
     return False
@@ -324,7 +330,7 @@ def _send(session: Session, conversation: Conversation, reply: PendingReply) -> 
     """Send a reply by the path that all words take. The conversation is locked."""
     actor = Actor(ActorKind.OPERATOR, reply.author_id, reply.author_name)
     body, citations, waited = reply.body, reply.citations, reply.id is not None
-    files, resolver = _files(session, reply), _resolver(reply)
+    files, resolver, asks = _files(session, reply), _resolver(reply), reply.asks
     if waited:
         _step(session, reply, "be sent", body="", citations=[], files=[], ended_at=now(), stopped_by=None)
     draft = _ready(session, reply.draft_id) if reply.draft_id is not None else None
@@ -345,14 +351,14 @@ def _send(session: Session, conversation: Conversation, reply: PendingReply) -> 
     if reply.resolves:
         later = _waiting(session, conversation.id) if waited else []
         if later:
-            _resolves(later[-1], resolver)
+            _resolves(later[-1], resolver, asks)
         else:
-            service.resolve(session, conversation.id, actor=resolver)
+            service.resolve(session, conversation.id, actor=resolver, asks=asks, how=service.How.REPLY)
     return message
 
 
-def _resolves(reply: PendingReply, actor: Actor) -> None:
-    reply.resolves, reply.resolver_id, reply.resolver_name = True, actor.id, actor.name
+def _resolves(reply: PendingReply, actor: Actor, asks: bool | None) -> None:
+    reply.resolves, reply.asks, reply.resolver_id, reply.resolver_name = True, asks, actor.id, actor.name
 
 
 def _resolver(reply: PendingReply) -> Actor:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import exists, func, select
@@ -18,6 +19,7 @@ from flask_cairnloop.actors import NAME_LENGTH, Acting, Actor, ActorKind, as_act
 from flask_cairnloop.audit.service import record, recorded
 from flask_cairnloop.clock import now
 from flask_cairnloop.context import current
+from flask_cairnloop.conversations import mentions, ratings
 from flask_cairnloop.conversations.attachments import Attached, attach, attachable, attached, told
 from flask_cairnloop.conversations.intake import (
     RECEIVED,
@@ -43,6 +45,8 @@ from flask_cairnloop.conversations.models import (
     MessageKind,
     PendingReply,
     PendingState,
+    RatedVia,
+    Rating,
 )
 from flask_cairnloop.conversations.news import shown_status
 from flask_cairnloop.drafting.citing import Cite, checked
@@ -59,6 +63,19 @@ LEARN = "drafting.learn"
 LEARN_CASE = "drafting.learn_case"
 UNSEEN = "conversations.tell_unseen"
 AUTO_ASSIGN = "conversations.auto_assign"
+LOW_RATING = Actor.system("low_rating")
+METADATA_LENGTH = 4000  # characters of a host's own words about a resolution, as JSON
+
+
+class How(StrEnum):
+    """By which way a conversation was resolved."""
+
+    HOST = "host"  # the app called us
+    CONSOLE = "console"
+    REPLY = "reply"  # with the reply that was sent
+    SEVERAL = "several"  # together with others
+    ACTION = "action"  # a governed one
+
 
 # The one table of allowed steps: step -> state it needs -> state it leads to.
 TRANSITIONS: dict[str, tuple[ConversationStatus, ConversationStatus]] = {
@@ -99,6 +116,7 @@ class Received:
     status: ConversationStatus
     waiting_since: datetime | None
     rating: int | None
+    rating_until: datetime | None = None
     files: tuple[Attached, ...] = ()
 
 
@@ -244,6 +262,7 @@ def _write(
         ConversationStatus.OPEN,
         row.waiting_since,
         row.rating,
+        row.rating_until,
         attached(told(files)) if files else (),
     )
 
@@ -283,6 +302,7 @@ def _received(message: Message) -> Received:
         conversation.status,
         conversation.waiting_since,
         conversation.rating,
+        conversation.rating_until,
         attached(message.data),
     )
 
@@ -532,24 +552,46 @@ def reply_waits(session: Session, conversation_id: int) -> bool:
 # --- resolving and reopening ----------------------------------------------------------------------
 
 
-def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int | None = None) -> Conversation:
+def resolve(
+    session: Session,
+    conversation_id: int,
+    *,
+    actor: Acting,
+    seen: int | None = None,
+    asks: bool | None = None,
+    how: How = How.HOST,
+    metadata: Mapping[str, Any] | None = None,
+) -> Conversation:
     """Mark a conversation as done; its open draft is withdrawn and the host is told by a job.
+
+    Args:
+        asks: whether the customer is asked what they think of the help; ``ASK_FOR_RATING`` when left out.
+        how: by which way it came to it, for whoever is told.
+        metadata: what the host wants to hear again in ``ON_CONVERSATION_RESOLVED``: plain values that JSON can carry,
+            up to 4,000 characters of it. It is kept until the customer is forgotten.
 
     Raises:
         IllegalTransition: it is resolved already.
         StaleConversation: the customer has written after ``seen``.
+        InvalidInput: the metadata is too long, or JSON cannot carry it.
     """
     actor = as_actor(actor)
+    told = _plain(metadata)
     conversation = lock(session, conversation_id)
     check_step(conversation, "be resolved")
     check_seen(conversation, seen)
     step(conversation, "be resolved")
+    asks = current().settings.ask_for_rating if asks is None else asks
     conversation.resolved_at = now()
     conversation.waiting_since = conversation.snoozed_until = None
-    conversation.rating = conversation.rating_comment = None
-    event = append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED)
+    conversation.rating = None
+    ratings.close(session, conversation)
+    data = {"how": how.value, "asks": asks} | ({"metadata": told} if told else {})
+    event = append(session, conversation, MessageKind.EVENT, actor, event=EventName.RESOLVED, data=data)
+    if asks:
+        ratings.ask(session, conversation, event, actor)
     withdraw(session, conversation, because="resolve", actor=actor)
-    record(session, actor, "conversation.resolve", "conversation", conversation.id)
+    record(session, actor, "conversation.resolve", "conversation", conversation.id, how=how.value, asks=asks)
     if current().hooks.configured("ON_CONVERSATION_RESOLVED"):
         enqueue(session, "conversations.tell_resolved", {"message_id": event.id})
     follow(session, conversation)
@@ -562,6 +604,18 @@ def resolve(session: Session, conversation_id: int, *, actor: Acting, seen: int 
         actor_kind=actor.kind.value,
     )
     return conversation
+
+
+def _plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A host's own values, as JSON carries them."""
+    try:
+        text = json.dumps(dict(metadata or {}), allow_nan=False)
+        plain = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("metadata", "Metadata are plain values that JSON can carry.") from error
+    if len(text) > METADATA_LENGTH or "\\u0000" in text:
+        raise InvalidInput("metadata", f"Metadata have at most {METADATA_LENGTH:,} characters as JSON, and no NUL.")
+    return plain if isinstance(plain, dict) else {}
 
 
 def reopen(session: Session, conversation_id: int, *, actor: Acting) -> Conversation:
@@ -581,11 +635,24 @@ def put_back(session: Session, conversation: Conversation, *, actor: Actor, wait
 
 
 def _reopen(
-    session: Session, conversation: Conversation, actor: Actor, *, waiting_since: datetime | None = None
+    session: Session,
+    conversation: Conversation,
+    actor: Actor,
+    *,
+    waiting_since: datetime | None = None,
+    rated: bool = False,
 ) -> None:
+    """Open it again.
+
+    Args:
+        waiting_since: since when its customer waits, where they do.
+        rated: by its rating, which may still be changed.
+    """
     step(conversation, "be reopened")
     conversation.waiting_since = waiting_since
     conversation.resolved_at = None
+    if not rated:
+        ratings.close(session, conversation)
     if conversation.first_reply_at is None:  # it may be older than this column
         replies = (Message.conversation_id == conversation.id, Message.kind == MessageKind.REPLY)
         conversation.first_reply_at = session.scalar(select(func.min(Message.created_at)).where(*replies))
@@ -617,6 +684,7 @@ def close_all(session: Session, customer_id: int, *, actor: Actor) -> list[Conve
         .execution_options(populate_existing=True)
     ).all()
     for conversation in found:
+        ratings.close(session, conversation)
         if conversation.status is ConversationStatus.SPAM:
             step(conversation, "be taken back from spam")
         if conversation.status is ConversationStatus.OPEN:
@@ -774,32 +842,91 @@ def mark_seen(session: Session, customer_ref: str, conversation_id: int, cursor:
 
 
 def rate(
-    session: Session, *, customer: Customer, conversation_id: int, rating: int, comment: str | None = None
+    session: Session,
+    *,
+    customer: Customer,
+    conversation_id: int,
+    rating: int,
+    comment: str | None = None,
+    via: RatedVia = RatedVia.HOST,
 ) -> Conversation:
-    """Take the customer's rating of a resolved conversation, 1 to 5. A second one replaces the first.
+    """Take the customer's rating of a resolved conversation, 1 to 5. A second one replaces the first, for a while.
+
+    Args:
+        comment: ``None`` leaves the one there is, an empty one takes it away.
 
     Raises:
         InvalidInput: the rating or the comment does not fit.
+        RatingClosed: nobody asked, or it is too late.
         IllegalTransition: the conversation is not resolved.
         NotFound: the conversation is not this customer's.
     """
-    if not 1 <= rating <= 5:
-        raise InvalidInput("rating", "A rating is a number from 1 to 5.")
-    comment = (comment or "").strip() or None
-    if comment is not None and len(comment) > 2000:
-        raise InvalidInput("comment", "A comment has at most 2000 characters.")
     customer_conversation(session, customer.ref, conversation_id)
     conversation = lock(session, conversation_id)
-    if conversation.status is not ConversationStatus.RESOLVED:
+    if conversation.status is not ConversationStatus.RESOLVED and conversation.rating_until is None:
         raise IllegalTransition("conversation", conversation.status.value, "be rated")
-    if (conversation.rating, conversation.rating_comment) == (rating, comment):
-        return conversation
-    conversation.rating, conversation.rating_comment = rating, comment
-    actor = Actor.customer(customer)
-    append(session, conversation, MessageKind.EVENT, actor, event=EventName.RATED, data={"rating": rating})
-    record(session, actor, "conversation.rate", "conversation", conversation.id, rating=rating)
-    changed(session, conversation)
+    asked = ratings.newest(session, conversation.id) if conversation.rating_until is not None else None
+    _rated(session, conversation, asked, Actor.customer(customer), score=rating, comment=comment, via=via)
     return conversation
+
+
+def rate_by_link(session: Session, asked: Rating, *, score: int, comment: str | None) -> Rating:
+    """Take the rating of whoever has the link that was made for it.
+
+    Raises:
+        InvalidInput: the rating or the comment does not fit.
+        RatingClosed: it is too late.
+        NotFound: its customer was forgotten meanwhile.
+    """
+    conversation = lock(session, asked.conversation_id)
+    session.refresh(asked)
+    person = session.get_one(CustomerRecord, conversation.customer_id)
+    customer = Actor.customer(Customer(person.ref, person.name), person.pseudonym)
+    _rated(session, conversation, asked, customer, score=score, comment=comment, via=RatedVia.LINK)
+    return asked
+
+
+def _rated(
+    session: Session,
+    conversation: Conversation,
+    asked: Rating | None,
+    actor: Actor,
+    *,
+    score: int,
+    comment: str | None,
+    via: RatedVia,
+) -> None:
+    """Keep a rating of a conversation that is locked, and see to what follows from it."""
+    before = asked.score if asked is not None else None
+    if not ratings.give(session, conversation, asked, score=score, comment=comment, via=via) or asked is None:
+        return
+    does = current().settings.low_rating_does
+    acts = ratings.is_low(score) and asked.acted_at is None and does != "nothing"
+    if score != before or acts:
+        event = append(session, conversation, MessageKind.EVENT, actor, event=EventName.RATED, data={"rating": score})
+    record(session, actor, "conversation.rate", "conversation", conversation.id, rating=score, via=via.value)
+    if acts:
+        asked.acted_at = now()
+        _see_to_low_rating(session, conversation, asked, event, reopens=does == "reopen")
+    changed(session, conversation)
+    send_signal(
+        session, signals.conversation_rated, conversation_id=conversation.id, rating=score, first=before is None
+    )
+
+
+def _see_to_low_rating(
+    session: Session, conversation: Conversation, asked: Rating, event: Message, *, reopens: bool
+) -> None:
+    """Tell whoever has the conversation, or else who resolved it; and put it back into the queue, where the desk wants
+    that or there is nobody to be told."""
+    told = conversation.assignee_id or asked.resolver_id
+    reopens = reopens or told is None
+    record(session, LOW_RATING, "conversation.low_rating", "conversation", conversation.id, told=told, reopens=reopens)
+    if told is not None:
+        mentions.tell_of_rating(session, event, told)
+    if reopens and conversation.status is ConversationStatus.RESOLVED:
+        _reopen(session, conversation, LOW_RATING, rated=True)
+        conversation.waiting_since = now()
 
 
 # --- the operator's side --------------------------------------------------------------------------

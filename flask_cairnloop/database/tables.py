@@ -10,6 +10,7 @@ from flask_cairnloop.conversations.models import (
     Message,
     MessageFile,
     PendingReply,
+    Rating,
     UnsentText,
 )
 from flask_cairnloop.database.base import Base
@@ -83,6 +84,7 @@ __all__ = [
     "PastQuestion",
     "PastQuestionEmbedding",
     "PendingReply",
+    "Rating",
     "ResolvedCase",
     "Revision",
     "ServiceAnswer",

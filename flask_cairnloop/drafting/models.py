@@ -114,6 +114,7 @@ class ModelCall(Base):
     __tablename__ = "model_calls"
     __table_args__ = (
         Index("ix_model_calls_engine", "engine", "started_at"),
+        Index("ix_model_calls_started_at", "started_at"),
         Index("ix_model_calls_draft_id", "draft_id"),
     )
 

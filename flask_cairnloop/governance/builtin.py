@@ -103,7 +103,8 @@ class ResolveConversation(_Ours):
         if status == "resolved":
             raise PermanentFailure("This conversation is resolved already.")
         return Consequence(
-            "Marks this conversation as resolved. An open draft is withdrawn, and the customer can rate the answer.",
+            "Marks this conversation as resolved. An open draft is withdrawn"
+            + (", and the customer is asked for a rating." if current().settings.ask_for_rating else "."),
             (Change("Status", "Open", "Resolved"),),
         )
 
@@ -111,7 +112,9 @@ class ResolveConversation(_Ours):
         if conversations.reply_waits(_session(context), inputs.conversation_id):
             raise RetryableFailure("A reply is on its way there.")
         try:
-            conversations.resolve(_session(context), inputs.conversation_id, actor=self._actor(context))
+            conversations.resolve(
+                _session(context), inputs.conversation_id, actor=self._actor(context), how=conversations.How.ACTION
+            )
         except IllegalTransition as error:
             raise PermanentFailure("This conversation is resolved already.") from error
         except (CustomerForgotten, NotFound) as error:

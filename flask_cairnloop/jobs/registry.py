@@ -25,6 +25,7 @@ ROOMS = (
     "governance",
     "knowledge",
     "outbound",
+    "privacy",
     "retrieval",
     "service_levels",
 )

@@ -101,6 +101,7 @@ class ArticleVote(Base):
     __tablename__ = "article_votes"
     __table_args__ = (
         UniqueConstraint("revision_id", "visitor"),
+        Index("ix_article_votes_voted_at", "voted_at"),
         Index("ix_article_votes_article_id", "article_id", "helpful"),  # comments, and what goes with an article
         CheckConstraint("comment IS NULL OR NOT helpful", name="comment_on_no"),
     )

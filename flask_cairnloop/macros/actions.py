@@ -27,6 +27,7 @@ class Action:
         permission: what an operator needs for it.
         apply: ``(session, conversation_id, operator)``, in the transaction that takes the reply in.
         resolves: done with the sending itself, and taken back with it.
+        asks: whether that asks the customer for a rating; ``None`` says nothing about it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Action:
     permission: Permission
     apply: Callable[[Session, int, Operator], object] | None = None
     resolves: bool = False
+    asks: bool | None = None
 
 
 def assign_to_me(session: Session, conversation_id: int, operator: Operator) -> None:
@@ -63,6 +65,20 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "assign": Action("assign", "Assign to me", Permission.CONVERSATIONS_REPLY, assign_to_me),
     **PRIORITIES,
     "resolve": Action("resolve", "Resolve after sending", Permission.CONVERSATIONS_RESOLVE, resolves=True),
+    "ask": Action(
+        "ask",
+        "Resolve after sending, and ask for a rating",
+        Permission.CONVERSATIONS_RESOLVE,
+        resolves=True,
+        asks=True,
+    ),
+    "ask_nothing": Action(
+        "ask_nothing",
+        "Resolve after sending, ask for no rating",
+        Permission.CONVERSATIONS_RESOLVE,
+        resolves=True,
+        asks=False,
+    ),
 }
 
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.actors import Acting, as_actor
-from flask_cairnloop.audit.holdings import export_entries, forget_texts
+from flask_cairnloop.actors import Acting, Actor, as_actor
+from flask_cairnloop.audit.holdings import export_entries, export_texts, forget_texts
 from flask_cairnloop.audit.service import record
 from flask_cairnloop.clock import now
+from flask_cairnloop.context import current
 from flask_cairnloop.conversations.holdings import (
     export_conversations,
     export_files,
+    export_ratings,
     export_unsent,
     forget_conversations,
     forget_files,
     forget_messages,
+    forget_ratings,
     forget_unsent,
     path_of,
     stored_files,
@@ -31,7 +35,7 @@ from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.holdings import export_drafts, forget_drafts
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.governance.holdings import export_actions, forget_actions, withdraw_actions
-from flask_cairnloop.jobs import publish
+from flask_cairnloop.jobs import enqueue, publish
 from flask_cairnloop.jobs.holdings import forget_jobs
 from flask_cairnloop.outbound.holdings import (
     export_deliveries,
@@ -40,11 +44,12 @@ from flask_cairnloop.outbound.holdings import (
     forget_suppression,
     withdraw_deliveries,
 )
+from flask_cairnloop.privacy.clearing import CLEAR
 from flask_cairnloop.realtime.events import DISCONNECT, customer_topic
 from flask_cairnloop.retrieval.memory import export as export_questions
 from flask_cairnloop.retrieval.memory import forget as forget_questions
 from flask_cairnloop.service_levels.holdings import export_clocks, forget_clocks
-from flask_cairnloop.tokens.service import forget_tokens
+from flask_cairnloop.tokens.service import export_tokens, forget_tokens
 from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
 
 # Who holds what, and how it goes: called in this order with the id of the customer's row, in one transaction, the row
@@ -59,6 +64,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("files", forget_files),
     ("unsent", forget_unsent),
     ("messages", forget_messages),
+    ("ratings", forget_ratings),
     ("conversations", forget_conversations),
     ("service_levels", forget_clocks),
     ("jobs", forget_jobs),
@@ -71,12 +77,15 @@ EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("unsent_files", export_files),
     ("unsent", export_unsent),
     ("service_levels", export_clocks),
+    ("ratings", export_ratings),
     ("drafts", export_drafts),
     ("actions", export_actions),
     ("follow_ups", export_deliveries),
     ("no_follow_ups", export_suppression),
     ("questions", export_questions),
     ("gaps", export_gaps),
+    ("reasons", export_texts),
+    ("tokens", export_tokens),
     ("activity", export_entries),
 )
 
@@ -113,11 +122,7 @@ def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
     actor = as_actor(actor)
     person = _person(session, ref, lock=True)
     number = person.id
-    close_all(session, number, actor=actor)
-    withdraw_actions(session, number)
-    withdraw_deliveries(session, number)
-    session.flush()
-    counts: dict[str, Any] = {name: erase(session, number) for name, erase in FORGET}
+    counts = erase(session, number, actor=actor)
     record(session, actor, "customer.forget", "customer", number, **counts)
     session.flush()  # the entry above may be the customer's own, found by what goes now
     person.ref = f"forgotten-{secrets.token_hex(16)}"
@@ -129,6 +134,26 @@ def forget(session: Session, ref: str, *, actor: Acting) -> Forgotten:
     _read_again(session)
     publish(session, customer_topic(ref), DISCONNECT)
     return Forgotten(number, counts)
+
+
+def erase(session: Session, number: int, *, actor: Actor) -> dict[str, Any]:
+    """Erase everything that is held about the conversations of a customer's row, which is locked, and let a job see to
+    what that leaves in the files of the database.
+
+    Returns:
+        How many rows of each kind.
+
+    Raises:
+        Conflict: as :func:`forget` says.
+    """
+    close_all(session, number, actor=actor)
+    withdraw_actions(session, number)
+    withdraw_deliveries(session, number)
+    session.flush()
+    counts = {name: erased(session, number) for name, erased in FORGET}
+    if after := current().settings.forget_clear_after:
+        enqueue(session, CLEAR, {}, delay=timedelta(seconds=after), unique_key=CLEAR, keep_earlier=True)
+    return counts
 
 
 def export(session: Session, ref: str, *, actor: Acting | None = None) -> dict[str, Any]:

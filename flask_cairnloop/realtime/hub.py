@@ -53,6 +53,11 @@ class Subscription:
         self._topics.add(topic)
         self._hub._listen(topic, self)
 
+    def remove(self, topic: str) -> None:
+        """Listen to one topic less. What has come of it already is still handed out."""
+        self._topics.discard(topic)
+        self._hub._mute(self, (topic,))
+
     def close(self) -> None:
         """Stop listening."""
         self._hub._drop(self, self._topics)
@@ -143,6 +148,10 @@ class Hub:
     def _drop(self, subscription: Subscription, topics: Iterable[str]) -> None:
         with self._lock:
             self._all.discard(subscription)
+        self._mute(subscription, topics)
+
+    def _mute(self, subscription: Subscription, topics: Iterable[str]) -> None:
+        with self._lock:
             for topic in topics:
                 listeners = self._listeners.get(topic)
                 if listeners is not None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from limits import parse_many
-from sqlalchemy import Select, or_, select, update
+from sqlalchemy import ColumnElement, Select, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -208,14 +208,28 @@ def tokens(session: Session) -> list[tuple[AccessToken, str | None]]:
     return [(row[0], row[1]) for row in session.execute(wanted)]
 
 
+def export_tokens(session: Session, customer_id: int) -> list[dict[str, Any]]:
+    """Tokens that are bound to a customer or their conversations, as the team called them, oldest first."""
+    found = session.scalars(select(AccessToken).where(_bound_to(customer_id)).order_by(AccessToken.id))
+    return [
+        {
+            "name": token.name,
+            "conversation": token.conversation_id,
+            "made_at": token.created_at.isoformat(),
+            "revoked_at": token.revoked_at.isoformat() if token.revoked_at else None,
+        }
+        for token in found
+    ]
+
+
+def _bound_to(customer_id: int) -> ColumnElement[bool]:
+    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
+    return or_(AccessToken.customer_id == customer_id, AccessToken.conversation_id.in_(theirs))
+
+
 def forget_tokens(session: Session, customer_id: int) -> int:
     """End every token that is bound to a customer or their conversations, and erase what the team called it."""
-    theirs = select(Conversation.id).where(Conversation.customer_id == customer_id)
-    found = session.scalars(
-        select(AccessToken)
-        .where(or_(AccessToken.customer_id == customer_id, AccessToken.conversation_id.in_(theirs)))
-        .with_for_update()
-    ).all()
+    found = session.scalars(select(AccessToken).where(_bound_to(customer_id)).with_for_update()).all()
     for token in found:
         if token.revoked_at is None:
             _end(session, token, PRIVACY)

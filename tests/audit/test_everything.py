@@ -43,6 +43,7 @@ DERIVES = frozenset(
         *("retrieval.start", "retrieval.tend"),
         *("service_levels.apply", "service_levels.tell_breached"),
         "files.erase",  # what it does was decided, and is told, with the forgetting
+        *("files.erase", "privacy.clear"),  # what they do was decided, and is told, with the forgetting
     }
 )
 COMMANDS = (

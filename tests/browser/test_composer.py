@@ -108,6 +108,23 @@ def test_what_is_taken_back_after_going_on_is_in_its_field_again(site: Site) -> 
     assert replies(site, second) == []
 
 
+def test_what_could_not_be_taken_back_is_said_and_the_page_stays(site: Site) -> None:
+    first, second = site.customer().ask("One?"), site.customer().ask("Two?")
+    page = site.operator(path=f"/conversations/{second}?view=open")
+    expect(page.locator(f"#row-{first}")).to_be_visible()
+    reply_field(page, second).fill("Not quite.")
+    page.keyboard.press("Control+Shift+Enter")
+    expect(page.locator("#work")).not_to_have_attribute("data-conversation", str(second))
+    page.route("**/pending/*/undo", lambda route: route.fulfill(status=503))
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect(page.locator("#toasts .is-error")).to_contain_text("It was not taken back")
+    expect(page.locator("#work")).not_to_have_attribute("data-conversation", str(second))
+    page.unroute("**/pending/*/undo")
+    page.locator("#toasts .is-error").get_by_role("button", name="Open").click()
+    is_open(page, second)
+    expect(page.locator(".pending")).to_contain_text("Not quite.")
+
+
 def test_two_tabs_see_the_same_reply_on_its_way_and_the_customer_none(site: Site) -> None:
     chat = site.customer()
     conversation_id = chat.ask("Is it open?")

@@ -134,6 +134,28 @@ def test_typing_passes_between_those_who_look_at_the_same_conversation(live_serv
         assert seen == [{"type": "typing", "conversation_id": 4711, "author": "customer"}], "not her own, no name"
 
 
+def test_a_page_hears_of_the_conversations_it_looked_at_last_however_many_there_were(
+    live_server: Process,
+) -> None:
+    with listening(live_server.url, "mina") as mina, listening(live_server.url, "omar") as omar:
+        for client in (mina, omar):
+            hears(client)
+        for number in (*range(1, live.WATCHED + 2), 2):  # the second once more, so that it is not the next to go
+            mina.send(json.dumps({"type": "watch", "conversation_id": number}))
+            frames(mina, lambda frame, number=number: frame == {"type": "watching", "conversation_id": number})
+        for number in (1, live.WATCHED + 1):
+            omar.send(json.dumps({"type": "watch", "conversation_id": number}))
+            frames(omar, lambda frame, number=number: frame == {"type": "watching", "conversation_id": number})
+            mina.send(json.dumps({"type": "look", "conversation_id": number}))
+        seen = frames(mina, lambda frame: frame["type"] == "viewers")
+        assert seen[-1]["conversation_id"] == live.WATCHED + 1, "and not of the first, which it left long ago"
+        omar.send(json.dumps({"type": "typing", "conversation_id": 1}))
+        time.sleep(live.TYPING_SECONDS)
+        omar.send(json.dumps({"type": "typing", "conversation_id": live.WATCHED + 1}))
+        heard = frames(mina, lambda frame: frame["type"] == "typing")
+        assert heard[-1]["conversation_id"] == live.WATCHED + 1
+
+
 def test_who_may_not_read_a_conversation_does_not_hear_who_types_in_it(
     database_url: str, redis_url: str, config: dict[str, Any], app: Flask
 ) -> None:

@@ -11,8 +11,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from flask_cairnloop.conversations.models import Conversation, ConversationStatus
+from flask_cairnloop import Customer, receive, reply
+from flask_cairnloop.conversations.models import Conversation, ConversationStatus, CustomerRecord
 from tests.console.conftest import Desk
+from tests.support.host import OPERATORS
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +108,41 @@ def test_a_list_is_kept_shown_and_deleted(operator_client: FlaskClient, desk: De
     (delete,) = re.findall(r'action="(/support/inbox/lists/\d+/delete)"', page)
     operator_client.post(delete, data={})
     assert ">From the web<" not in operator_client.get("/support/inbox").get_data(as_text=True)
+
+
+@pytest.mark.parametrize("step", ["resolve", "snooze:tomorrow"])
+def test_several_are_done_as_they_were_when_they_were_ticked(
+    desk: Desk, fragment: Callable[..., Any], sign_in: Callable[[str], FlaskClient], step: str
+) -> None:
+    as_shown, written, answered, unsaid = (desk.ask(f"Question {n}") for n in range(4))
+    listed = fragment("GET", "/support/inbox?view=open", "div#list").get_data(as_text=True)
+    ticks = dict(re.findall(r'name="id" value="((\d+):\d+)"', listed))
+    chosen = [value for value, number in ticks.items() if int(number) in (as_shown, written, answered)]
+    assert len(chosen) == 3
+    with desk.app.app_context():
+        session = desk.app.extensions["sqlalchemy"].session
+        theirs = session.get_one(Conversation, written).customer_id
+        customer = session.get_one(CustomerRecord, theirs)
+        receive(
+            session,
+            customer=Customer(customer.ref, customer.name),
+            body="One more thing",
+            channel="widget",
+            conversation_id=written,
+        )
+        reply(session, answered, actor=OPERATORS["omar"], body="I have it")
+        session.commit()
+    answer = fragment("POST", "/support/inbox/several", set=step, id=[*chosen, str(unsaid)])
+    assert "In two somebody has written meanwhile: look first" in said(answer)["text"]
+    done = {
+        number: (found.resolved_at or found.snoozed_until) is not None
+        for number in (as_shown, written, answered, unsaid)
+        if (found := desk.get(Conversation, number))
+    }
+    assert done == {as_shown: True, written: False, answered: False, unsaid: True}
+    mine = desk.ask("Another")
+    with desk.app.app_context():
+        session = desk.app.extensions["sqlalchemy"].session
+        reply(session, mine, actor=OPERATORS["mina"], body="My own words move nothing for me")
+        session.commit()
+    assert "One conversation" in said(fragment("POST", "/support/inbox/several", set=step, id=f"{mine}:1"))["text"]

@@ -36,6 +36,7 @@ from flask_cairnloop.conversations.models import (
     EventName,
     Message,
     MessageKind,
+    Rating,
 )
 from flask_cairnloop.errors import CairnloopError, IllegalTransition, InvalidInput, NotFound, StaleConversation
 from flask_cairnloop.testing import enqueued, frozen, run_jobs
@@ -413,7 +414,8 @@ def test_only_a_resolved_conversation_is_rated(session: Session, customer: Custo
         service.rate(session, customer=customer, conversation_id=conversation.id, rating=6)
     service.rate(session, customer=customer, conversation_id=conversation.id, rating=4, comment="  Quick ")
     session.commit()
-    assert (conversation.rating, conversation.rating_comment) == (4, "Quick")
+    kept = session.scalars(select(Rating).where(Rating.conversation_id == conversation.id)).one()
+    assert (conversation.rating, kept.score, kept.comment) == (4, 4, "Quick")
 
 
 def test_assigning_leaves_a_line_and_repeating_it_does_not(session: Session, customer: Customer) -> None:

@@ -153,6 +153,8 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = attached_file(app, desk.ask()) if attached else shown_file(app)
                 case "name":
                     values[argument] = "plan.png"
+                case "token":
+                    values[argument] = "nothing"
                 case "filename":
                     values[argument] = "widget/widget.js"
                 case _:

@@ -50,7 +50,7 @@ MINA = Actor.operator(Operator("mina", "Mina Keller"))
 Act = Callable[[Session], Any]
 
 
-@job("privacy.quotes", max_attempts=1)
+@job("quoting.body", max_attempts=1)
 def quote(context: JobContext, *, conversation_id: int) -> None:
     """A job whose exception says what it read, as an exception may."""
     body = context.session.scalars(select(Message.body).where(Message.conversation_id == conversation_id)).first()
@@ -143,6 +143,7 @@ def test_it_is_audited_without_words_and_everybody_else_stays(session: Session, 
             "files": 0,
             "unsent": 0,
             "messages": 2,
+            "ratings": 0,
             "conversations": 1,
             "service_levels": 0,
             "jobs": 1,
@@ -341,7 +342,7 @@ def test_a_draft_that_is_being_made_leaves_nothing(make_app: Callable[..., Flask
 def test_what_an_exception_said_goes_and_nothing_waits(app: Flask, session: Session, redis: Redis) -> None:
     customer, words = somebody()
     conversation_id = ask(session, customer)
-    dead = enqueue(session, "privacy.quotes", {"conversation_id": conversation_id})
+    dead = enqueue(session, "quoting.body", {"conversation_id": conversation_id})
     session.commit()
     run_jobs(app)
     assert f"{words[4]} in jobs" in traces.found(session, redis, words)
@@ -398,7 +399,7 @@ def test_the_command_asks_first_and_says_what_it_did(app: Flask, session: Sessio
     assert done.exit_code == 0
     assert (
         done.stdout == "Forgotten. Erased: drafts 1, actions 0, follow_ups 0, suppressions 0, "
-        "tokens 0, files 0, unsent 0, messages 2, conversations 1, "
+        "tokens 0, files 0, unsent 0, messages 2, ratings 0, conversations 1, "
         "service_levels 0, jobs 1, questions 0, gaps 0, reasons 0.\n"
     )
     assert gone(session, redis, words)

@@ -14,7 +14,7 @@ from werkzeug.routing import Rule
 OPEN = frozenset({"static", "widget_script", "widget_frame", "widget_socket", "health", "ready", "metrics", "file"})
 # What needs a customer's token, or an address that was signed for them. Every other route is the console's, whoever
 # adds it.
-CUSTOMERS = frozenset({"widget_messages", "widget_upload", "widget_file", "opt_out"})
+CUSTOMERS = frozenset({"widget_messages", "widget_upload", "widget_file", "opt_out", "rating"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import delete, select
 from flask_cairnloop import Customer, Operator, disconnect
 from flask_cairnloop.actors import Actor
 from flask_cairnloop.conversations import service
-from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message
+from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message, RatedVia, Rating
 from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.realtime import publish_now
 from tests.support import sockets
@@ -507,8 +507,16 @@ def test_resolved_rated_by_keyboard_and_opened_again(site: Site, token: str) -> 
     site.chat.get_by_label("Anything to add?").fill("Quick and kind")
     site.chat.get_by_role("button", name="Send rating").press("Enter")
     expect(site.chat.get_by_text("You rated the help 4 of 5.")).to_be_visible()
-    row = site.desk(lambda session: session.get(Conversation, site.conversation()))
-    assert (row.rating, row.rating_comment) == (4, "Quick and kind")
+    kept = select(Rating).where(Rating.conversation_id == site.conversation())
+    row = site.desk(lambda session: session.scalars(kept).one())
+    assert (row.score, row.comment, row.via) == (4, "Quick and kind", RatedVia.WIDGET)
+    site.chat.get_by_role("button", name="Change it").press("Enter")
+    expect(site.chat.get_by_role("radio", name="4")).to_be_focused()
+    site.page.keyboard.press("ArrowRight")
+    site.chat.get_by_role("button", name="Send rating").press("Enter")
+    expect(site.chat.get_by_text("You rated the help 5 of 5.")).to_be_visible()
+    row = site.desk(lambda session: session.scalars(kept).one())
+    assert (row.score, row.comment) == (5, "Quick and kind")
     site.say("One more thing")
     expect(site.chat.get_by_text("You wrote again, so this is open again")).to_be_visible()
     expect(site.chat.get_by_text("You rated the help")).to_be_hidden()

@@ -18,7 +18,7 @@ from flask_cairnloop.actors import Actor
 from flask_cairnloop.channels.widget import socket
 from flask_cairnloop.channels.widget.protocol import PAGE
 from flask_cairnloop.conversations import service
-from flask_cairnloop.conversations.models import Conversation, Message
+from flask_cairnloop.conversations.models import Conversation, Message, Rating
 from flask_cairnloop.knowledge import service as knowledge
 from flask_cairnloop.knowledge.models import Article, Audience, Revision
 from flask_cairnloop.realtime import publish_now
@@ -385,7 +385,8 @@ def test_resolved_rated_and_opened_again(chat: Chat, operator: Operator, at_the_
     chat.send("rate", rating=4, comment="Quick")
     assert chat.expect("status")["rating"] == 4
     row = at_the_desk(lambda session: session.get(Conversation, conversation))
-    assert (row.rating, row.rating_comment) == (4, "Quick")
+    kept = at_the_desk(lambda session: session.scalars(select(Rating).where(Rating.conversation_id == row.id)).one())
+    assert (row.rating, kept.comment) == (4, "Quick")
     client_id = str(uuid.uuid4())
     chat.send("message", client_id=client_id, body="One more thing")
     reopened, status, accepted, *others = chat.quiet()

@@ -24,12 +24,13 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import ActorKind
 from flask_cairnloop.channels.widget.files import offered, signed
+from flask_cairnloop.clock import now
 from flask_cairnloop.conversations import service
 from flask_cairnloop.conversations.attachments import Attached, attached, newest_files
-from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind
+from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Message, MessageKind, RatedVia
 from flask_cairnloop.conversations.news import News, Said, news, shown_status
 from flask_cairnloop.database.failures import AWAY, kind
-from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound
+from flask_cairnloop.errors import Conflict, HookFailed, InvalidInput, NotFound, RatingClosed
 from flask_cairnloop.hooks import Customer
 from flask_cairnloop.knowledge.models import Audience
 from flask_cairnloop.knowledge.public import public_tags, slugs
@@ -199,7 +200,7 @@ def message_frame(message: Message | Said) -> Frame:
         frame["event"] = message.event.value
     if by_customer and message.client_id is not None:
         frame["client_id"] = str(message.client_id)
-    if message.automatic:
+    if message.automatic or (message.event is not None and message.author_kind is ActorKind.SYSTEM):
         frame["automatic"] = True
     return frame
 
@@ -224,13 +225,16 @@ def sources(citations: Cited, named: Mapping[int, Name]) -> list[dict[str, str]]
 
 def status_frame(conversation: Conversation | service.Received | News) -> Frame:
     """Where the conversation stands, and whether the customer waits for somebody."""
-    return {
+    frame: Frame = {
         "type": "status",
         "status": shown_status(conversation.status).value,
         # Whoever is taken for spam goes on waiting, as far as they can see.
         "waiting": conversation.waiting_since is not None or conversation.status is ConversationStatus.SPAM,
         "rating": conversation.rating,
     }
+    if conversation.rating_until is not None and conversation.rating_until > now():
+        frame["asks"] = True  # a rating may be given, or changed
+    return frame
 
 
 class WidgetSession:
@@ -458,6 +462,9 @@ class WidgetSession:
             service.mark_seen(session, customer.ref, conversation_id, min(frame.cursor, self._cursor))
 
     def _rate(self, customer: Customer, conversation_id: int, frame: Rate) -> Iterator[Frame]:
+        if wait := self._cairnloop.rate_limits.take("ratings", f"conversation:{conversation_id}"):
+            yield too_many(wait, f"You have changed this often. Try again in {_in_words(wait)}.")
+            return
         try:
             with self._transaction() as session:
                 conversation = service.rate(
@@ -466,10 +473,13 @@ class WidgetSession:
                     conversation_id=conversation_id,
                     rating=frame.rating,
                     comment=frame.comment,
+                    via=RatedVia.WIDGET,
                 )
                 status = status_frame(conversation)
         except InvalidInput as failure:
             yield error("invalid", failure.message)
+        except RatingClosed as failure:
+            yield error("rating_closed", str(failure))
         except Conflict:
             yield error("not_resolved", "You can rate the help once it is resolved.")
         except (NotFound, *AWAY):

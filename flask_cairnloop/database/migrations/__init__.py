@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=19)
+        migrations.upgrade(op, from_=0, to=20)
 
     def downgrade():
-        migrations.downgrade(op, from_=19, to=0)
+        migrations.downgrade(op, from_=20, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
@@ -35,6 +35,7 @@ from flask_cairnloop.database.migrations import (
     v0017,
     v0018,
     v0019,
+    v0020,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
@@ -59,6 +60,7 @@ VERSIONS = (
     v0017,
     v0018,
     v0019,
+    v0020,
 )
 LATEST = len(VERSIONS)
 

@@ -234,8 +234,9 @@
     desk.refetch($("#mentions"));
     if (!event.conversation_id) return;
     const path = `/conversations/${event.conversation_id}#m${event.sequence}`;
-    if (document.hidden && chosen() !== "off") notify("A colleague mentions you", "", path, `-mention-${event.conversation_id}-${event.sequence}`);
-    toast("A colleague mentions you in a note", "info", { open: `${prefix}${path}`, seconds: 10 });
+    const rated = event.because === "rating";
+    if (document.hidden && chosen() !== "off") notify(rated ? "A customer was not content" : "A colleague mentions you", "", path, `-mention-${event.conversation_id}-${event.sequence}`);
+    toast(rated ? "A customer was not content with the help" : "A colleague mentions you in a note", "info", { open: `${prefix}${path}`, seconds: 10 });
   };
 
   if (window.Notification) for (const menu of $$(".notify")) menu.hidden = false;

@@ -103,7 +103,14 @@
       htmx.ajax("POST", path, { target: "#timeline", swap: "innerMorph", values: tokenField() });
       return;
     }
-    await fetch(path, { method: "POST", body: new URLSearchParams(tokenField()) }).catch(() => {});
+    const headers = { "HX-Request": "true", "HX-Request-Type": "partial" };
+    const answer = await fetch(path, { method: "POST", body: new URLSearchParams(tokenField()), headers }).catch(() => null);
+    const told = JSON.parse(answer?.headers.get("HX-Trigger") || "{}")["cairnloop:toast"];
+    if (!answer?.ok) {
+      return toast(told?.text || (answer ? "It was not taken back. Open the conversation to see what became of it."
+        : "No answer from the server. Whether it was taken back is in the conversation."), "error", { open: `${prefix}/conversations/${conversation}` });
+    }
+    if (told) toast(told.text, told.tone);
     const row = $(`#row-${conversation} .row`);
     if (row) row.click();
     else location.assign(`${prefix}/conversations/${conversation}`);
@@ -769,11 +776,24 @@
   /* ---------- what is ticked in the list ---------- */
 
   let lastTicked = "";
+  const seenTicking = new Map(); // id -> id:sequence
 
   function ticked() {
     const count = $$("#rows .tick :checked").length;
     for (const words of $$("[data-picked]")) words.textContent = `${count} ticked`;
+    // How far each had gone when it was ticked: a row that is fetched again since may say something nobody looked at.
+    for (const row of $$("#rows > [data-row]")) {
+      const box = $("input[type=checkbox]", row);
+      if (!box?.checked) seenTicking.delete(row.dataset.row);
+      else if (!seenTicking.has(row.dataset.row)) seenTicking.set(row.dataset.row, box.value);
+    }
   }
+  document.addEventListener("formdata", (event) => {
+    if (event.target.id !== "several") return;
+    const chosen = event.formData.getAll("id");
+    event.formData.delete("id");
+    for (const value of chosen) event.formData.append("id", seenTicking.get(value.split(":")[0]) || value);
+  });
 
   function tickRow(range) {
     const row = document.activeElement?.closest("[data-row]") || $("#rows .row[aria-current]")?.parentElement;
@@ -805,7 +825,10 @@
     }
   });
   document.addEventListener("change", (event) => {
-    if (event.target.matches(".tick input")) { lastTicked = event.target.value; ticked(); }
+    if (event.target.matches(".tick input")) {
+      lastTicked = event.target.closest("[data-row]")?.dataset.row || "";
+      ticked();
+    }
     if (event.target.name === "mode") $(`[data-write=${event.target.value}]`)?.focus();
   });
 

@@ -18,7 +18,7 @@ const TEXT = {
   refused: (reason) => `Not sent. ${reason}`,
   typing: (name) => `${name || "Somebody"} is typing`,
   resolved: (name) => (name ? `Resolved by ${name}` : "Resolved"),
-  reopened: (name) => (name ? `Opened again by ${name}` : "You wrote again, so this is open again"),
+  reopened: (name, automatic) => automatic ? "Opened again, so that somebody looks at it" : (name ? `Opened again by ${name}` : "You wrote again, so this is open again"),
   writeAgain: ". Write again to reopen it",
   question: (name) => (name ? `How was the help from ${name}?` : "How was the help?"),
   rated: (rating) => `Thank you. You rated the help ${rating} of 5.`,
@@ -50,6 +50,9 @@ const chat = {
   status: "open",
   waiting: false,
   rating: null,
+  asks: false, // whether a rating may be given, or changed
+  changing: false, // whether the one that was given is being changed
+  commented: false, // whether something was said beside it on this page
   limit: Infinity,
   person: null,
   helper: "", // who resolved it
@@ -151,13 +154,13 @@ function buildMessage(frame) {
   return element;
 }
 
-function buildEvent({ event, author, at }) {
+function buildEvent({ event, author, at, automatic }) {
   const element = $("event-template").content.firstElementChild.cloneNode(true);
   element.dataset.at = at;
   element.dataset.by = "event";
   element.dataset.event = event;
   element.dataset.author = author || "";
-  element.textContent = TEXT[event](author);
+  element.textContent = TEXT[event](author, automatic);
   return element;
 }
 
@@ -248,8 +251,9 @@ const heard = {
     show();
   },
 
-  status({ status, waiting, rating }) {
-    Object.assign(chat, { status, waiting, rating });
+  status({ status, waiting, rating, asks = false }) {
+    if (rating !== chat.rating || !asks) chat.changing = false;
+    Object.assign(chat, { status, waiting, rating, asks });
     show();
   },
 
@@ -299,7 +303,7 @@ function clear() {
   shown.forEach((element) => element.remove());
   shown.clear();
   document.querySelectorAll(".day").forEach((heading) => heading.remove());
-  Object.assign(chat, { conversation: null, cursor: 0, seen: 0, status: "open", waiting: false, rating: null });
+  Object.assign(chat, { conversation: null, cursor: 0, seen: 0, status: "open", waiting: false, rating: null, asks: false, changing: false, commented: false });
   unsent.forEach(({ element }) => arrange(element));
 }
 
@@ -482,17 +486,28 @@ function show() {
     const last = resolved && index === events.length - 1;
     setText(element, TEXT.resolved(element.dataset.author) + (last ? TEXT.writeAgain : ""));
   });
-  const rateable = resolved && unsent.length === 0;
-  $("rate").hidden = !rateable || chat.rating !== null;
-  setText($("rate-question"), TEXT.question(chat.helper));
-  if (!resolved) {
-    $("rate").reset();
-    $("rate-more").hidden = true;
-  }
-  $("rated").hidden = !rateable || chat.rating === null;
-  setText($("rated"), TEXT.rated(chat.rating));
+  showRating(resolved);
   if (!scrolledUp()) $("jump").hidden = true;
   read();
+}
+
+/** The question, or what was answered: until somebody goes on with the conversation, which a low rating may have opened
+    again. */
+function showRating(resolved) {
+  const last = [...shown.keys()].reduce((a, b) => Math.max(a, b), 0);
+  const rateable = chat.conversation !== null && unsent.length === 0 && Boolean(shown.get(last)?.dataset.event);
+  const asked = rateable && chat.asks && (resolved || chat.rating !== null);
+  $("rate").hidden = !asked || (chat.rating !== null && !chat.changing);
+  $("rated").hidden = !rateable || chat.rating === null || !$("rate").hidden;
+  $("rate-again").hidden = !asked;
+  if (!$("rated").hidden) $("waiting").hidden = true;
+  setText($("rate-question"), TEXT.question(chat.helper));
+  setText($("rated-words"), TEXT.rated(chat.rating));
+  if (!rateable) {
+    $("rate").reset();
+    $("rate-more").hidden = true;
+    chat.commented = false;
+  }
 }
 
 /** What is on the screen counts as read; the rest is the number on the launcher. */
@@ -605,7 +620,22 @@ $("rate").addEventListener("change", () => ($("rate-more").hidden = false));
 $("rate").addEventListener("submit", (event) => {
   event.preventDefault();
   const rating = Number(new FormData($("rate")).get("rating"));
-  if (rating) link.send({ type: "rate", rating, comment: $("comment").value.trim() || null });
+  if (!rating) return;
+  const words = $("comment").value.trim();
+  // Nothing in an empty field that never held anything: what was said on another page stays.
+  const sent = link.send({ type: "rate", rating, comment: words || (chat.commented ? "" : null) });
+  if (!sent) return;
+  chat.commented ||= Boolean(words);
+  chat.changing = false;
+  show();
+});
+$("rate-again").addEventListener("click", () => {
+  chat.changing = true;
+  const given = $("rate").querySelector(`[value="${chat.rating}"]`);
+  if (given) given.checked = true;
+  $("rate-more").hidden = false;
+  show();
+  given?.focus();
 });
 $("log").addEventListener("scroll", () => scrolledUp() || show(), { passive: true });
 $("jump").addEventListener("click", () => {

@@ -84,7 +84,7 @@ export class Poll {
     this.onframe({ type: "pong" });
     for (const message of frame.messages) this.onframe(message);
     if (frame.conversation === null) return;
-    this.onframe({ type: "status", status: frame.status, waiting: frame.waiting, rating: frame.rating });
+    this.onframe({ type: "status", status: frame.status, waiting: frame.waiting, rating: frame.rating, asks: frame.asks });
     this.onframe({ type: "seen", cursor: frame.seen });
   }
 }
