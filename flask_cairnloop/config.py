@@ -461,6 +461,20 @@ KEYS: tuple[Key, ...] = (
     Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_between(0, 1)),
     Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_between(0, 1)),
     Key(
+        "GAP_MIN_EVENTS",
+        "int",
+        2,
+        "How often something without an answer is asked before it is shown as an article to write.",
+        check=_between(1, 1_000),
+    ),
+    Key(
+        "GAP_MIN_CUSTOMERS",
+        "int",
+        2,
+        "By how many different people, before it is shown.",
+        check=_between(1, 1_000),
+    ),
+    Key(
         "DRAFT_DELAY",
         "float",
         1.0,
@@ -496,6 +510,13 @@ KEYS: tuple[Key, ...] = (
         "Seconds that entries of the audit log are kept. The oldest go up to a checkpoint, and what is left still "
         "verifies. 0: for ever.",
         check=_between(0, 10 * TEN_YEARS),
+    ),
+    Key(
+        "RETENTION_GAPS",
+        "int",
+        365 * 86_400,
+        "Seconds that a question without an answer is kept after it was asked last. 0: for ever.",
+        check=_between(0, TEN_YEARS),
     ),
     Key(
         "HOOK_TIMEOUT",
@@ -563,11 +584,14 @@ class Settings:
     attachment_daily_bytes: int
     grounding_strong: float
     grounding_partial: float
+    gap_min_events: int
+    gap_min_customers: int
     draft_delay: float
     draft_greeting: str
     draft_closing: str
     retention_jobs: int
     retention_audit: int
+    retention_gaps: int
     hook_timeout: float
 
     @classmethod

@@ -33,7 +33,17 @@ from flask_cairnloop.retrieval.models import (
     TermChange,
 )
 from flask_cairnloop.tokens.models import AccessToken
-from flask_cairnloop.upkeep.models import GapEvent
+from flask_cairnloop.upkeep.models import (
+    GapAsker,
+    GapCandidate,
+    GapEvent,
+    GapHistory,
+    GapLink,
+    GapModel,
+    GapQuestion,
+    GapQuestionEmbedding,
+    GapTerm,
+)
 
 metadata = Base.metadata
 
@@ -60,7 +70,15 @@ __all__ = [
     "Draft",
     "EmbeddingModel",
     "File",
+    "GapAsker",
+    "GapCandidate",
     "GapEvent",
+    "GapHistory",
+    "GapLink",
+    "GapModel",
+    "GapQuestion",
+    "GapQuestionEmbedding",
+    "GapTerm",
     "GroundingCalibration",
     "IndexEntry",
     "Job",

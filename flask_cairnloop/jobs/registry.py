@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
 
 # Rooms whose `jobs` module registers functions. Imported on first need, so that models never pull in the whole house.
-ROOMS = ("audit", "conversations", "drafting", "files", "governance", "knowledge", "retrieval")
+ROOMS = ("audit", "conversations", "drafting", "files", "governance", "knowledge", "retrieval", "upkeep")
 
 
 class GiveUp(CairnloopError):

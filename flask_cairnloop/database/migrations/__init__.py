@@ -33,6 +33,7 @@ from flask_cairnloop.database.migrations import (
     v0015,
     v0016,
     v0017,
+    v0021,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
@@ -55,6 +56,7 @@ VERSIONS = (
     v0015,
     v0016,
     v0017,
+    v0021,
 )
 LATEST = len(VERSIONS)
 
