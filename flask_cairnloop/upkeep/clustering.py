@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, exists, func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -172,20 +172,53 @@ def _written(
     session.flush()
     if embedded is not None:
         likeness.keep_vector(session, question.id, embedded)
-    for question_id, other_id in lost:
-        session.execute(
-            delete(GapLink)
-            .where(GapLink.question_id == question_id, GapLink.other_id == other_id)
-            .execution_options(**PLAIN)
-        )
-    rows = [{"question_id": question.id, "other_id": other, "likeness": alike} for other, alike in given.items()]
-    rows += [{"question_id": other, "other_id": question.id, "likeness": alike} for other, alike in taken.items()]
-    if rows:
-        session.execute(insert(GapLink), rows)
+    _keep_links(session, question.id, given, taken, lost)
     after = {node: groups[node] for node in before}
     _move(session, before, after, numbers)
     session.refresh(question, ["candidate_id"])
     return question
+
+
+def link_again(session: Session, question_id: int, embedded: Embedded) -> None:
+    """Link a question by its vector, which it had none of, or one of another model. It stays where it is for now.
+
+    Nothing is done where its words have gone meanwhile.
+    """
+    lock(session)
+    question = session.scalars(
+        select(GapQuestion).where(GapQuestion.id == question_id).execution_options(populate_existing=True)
+    ).one_or_none()
+    if question is None or question.question is None:
+        return
+    likeness.note_vector(session, embedded)
+    likeness.keep_vector(session, question_id, embedded)
+    mine = (GapLink.question_id == question_id) | (GapLink.other_id == question_id)
+    session.execute(delete(GapLink).where(mine).execution_options(**PLAIN))
+    found = likeness.nearest(session, question.terms, embedded, besides=question_id)
+    near = [one for one in found if one.likeness > LEAST]
+    _keep_links(session, question_id, *_linked(near, _links(session, [one.id for one in near])))
+    candidate = session.get_one(GapCandidate, question.candidate_id)
+    candidate.changed += 1
+    session.flush()
+    if candidate.changed >= ARRANGE_AFTER or candidate.questions == 1:
+        arrange(session, candidate)
+
+
+def _keep_links(
+    session: Session,
+    question_id: int,
+    given: Mapping[int, float],
+    taken: Mapping[int, float],
+    lost: Iterable[tuple[int, int]],
+) -> None:
+    for one, other in lost:
+        session.execute(
+            delete(GapLink).where(GapLink.question_id == one, GapLink.other_id == other).execution_options(**PLAIN)
+        )
+    rows = [{"question_id": question_id, "other_id": other, "likeness": alike} for other, alike in given.items()]
+    rows += [{"question_id": other, "other_id": question_id, "likeness": alike} for other, alike in taken.items()]
+    if rows:
+        session.execute(insert(GapLink), rows)
 
 
 def _linked(
@@ -407,19 +440,22 @@ def recount(session: Session, candidate_ids: Collection[int]) -> dict[int, GapCa
         .execution_options(populate_existing=True)
     ).all()
     held: dict[int, list[Any]] = {}
-    columns = (GapQuestion.candidate_id, GapQuestion.events, GapQuestion.kinds, GapQuestion.first_at, GapQuestion.last_at)
+    columns = (
+        GapQuestion.candidate_id,
+        GapQuestion.events,
+        GapQuestion.kinds,
+        GapQuestion.first_at,
+        GapQuestion.last_at,
+    )
     for row in session.execute(select(*columns).where(GapQuestion.candidate_id.in_(candidate_ids))):
         held.setdefault(row.candidate_id, []).append(row)
-    askers = dict(
-        session.execute(
-            select(GapQuestion.candidate_id, func.count(GapAsker.asker.distinct()))
-            .join(GapAsker, GapAsker.question_id == GapQuestion.id)
-            .where(GapQuestion.candidate_id.in_(candidate_ids))
-            .group_by(GapQuestion.candidate_id)
-        )
-        .tuples()
-        .all()
+    counted_askers = session.execute(
+        select(GapQuestion.candidate_id, func.count(GapAsker.asker.distinct()))
+        .join(GapAsker, GapAsker.question_id == GapQuestion.id)
+        .where(GapQuestion.candidate_id.in_(candidate_ids))
+        .group_by(GapQuestion.candidate_id)
     )
+    askers = {candidate_id: number for candidate_id, number in counted_askers}
     for candidate in rows:
         questions = held.get(candidate.id, [])
         candidate.questions = len(questions)
@@ -491,7 +527,7 @@ def _links(session: Session, nodes: Iterable[int]) -> dict[int, dict[int, float]
             rows = session.execute(
                 select(GapLink.question_id, GapLink.other_id, GapLink.likeness).where(side.in_(wanted))
             )
-            for question_id, other_id, alike in rows.tuples():
+            for question_id, other_id, alike in rows:
                 found.setdefault(question_id, {})[other_id] = alike
     return found
 
@@ -513,14 +549,14 @@ def _candidates_of(session: Session, nodes: Iterable[int]) -> Groups:
     if not wanted:
         return {}
     found = select(GapQuestion.id, GapQuestion.candidate_id).where(GapQuestion.id.in_(wanted))
-    return dict(session.execute(found).tuples().all())
+    return {row.id: row.candidate_id for row in session.execute(found)}
 
 
 def _questions_of(session: Session, candidate_ids: Collection[int]) -> Groups:
     found = select(GapQuestion.id, GapQuestion.candidate_id).where(
         GapQuestion.candidate_id.in_(candidate_ids), GapQuestion.question.is_not(None)
     )
-    return dict(session.execute(found.order_by(GapQuestion.id)).tuples().all())
+    return {row.id: row.candidate_id for row in session.execute(found.order_by(GapQuestion.id))}
 
 
 def _sizes(session: Session, candidate_ids: Collection[int]) -> dict[int, tuple[int, bool]]:
@@ -535,9 +571,3 @@ def _sizes(session: Session, candidate_ids: Collection[int]) -> dict[int, tuple[
 
 def _is_power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
-
-
-def unjoined(session: Session) -> bool:
-    """Whether an event waits to be counted."""
-    return bool(session.scalar(select(exists().where(GapEvent.question_id.is_(None)))))
-

@@ -69,7 +69,12 @@ def settle(
 
 
 def _best(
-    edges: Mapping[int, float], groups: Groups, sizes: Mapping[int, int], toll: float, here: int, closed: Collection[int]
+    edges: Mapping[int, float],
+    groups: Groups,
+    sizes: Mapping[int, int],
+    toll: float,
+    here: int,
+    closed: Collection[int],
 ) -> int | None:
     """The group a node fits best; ``None`` for one of its own."""
     ties: dict[int, float] = {}

@@ -55,13 +55,10 @@ def evaluate_clusters(session: Session, file: Path, progress: Callable[[int, int
         session.commit()
         progress(number, len(rows))
     seconds = time.perf_counter() - began
-    found = dict(
-        session.execute(
-            select(GapEvent.id, GapQuestion.candidate_id).join(GapQuestion, GapQuestion.id == GapEvent.question_id)
-        )
-        .tuples()
-        .all()
+    rows = session.execute(
+        select(GapEvent.id, GapQuestion.candidate_id).join(GapQuestion, GapQuestion.id == GapEvent.question_id)
     )
+    found = {row.id: row.candidate_id for row in rows}
     given, gathered = list(labels.values()), [found[event_id] for event_id in labels]
     return {
         "v_measure": round(v_measure(given, gathered), 4),

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop.database.base import quote, quoted_schema, raw
 from flask_cairnloop.retrieval.vector_lane import EF_SEARCH, literal
-from flask_cairnloop.upkeep.models import GapModel, GapTerm
+from flask_cairnloop.upkeep.models import GapModel, GapQuestionEmbedding, GapTerm
 
 NEAR: Final = 50  # questions that a new one is compared with closely
 WORDS: Final = 0.3  # how much shared words weigh beside meaning
@@ -112,7 +112,8 @@ def weight(held: Mapping[int, int], term: int) -> float:
 
 def holding(session: Session, terms: Collection[int]) -> dict[int, int]:
     """How many questions hold each of these words. One query."""
-    known = dict(session.execute(select(GapTerm.term, GapTerm.questions).where(GapTerm.term.in_(terms))).tuples().all())
+    rows = session.execute(select(GapTerm.term, GapTerm.questions).where(GapTerm.term.in_(terms)))
+    known = {row.term: row.questions for row in rows}
     return {term: known.get(term, 0) for term in terms}
 
 
@@ -132,9 +133,7 @@ def note_vector(session: Session, embedded: Embedded) -> None:
     model = session.get(GapModel, embedded.model)
     if model is None:
         session.add(
-            GapModel(
-                model=embedded.model, dimensions=len(embedded.vector), questions=1, total=list(embedded.vector)
-            )
+            GapModel(model=embedded.model, dimensions=len(embedded.vector), questions=1, total=list(embedded.vector))
         )
     elif model.questions < MEAN_OF:
         model.questions += 1
@@ -144,13 +143,23 @@ def note_vector(session: Session, embedded: Embedded) -> None:
 
 def keep_vector(session: Session, question_id: int, embedded: Embedded) -> None:
     """Keep the vector of a question, in place of another model's."""
-    statement = (
-        "INSERT INTO {schema}.gap_question_embeddings (question_id, model, embedding)"
-        f" VALUES (:id, :model, CAST(:vector AS {embedded.vectors}.vector))"
-        " ON CONFLICT (question_id) DO UPDATE SET model = excluded.model, embedding = excluded.embedding"
-    )
-    values = {"id": question_id, "model": embedded.model, "vector": str(list(embedded.vector))}
-    session.execute(raw(statement, quoted_schema(session)), values)
+    kept = {"model": embedded.model, "embedding": list(embedded.vector)}
+    row = insert(GapQuestionEmbedding).values(question_id=question_id, **kept)
+    session.execute(row.on_conflict_do_update(index_elements=[GapQuestionEmbedding.question_id], set_=kept))
+
+
+def outgrown(session: Session, model: str) -> bool:
+    """Whether there are more questions than are best compared one by one, and no index yet."""
+    row = session.get(GapModel, model)
+    return row is not None and row.ann_index is None and holding(session, [ALL])[ALL] > EXACT_LIMIT
+
+
+def use_index(session: Session, model: str) -> None:
+    """Know that the index of a model can be used."""
+    row = session.get(GapModel, model)
+    if row is not None:
+        row.ann_index = index_name(model)
+        session.flush()
 
 
 def _by_meaning(session: Session, embedded: Embedded, besides: int) -> Sequence[Any]:

@@ -125,7 +125,8 @@ class GapEvent(Base):
     # A digest of the question, however it was written, under the app's key: it tells nothing to who has not the key.
     fingerprint: Mapped[str] = mapped_column(String(64))
     operator_id: Mapped[str | None] = mapped_column(String(200))
-    asker: Mapped[str | None] = mapped_column(String(64))  # a digest that stands for whose question it is, under the same
+    # A digest that stands for whose question it is, under the same key.
+    asker: Mapped[str | None] = mapped_column(String(64))
     # The one that was open, or that it was asked in. It goes with its customer.
     conversation_id: Mapped[int | None] = mapped_column(
         ForeignKey("__cairnloop__.conversations.id", ondelete="CASCADE")
@@ -194,6 +195,7 @@ class GapQuestion(Base):
         CheckConstraint("question <> ''", name="question_not_empty"),
         Index("uq_gap_questions_fingerprint", "fingerprint", unique=True),
         Index("ix_gap_questions_candidate", "candidate_id", text("events DESC"), "id"),
+        Index("ix_gap_questions_wordless", "last_at", postgresql_where=text("question IS NULL")),
         Index("ix_gap_questions_terms", "terms", postgresql_using="gin"),
     )
 
@@ -201,7 +203,8 @@ class GapQuestion(Base):
     candidate_id: Mapped[int] = mapped_column(ForeignKey(_CANDIDATE))
     question: Mapped[str | None] = mapped_column(String(QUESTION_LENGTH))  # `None`: who asked it was forgotten
     fingerprint: Mapped[str | None] = mapped_column(String(64))
-    terms: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list)  # its words, as digests under the app's key
+    # Its words, as digests under the app's key.
+    terms: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list)
     events: Mapped[int] = mapped_column(default=0)
     kinds: Mapped[dict[str, Any]] = mapped_column(default=dict)
     first_at: Mapped[datetime]

@@ -76,6 +76,7 @@ QUESTIONS = (
     """,
     "CREATE UNIQUE INDEX uq_gap_questions_fingerprint ON {schema}.gap_questions (fingerprint)",
     "CREATE INDEX ix_gap_questions_candidate ON {schema}.gap_questions (candidate_id, events DESC, id)",
+    "CREATE INDEX ix_gap_questions_wordless ON {schema}.gap_questions (last_at) WHERE question IS NULL",
     "CREATE INDEX ix_gap_questions_terms ON {schema}.gap_questions USING gin (terms)",
     """
     ALTER TABLE {schema}.gap_candidates ADD CONSTRAINT fk_gap_candidates_label_id FOREIGN KEY (label_id)
