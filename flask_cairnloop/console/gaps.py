@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from flask import Blueprint, redirect, request, url_for
 from sqlalchemy.orm import Session
@@ -227,7 +227,7 @@ def _after(value: str | None) -> tuple[float, int] | None:
     return None if match is None else (float(match[1]), int(match[2]))
 
 
-def _words() -> dict[str, object]:
+def _words() -> dict[str, Any]:
     return {
         "shelves": SHELVES,
         "empty_words": EMPTY,

@@ -455,7 +455,7 @@ def recount(session: Session, candidate_ids: Collection[int]) -> dict[int, GapCa
         .where(GapQuestion.candidate_id.in_(candidate_ids))
         .group_by(GapQuestion.candidate_id)
     )
-    askers = {candidate_id: number for candidate_id, number in counted_askers}
+    askers = {row[0]: row[1] for row in counted_askers}
     for candidate in rows:
         questions = held.get(candidate.id, [])
         candidate.questions = len(questions)

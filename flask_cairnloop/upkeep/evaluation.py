@@ -55,10 +55,10 @@ def evaluate_clusters(session: Session, file: Path, progress: Callable[[int, int
         session.commit()
         progress(number, len(rows))
     seconds = time.perf_counter() - began
-    rows = session.execute(
+    joined = session.execute(
         select(GapEvent.id, GapQuestion.candidate_id).join(GapQuestion, GapQuestion.id == GapEvent.question_id)
     )
-    found = {row.id: row.candidate_id for row in rows}
+    found = {row.id: row.candidate_id for row in joined}
     given, gathered = list(labels.values()), [found[event_id] for event_id in labels]
     return {
         "v_measure": round(v_measure(given, gathered), 4),

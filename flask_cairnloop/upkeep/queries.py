@@ -85,7 +85,7 @@ def listed(session: Session, shelf: Shelf, at: datetime, after: tuple[float, int
 def shelf_counts(session: Session) -> dict[Shelf, int]:
     """How many candidates stand on each shelf. One query, by the index alone."""
     counted = select(GapCandidate.shelf, func.count()).group_by(GapCandidate.shelf)
-    return {shelf: number for shelf, number in session.execute(counted)}
+    return {row[0]: row[1] for row in session.execute(counted)}
 
 
 def gap_count(session: Session) -> int:
