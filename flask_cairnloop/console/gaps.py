@@ -96,7 +96,7 @@ HISTORY: Final = {
     HistoryKind.ASKED_AGAIN: "was asked twice as often since it was dismissed",
     HistoryKind.FADED: "faded: its questions are no longer kept",
 }
-SNOOZES: Final = {"7": "For a week", "30": "For a month", "90": "For three months"}
+SNOOZES: Final = {"week": (7, "For a week"), "month": (30, "For a month"), "quarter": (90, "For three months")}
 
 
 def register(blueprint: Blueprint) -> None:
@@ -175,8 +175,8 @@ def dismiss(gap_id: int) -> Response:
 @requires(Permission.KNOWLEDGE_EDIT, Permission.KNOWLEDGE_READ, Permission.CONVERSATIONS_READ)
 def snooze(gap_id: int) -> Response:
     """Put it off for some days."""
-    days = request.form.get("days", "")
-    until = now() + timedelta(days=int(days)) if days in SNOOZES else now()
+    days, _ = SNOOZES.get(request.form.get("until", ""), (0, ""))
+    until = now() + timedelta(days=days)
     return _do(gap_id, lambda session: candidates.snooze(session, gap_id, actor=actor(), until=until, seen=_seen()))
 
 

@@ -16,6 +16,7 @@ PAGES = (
     *("/audit", "/settings", "/settings/tokens"),
     *("/inbox?view=open&assignee=nobody&priority=normal", "/inbox/filters", "/inbox/people"),
     *("/conversations/{id}/assignees", "/conversations/{id}/tags"),
+    "/knowledge/gaps",
     *("/settings/macros", "/mentions", "/conversations/{id}/macros"),
     *("/knowledge/new", "/knowledge/1/edit", "/knowledge/1/history"),
 )

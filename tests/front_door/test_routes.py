@@ -53,6 +53,7 @@ FORM = {
     **{"to": "me", "team": "Night", "until": "week", "priority": "high", "tag": "Parcel", "name": "Late", "list": ""},
     **{"id": "1", "set": "snooze:hours"},
 }
+ANOTHER: dict[str, str] = {}  # a gap that the one of an address may be merged into
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},
     "says it is elsewhere": {"Sec-Fetch-Site": "cross-site"},
@@ -116,6 +117,9 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = desk.draft(values.setdefault("conversation_id", desk.ask()))
                 case "pending_id":
                     values[argument] = desk.pending(values.setdefault("conversation_id", desk.ask()))
+                case "gap_id":
+                    values[argument] = desk.gap(accepted=rule.endpoint == "cairnloop.reopen_gap")
+                    ANOTHER["into"] = str(desk.gap())
                 case "macro_id":
                     values[argument] = desk.macro("mina")
                 case "article_id":
@@ -219,7 +223,7 @@ def form(of: Rule | None = None) -> dict[str, Any]:
     """What a form sends; that of a file brings one along."""
     brings = of is not None and of.endpoint == "cairnloop.upload_file"
     file = {"file": (io.BytesIO(png(width=next(WIDTHS))), "plan.png")} if brings else {}
-    return {**FORM, "client_id": str(uuid.uuid4()), "name": uuid.uuid4().hex, **file}
+    return {**FORM, **ANOTHER, "client_id": str(uuid.uuid4()), "name": uuid.uuid4().hex, **file}
 
 
 def browser(app: Flask, **environ: str) -> FlaskClient:

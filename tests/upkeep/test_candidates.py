@@ -1,4 +1,4 @@
-"""Questions without an answer become candidates: gathered by meaning, decided on by people, and never lost or doubled."""
+"""Questions without an answer become candidates: gathered by meaning, decided on by people, never lost or doubled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from flask_cairnloop.upkeep.models import (
     Shelf,
 )
 from flask_cairnloop.upkeep.service import JOIN, keep, record_gap
+from tests.support.gaps import clear
 
 MINA, OMAR = Operator("mina", "Mina Keller"), Operator("omar", "Omar Reyes")
 VISITOR = Actor.system("help centre")
@@ -65,10 +66,11 @@ class Topics:
     def embed(self, texts: Sequence[str], *, kind: str) -> Sequence[Sequence[float]]:
         if not self.works:
             raise OSError("no network")
+        assert kind == "query"
         return [self.vector(words) for words in texts]
 
     def vector(self, words: str) -> list[float]:
-        draw = random.Random(words)
+        draw = random.Random(words)  # noqa: S311
         noise = [draw.gauss(0, 0.12) for _ in range(self.dimensions)]
         for place, topic in enumerate(self.WORDS):
             noise[place] += 1.0 if topic in words.lower() else 0.0
@@ -77,18 +79,14 @@ class Topics:
 
 
 @pytest.fixture
-def desk(make_app: Callable[..., Flask]) -> Iterator[Flask]:
+def desk(make_app: Callable[..., Flask]) -> Flask:
     """An app whose questions are all its own: what other tests have left behind is put away."""
     app = make_app(EMBEDDER=Topics())
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
-        session.execute(text("SET LOCAL session_replication_role = replica"))
-        for table in ("gap_history", "gap_askers", "gap_links", "gap_events", "gap_questions", "gap_candidates"):
-            session.execute(text(f"DELETE FROM cairnloop.{table}"))
-        for table in ("gap_terms", "gap_models", "gap_question_embeddings", "jobs"):
-            session.execute(text(f"DELETE FROM cairnloop.{table}"))
+        clear(session)
         session.commit()
-    yield app
+    return app
 
 
 def within(app: Flask, work: Callable[[Session], Any]) -> Any:

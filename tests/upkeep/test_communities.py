@@ -97,7 +97,7 @@ def test_known_values(labels: list[int], clusters: list[int], v: float, rand: fl
 
 
 def test_chance_agrees_no_more_than_chance() -> None:
-    draw = random.Random(7)
+    draw = random.Random(7)  # noqa: S311
     labels, clusters = [draw.randrange(9) for _ in range(3000)], [draw.randrange(9) for _ in range(3000)]
     assert abs(adjusted_rand(labels, clusters)) < 0.01
     assert v_measure(labels, clusters) < 0.02

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator, export_customer, forget_customer, receive, signals
 from flask_cairnloop.clock import now
-from flask_cairnloop.upkeep.models import GapEvent, GapReason, GapSource
 from flask_cairnloop.upkeep.marks import normalized
+from flask_cairnloop.upkeep.models import GapEvent, GapReason, GapSource
 from flask_cairnloop.upkeep.service import ONCE_WITHIN, record_gap
 
 MINA, OMAR = Operator("mina", "Mina Keller"), Operator("omar", "Omar Reyes")
