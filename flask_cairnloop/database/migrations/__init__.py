@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=17)
+        migrations.upgrade(op, from_=0, to=18)
 
     def downgrade():
-        migrations.downgrade(op, from_=17, to=0)
+        migrations.downgrade(op, from_=18, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
