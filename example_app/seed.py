@@ -30,9 +30,12 @@ from flask_cairnloop.drafting.models import DraftState
 from flask_cairnloop.governance import service
 from flask_cairnloop.knowledge import importer
 from flask_cairnloop.macros import service as macros
+from flask_cairnloop.upkeep.models import GapReason, GapSource
+from flask_cairnloop.upkeep.service import record_gap
 
 HERE = Path(__file__).resolve().parent
 # The desk's own work happens a moment after what caused it.
+VISITOR = Actor.system("help centre")
 A_MOMENT = timedelta(seconds=4)
 
 
@@ -65,6 +68,7 @@ def command() -> None:
     with click.progressbar(moments, label="Playing the last months") as shown:
         for moment in shown:
             _play(app, moment)
+    _look_in_vain(app, now)
     acted = _act(app, now)
     _write_macros()
     click.echo(
@@ -81,6 +85,28 @@ def _write_macros() -> None:
         for name, body, does in story.MACROS:
             macros.save(session, None, operator=mina, name=name, body=body, does=does, shared=True)
     session.commit()
+
+
+def _look_in_vain(app: Flask, now: datetime) -> None:
+    """What visitors of the help centre looked for, and no article answers."""
+    session = db.session()
+    if session.get(SeedStep, "searches") is not None:
+        session.rollback()
+        return
+    for number, (when, words) in enumerate(sorted(story.SEARCHES, key=lambda one: ago(one[0], now)), 1):
+        with testing.frozen(ago(when, now)):
+            record_gap(
+                session,
+                words,
+                source=GapSource.HELP_SEARCH,
+                reason=GapReason.NOT_COVERED,
+                actor=VISITOR,
+                visitor=f"visitor {number}",
+            )
+            session.commit()
+    session.add(SeedStep(key="searches"))
+    session.commit()
+    testing.run_jobs(app)
 
 
 # --- articles -------------------------------------------------------------------------------------------------------
