@@ -11,6 +11,7 @@ import secrets as secrets_  # `secrets` is a check
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.indexing import IndexState
 from flask_cairnloop.retrieval.models import ModelState
 from flask_cairnloop.retrieval.vector_lane import EXACT_LIMIT
+from flask_cairnloop.upkeep.queries import uncounted
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 REDIS_NEEDED = (6, 2)
 OLD_JOB_SECONDS = 60.0
 CLOCK_SECONDS = 5.0
+UNCOUNTED = timedelta(hours=1)
 DATABASE_SECONDS = 3
 MADE_UP_TOKEN = "doctor.asks.whether.anybody.is.let.in"  # noqa: S105 - nobody's
 
@@ -108,7 +111,7 @@ def _database_findings(cairnloop: Cairnloop, further: tuple[DatabaseCheck, ...] 
             if any(finding.level is Level.ERROR for finding in missing):
                 return found
             with Session(connection) as session:
-                for check in (clocks, vectors, index, workers, queues, dead) if further is None else further:
+                for check in (clocks, vectors, index, gaps, workers, queues, dead) if further is None else further:
                     found += check(cairnloop, session)
     except SQLAlchemyError as error:
         found.append(
@@ -141,7 +144,7 @@ def migrations(cairnloop: Cairnloop, connection: Connection) -> Iterator[Finding
         {"schema": schema},
     )
     there = {(row.table_name, row.column_name) for row in rows}
-    optional = ("chunk_embeddings", "past_question_embeddings")  # where pgvector is
+    optional = ("chunk_embeddings", "past_question_embeddings", "gap_question_embeddings")  # where pgvector is
     wanted = {
         (table.name, column.name)
         for table in tables.metadata.tables.values()
@@ -288,6 +291,20 @@ def _models(status: indexing.Status) -> Iterator[Finding]:
 
 
 # --- work ---------------------------------------------------------------------------------------------------------
+
+
+def gaps(_: Cairnloop, session: Session) -> Iterator[Finding]:
+    """Questions without an answer are gathered soon after they were kept."""
+    late = uncounted(session, now() - UNCOUNTED)
+    if late:
+        yield Finding(
+            "gaps",
+            Level.WARNING,
+            f"{late:,} questions without an answer wait to be gathered, for more than an hour.",
+            "See that a worker takes the queue bulk, and look for failed jobs: flask cairnloop jobs list --state dead",
+        )
+    else:
+        yield Finding("gaps", Level.OK, "No question without an answer waits to be gathered.")
 
 
 def workers(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:

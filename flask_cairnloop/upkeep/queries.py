@@ -93,6 +93,12 @@ def gap_count(session: Session) -> int:
     return session.scalar(select(func.count()).where(GapCandidate.shelf == Shelf.ASKING)) or 0
 
 
+def uncounted(session: Session, before: datetime) -> int:
+    """How many events were kept before a time and belong to no candidate yet, a thousand at most. One query."""
+    waiting = select(GapEvent.id).where(GapEvent.question_id.is_(None), GapEvent.occurred_at < before).limit(1_000)
+    return session.scalar(select(func.count()).select_from(waiting.subquery())) or 0
+
+
 def detail(session: Session, candidate_id: int, at: datetime) -> Detail:
     """A candidate with its questions, its newest events and its history. Five queries.
 

@@ -126,6 +126,16 @@ BROKEN = {
         "queues", "warning", "1 job waits", "--interactive 2", sql=(JOB.format(state="queued"),)
     ),
     "a dead job": Broken("dead_jobs", "warning", "1 job has failed", "jobs list", sql=(JOB.format(state="dead"),)),
+    "a question that was never gathered": Broken(
+        "gaps",
+        "warning",
+        "wait to be gathered",
+        "jobs list",
+        sql=(
+            "INSERT INTO cairnloop.gap_events (occurred_at, last_at, times, source, reason, question, fingerprint)"
+            " VALUES (now() - interval '2 hours', now(), 1, 'draft', 'weak', 'Is this kept?', 'f')",
+        ),
+    ),
     "an article that is not found": Broken(
         "index",
         "warning",
