@@ -820,7 +820,7 @@ def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
     questions.write_text('{"title": "Late fees", "body": "How do I pay a late fee?"}')
     labelled = shop.folder / "labelled.jsonl"
     labelled.write_text(
-        '{"text": "Can I pay a late fee?", "label": "fees"}\n{"text": "Pay a late fee", "label": "fees"}'
+        '{"text": "Can I pay late?", "label": "fees"}\n{"text": "Pay a late fee", "label": "fees"}'
     )
     report = shop.folder / "report.md"
     measured, fitted, drafted = (
