@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench import drafts, imports, inbox, jobs, messages, search, sockets, vectors
+from bench import drafts, gaps, imports, inbox, jobs, messages, search, sockets, vectors
 
 write_option = click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
 
@@ -75,6 +75,14 @@ def imports_command(folder: Path, limit: int | None, enough: int | None, write: 
 def vectors_command(sizes: tuple[int, ...], write: bool) -> None:
     """The vector lane at several numbers of passages."""
     vectors.run(sizes, write=write)
+
+
+@main.command("gaps")
+@click.option("--size", "sizes", type=int, multiple=True, default=(1_000, 100_000), show_default=True)
+@write_option
+def gaps_command(sizes: tuple[int, ...], write: bool) -> None:
+    """One more question without an answer, at several numbers of those behind it."""
+    gaps.run(sizes, write=write)
 
 
 if __name__ == "__main__":

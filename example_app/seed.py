@@ -34,9 +34,12 @@ from flask_cairnloop.outbound import queries, templates
 from flask_cairnloop.outbound import service as outbound
 from flask_cairnloop.outbound.types import Source
 from flask_cairnloop.service_levels import service as service_levels
+from flask_cairnloop.upkeep.models import GapReason, GapSource
+from flask_cairnloop.upkeep.service import record_gap
 
 HERE = Path(__file__).resolve().parent
 # The desk's own work happens a moment after what caused it.
+VISITOR = Actor.system("help centre")
 A_MOMENT = timedelta(seconds=4)
 
 
@@ -69,6 +72,7 @@ def command() -> None:
     with click.progressbar(moments, label="Playing the last months") as shown:
         for moment in shown:
             _play(app, moment)
+    _look_in_vain(app, now)
     acted = _act(app, now)
     _write_macros()
     _promise(app, now)
@@ -125,6 +129,28 @@ def _follow_up(app: Flask, now: datetime) -> None:
         testing.run_jobs(app)
 
 
+def _look_in_vain(app: Flask, now: datetime) -> None:
+    """What visitors of the help centre looked for, and no article answers."""
+    session = db.session()
+    if session.get(SeedStep, "searches") is not None:
+        session.rollback()
+        return
+    for number, (when, words) in enumerate(sorted(story.SEARCHES, key=lambda one: ago(one[0], now)), 1):
+        with testing.frozen(ago(when, now)):
+            record_gap(
+                session,
+                words,
+                source=GapSource.HELP_SEARCH,
+                reason=GapReason.NOT_COVERED,
+                actor=VISITOR,
+                visitor=f"visitor {number}",
+            )
+            session.commit()
+    session.add(SeedStep(key="searches"))
+    session.commit()
+    testing.run_jobs(app)
+
+
 # --- articles -------------------------------------------------------------------------------------------------------
 
 
@@ -179,7 +205,8 @@ def _play(app: Flask, moment: Moment) -> None:
         _fail_to_draft(app, moment)
         return
     with testing.frozen(moment.at + A_MOMENT):
-        testing.run_jobs(app)
+        # No further ahead: the demo asks every 20 seconds whether a reply was seen, and the clock is held.
+        testing.run_jobs(app, within=A_MOMENT)
 
 
 def _fail_to_draft(app: Flask, moment: Moment) -> None:

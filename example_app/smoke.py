@@ -21,7 +21,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from html import escape
@@ -55,7 +55,7 @@ from flask_cairnloop.service_levels import service as service_levels
 from flask_cairnloop.service_levels.models import ServiceClock
 from flask_cairnloop.service_levels.targets import Target
 from flask_cairnloop.service_levels.types import Policy
-from flask_cairnloop.upkeep.models import GapEvent
+from flask_cairnloop.upkeep.models import GapEvent, GapQuestion
 
 SECONDS = 60.0
 COVERED = "How do I connect a new tracker to one of our bikes?"
@@ -71,6 +71,11 @@ PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
 STEPS = b"%PDF-1.7\nOne screw at a time.\n"
+MISSING = (
+    "Can I take my dog along in the front box, the {} model?",
+    "Is it allowed to carry a dog in the front box of the {} model?",
+    "The {} model: may a dog ride in its front box?",
+)
 UNCOVERED = "Can you recommend a good dentist in Lisbon?"
 T = TypeVar("T")
 
@@ -295,6 +300,7 @@ class Journey:
         with self.desk.socket("/support/live") as live:
             self._answered(live)
             self._from_the_palette()
+            self._gathered()
             self._with_files()
             self._helped()
             self._written(live)
@@ -390,6 +396,37 @@ class Journey:
                 kept = db.session.scalars(select(GapEvent).filter_by(conversation_id=conversation_id)).all()
                 need(len(kept) == 1, f"There are {len(kept)} gaps, not one.")
                 say("question that no article answers is kept, once", gap=kept[0].id, reason=kept[0].reason.value)
+
+    def _gathered(self) -> None:
+        """Three customers ask the same that nothing answers, each in their own words: one gap, which is accepted."""
+        mark = uuid.uuid4().hex[:8]
+        with ExitStack() as stack:
+            asked = []
+            for words in MISSING:
+                customer, chat = stack.enter_context(self._customer())
+                asked.append(self._ask(customer, chat, words.format(mark)))
+            with self.app.app_context():
+
+                def joined() -> set[int]:
+                    db.session.rollback()
+                    of_them = select(GapQuestion.candidate_id, GapEvent.conversation_id).join(
+                        GapEvent, GapEvent.question_id == GapQuestion.id
+                    )
+                    rows = db.session.execute(of_them.where(GapEvent.conversation_id.in_(asked))).all()
+                    all_there = {row.conversation_id for row in rows} == set(asked)
+                    return {row.candidate_id for row in rows} if all_there else set()
+
+                found = until("All three questions are counted", joined)
+            need(len(found) == 1, f"The three questions make {len(found)} candidates, not one.")
+            address = f"/support/knowledge/gaps/{found.pop()}"
+            if "/reopen" in self.desk.get(address).html:  # another run of this journey has accepted it
+                action, fields = self.desk.get(address).form("/reopen")
+                self.desk.post(action, fields)
+            action, fields = self.desk.get(address).form("/accept")
+            self.desk.post(action, fields)
+            need("Accepted" in self.desk.get(address).html, "The gap was not accepted.")
+            need(address in self.desk.get("/support/knowledge/gaps?state=accepted").html, "It is not listed.")
+            say("same question of three customers makes one gap, accepted", gap=address.rpartition("/")[2])
 
     def _with_files(self) -> None:
         """A customer sends a picture, the operator sees it and answers with a PDF, which the customer downloads."""

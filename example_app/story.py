@@ -706,3 +706,23 @@ def client_id(slug: str, place: int) -> uuid.UUID:
 def conversation_id(session: Session, slug: str) -> int | None:
     """The conversation that a talk became; ``None`` when it has not been played."""
     return session.scalar(select(Message.conversation_id).where(Message.client_id == client_id(slug, 0)))
+
+
+# What visitors of the help centre looked for in vain: several things, each asked by several in words of their own.
+SEARCHES = (
+    ("21d 09:14", "Can I print a label for the bike when a customer drops it off?"),
+    ("15d 16:40", "print a tag with the job number for each bike"),
+    ("9d 11:02", "label printer for drop off tickets"),
+    ("4d 08:33", "how to print job labels for bikes"),
+    ("2d 13:20", "Which label printer works for job tickets?"),
+    ("18d 10:11", "Does it connect to my card reader at the counter?"),
+    ("12d 15:25", "card terminal at the counter, which ones work"),
+    ("6d 17:48", "pair a card reader with the till"),
+    ("1d 09:05", "take card payments at the counter with a terminal"),
+    ("11d 14:00", "Can customers leave a tip when they pay online?"),
+    ("5d 12:31", "tips on online payments"),
+    ("3d 18:09", "add a tip to the payment link"),
+    ("8d 10:45", "Is there an app for mechanics on Android?"),
+    ("2d 07:58", "android app for the workshop"),
+    ("7d 16:16", "How do I move all our data from another booking system?"),
+)

@@ -574,6 +574,20 @@ KEYS: tuple[Key, ...] = (
     Key("GROUNDING_STRONG", "float", 0.6, "Score from which grounding counts as strong.", check=_between(0, 1)),
     Key("GROUNDING_PARTIAL", "float", 0.15, "Score from which grounding counts as partial.", check=_between(0, 1)),
     Key(
+        "GAP_MIN_EVENTS",
+        "int",
+        2,
+        "How often something without an answer is asked before it is shown as an article to write.",
+        check=_between(1, 1_000),
+    ),
+    Key(
+        "GAP_MIN_CUSTOMERS",
+        "int",
+        2,
+        "By how many different people, before it is shown.",
+        check=_between(1, 1_000),
+    ),
+    Key(
         "DRAFT_DELAY",
         "float",
         1.0,
@@ -617,13 +631,6 @@ KEYS: tuple[Key, ...] = (
         check=_retention(DAY),
     ),
     Key(
-        "RETENTION_GAPS",
-        "int",
-        365 * 86_400,
-        "Seconds that questions are kept that no article answered. 0: for ever.",
-        check=_retention(DAY),
-    ),
-    Key(
         "RETENTION_MODEL_CALLS",
         "int",
         400 * 86_400,
@@ -661,6 +668,13 @@ KEYS: tuple[Key, ...] = (
         "Seconds that envelopes of follow-ups are kept, unless something of one is on its way. What was sent stays in "
         "the chats. 0: for ever.",
         check=_between(0, 10 * TEN_YEARS),
+    ),
+    Key(
+        "RETENTION_GAPS",
+        "int",
+        365 * 86_400,
+        "Seconds that a question without an answer is kept after it was asked last. 0: for ever.",
+        check=_between(0, TEN_YEARS),
     ),
     Key(
         "HOOK_TIMEOUT",
@@ -740,18 +754,20 @@ class Settings:
     attachment_daily_bytes: int
     grounding_strong: float
     grounding_partial: float
+    gap_min_events: int
+    gap_min_customers: int
     draft_delay: float
     draft_greeting: str
     draft_closing: str
     retention_jobs: int
     retention_sent: int
     retention_votes: int
-    retention_gaps: int
     retention_model_calls: int
     retention_conversations: int
     forget_clear_after: int
     retention_audit: int
     retention_outbound: int
+    retention_gaps: int
     hook_timeout: float
 
     @classmethod

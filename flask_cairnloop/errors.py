@@ -169,6 +169,12 @@ class NotSent(Conflict):
         self.message = message
 
 
+class StaleGap(Stale):
+    """Somebody decided something about a gap after the caller last looked. The numbers are its ``version``."""
+
+    words = "Somebody has decided something about this since you last looked. Read it again before you decide."
+
+
 class HookFailed(CairnloopError):
     """A host hook raised, ran out of time or answered something it may not.
 

@@ -1,4 +1,4 @@
-"""``flask cairnloop eval``: measures search, grounding and drafts on given data, in a scratch schema."""
+"""``flask cairnloop eval``: measures search, grounding, drafts and gaps on given data, in a scratch schema."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from flask_cairnloop.drafting import evaluation as drafts
 from flask_cairnloop.errors import CairnloopError
 from flask_cairnloop.retrieval import evaluation, grounding
 from flask_cairnloop.retrieval.scratch import scratch_session
+from flask_cairnloop.upkeep.evaluation import evaluate_clusters
 
 T = TypeVar("T")
 ACTOR = Actor.system("cli")
@@ -32,7 +33,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one
 
 @click.group("eval")
 def evaluate() -> None:
-    """Measure search, grounding and drafts. The app's own data is not touched."""
+    """Measure search, grounding, drafts and gaps. The app's own data is not touched."""
 
 
 @evaluate.command("retrieval")
@@ -94,6 +95,15 @@ def drafts_command(file: Path, folder: Path, report: Path, most: int, as_json: b
     Every draft goes into the report in full, to be read. The report holds the words of the questions.
     """
     _show(_run(lambda session: drafts.evaluate_drafts(session, file, folder, report, _progress, most)), as_json)
+
+
+@evaluate.command("clusters")
+@click.argument("file", metavar="FILE", type=FILE)
+@as_json_option
+@with_appcontext
+def clusters_command(file: Path, as_json: bool) -> None:
+    """Gather the texts of lines {"text", "label"}, one by one, as questions without an answer are."""
+    _show(_run(lambda session: evaluate_clusters(session, file, _progress)), as_json)
 
 
 def _fit(grounded: evaluation.Grounded) -> tuple[grounding.Calibration, dict[str, Any]]:

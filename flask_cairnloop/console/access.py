@@ -213,6 +213,8 @@ def _page() -> str:
         return url_for("cairnloop.macro", macro_id=arguments["macro_id"])
     if request.endpoint in ("cairnloop.new_macro", "cairnloop.read_mentions"):
         return url_for("cairnloop.macros" if request.endpoint == "cairnloop.new_macro" else "cairnloop.mentions")
+    if "gap_id" in arguments:
+        return url_for("cairnloop.gap", gap_id=arguments["gap_id"])
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
     if "template_id" in arguments:

@@ -77,6 +77,13 @@ ACTIONS: Final[Mapping[str, str]] = {
     "draft.withheld": "withheld a draft",
     "file.add": "added a file",
     "file.delete": "deleted a file that nothing used",
+    "gap.accept": "accepted a gap: an article is to be written",
+    "gap.assign": "said who sees to a gap",
+    "gap.dismiss": "dismissed a gap",
+    "gap.merge": "merged a gap into another",
+    "gap.reopen": "opened a gap again",
+    "gap.snooze": "put a gap off",
+    "gap.wake": "brought a gap back",
     "grounding.fit": "fitted the grounding decision to the desk’s own questions",
     "index.rebuild": "had articles indexed again",
     "job.discard": "discarded a failed job",
@@ -124,6 +131,7 @@ PAGES: Final[Mapping[str, tuple[str, str]]] = {
     "article": ("cairnloop.article", "article_id"),
     "envelope": ("cairnloop.envelope", "envelope_id"),
     "template": ("cairnloop.outbound_template", "template_id"),
+    "gap": ("cairnloop.gap", "gap_id"),
 }
 DETAILS: Final[Mapping[str, str]] = {"sequence": "Message", "because": "Because of", "assignee_id": "Assigned to"}
 

@@ -41,7 +41,17 @@ from flask_cairnloop.retrieval.models import (
 )
 from flask_cairnloop.service_levels.models import ServiceAnswer, ServiceClock, ServicePolicy
 from flask_cairnloop.tokens.models import AccessToken
-from flask_cairnloop.upkeep.models import GapEvent
+from flask_cairnloop.upkeep.models import (
+    GapAsker,
+    GapCandidate,
+    GapEvent,
+    GapHistory,
+    GapLink,
+    GapModel,
+    GapQuestion,
+    GapQuestionEmbedding,
+    GapTerm,
+)
 
 metadata = Base.metadata
 
@@ -68,7 +78,15 @@ __all__ = [
     "Draft",
     "EmbeddingModel",
     "File",
+    "GapAsker",
+    "GapCandidate",
     "GapEvent",
+    "GapHistory",
+    "GapLink",
+    "GapModel",
+    "GapQuestion",
+    "GapQuestionEmbedding",
+    "GapTerm",
     "GroundingCalibration",
     "IndexEntry",
     "Job",

@@ -26,8 +26,11 @@ from flask_cairnloop.retrieval import vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.grounding import assess, calibration
 from flask_cairnloop.retrieval.search import search
-from flask_cairnloop.retrieval.types import Passage, SearchResults, Strength
+from flask_cairnloop.retrieval.types import Outcome, Passage, SearchResults, Strength
 from flask_cairnloop.telemetry import DRAFT, span
+from flask_cairnloop.upkeep.misses import is_question
+from flask_cairnloop.upkeep.models import GapReason, GapSource
+from flask_cairnloop.upkeep.service import record_gap
 
 # Seconds. Host code is asked eight times at most: two vectors for what is asked, the scope, the question's vector by
 # one model or two, the generator or (for our own engine) two more vectors, the policy. Each may use its whole time;
@@ -288,6 +291,7 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
     found.declined = outcome.declined
     found.policy = outcome.policy
     found.policy_reason = outcome.policy_reason
+    _keep_gap(session, conversation_id, outcome)
     if outcome.policy is PolicyDecision.DENY:
         found.policy_reason = f"The policy {context.cairnloop.hooks.policy_name} withholds drafts like this."
         lifecycle.step(session, found, "be withheld", lifecycle.SYSTEM)
@@ -305,6 +309,25 @@ def _write(context: JobContext, conversation_id: int, task: _Task, outcome: _Out
         found.policy_reason = "A colleague is answering, so this was not sent by itself."
     elif outcome.policy is PolicyDecision.ALLOW:
         send_automatically(session, found, conversation, context.cairnloop.hooks.policy_name)
+
+
+def _keep_gap(session: Session, conversation_id: int, outcome: _Outcome) -> None:
+    """Keep the question where what is published does not surely answer it, and the search could tell."""
+    results, strength = outcome.results, outcome.grounding.assessment.strength
+    asked = outcome.grounding.question
+    if strength is Strength.STRONG or results.degraded or results.refused or not is_question(asked):
+        return
+    reason = GapReason.NOT_COVERED if strength is Strength.NONE else GapReason.WEAK
+    if results.outcome is Outcome.NO_HIT:
+        reason = GapReason.CASES_ONLY if results.cases else GapReason.NOTHING_FOUND
+    record_gap(
+        session,
+        asked,
+        source=GapSource.DRAFT,
+        reason=reason,
+        actor=lifecycle.SYSTEM,
+        conversation_id=conversation_id,
+    )
 
 
 def _snapshot(passage: Passage) -> dict[str, Any]:

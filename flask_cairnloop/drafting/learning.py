@@ -34,10 +34,14 @@ from flask_cairnloop.retrieval import memory, vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.models import PastQuestion
 from flask_cairnloop.retrieval.types import Embedder
+from flask_cairnloop.upkeep.misses import is_question
+from flask_cairnloop.upkeep.models import GapReason, GapSource
+from flask_cairnloop.upkeep.service import record_gap
 
 log = logging.getLogger(__name__)
 
 TIMEOUT: Final = 2 * LONGEST_HOOK + 60  # seconds: two models may have to embed a question
+HEAVILY: Final = 0.5  # share of a draft's words that an operator changed: it was no answer
 TRY_AGAIN: Final = timedelta(minutes=1)  # after an embedder has failed
 LINK: Final = re.compile(r"https?://[^\s<>()\[\]\"']{1,2000}")
 
@@ -65,6 +69,7 @@ def learn(context: JobContext, *, message_id: int) -> None:
         kept = memory.remember(session, conversation.id, person, answered, words, articles)
         memory.withdraw_misses(session, conversation.id, answered)
         _keep_vectors(session, kept, made, embedders)
+        _keep_edited(session, reply)
 
 
 @job(lifecycle.LEARN_DISCARD, max_attempts=3, timeout=TIMEOUT)
@@ -89,6 +94,30 @@ def learn_discard(context: JobContext, *, conversation_id: int, draft_id: int) -
     if person is not None and not memory.answered_from(session, conversation_id, asked):
         kept = memory.remember(session, conversation_id, person, asked, words, ())
         _keep_vectors(session, kept, made, embedders)
+        _keep_gap(session, words, GapSource.DRAFT, GapReason.DISCARDED, conversation_id)
+
+
+def _keep_edited(session: Session, reply: Message) -> None:
+    """Keep the question of a draft of which an operator changed most before it was sent."""
+    if reply.draft_id is None:
+        return
+    found = session.execute(
+        select(Draft.question, Draft.changed).where(Draft.id == reply.draft_id, Draft.kind == DraftKind.REPLY)
+    ).one_or_none()
+    if found is not None and (found.changed or 0.0) >= HEAVILY:
+        _keep_gap(session, found.question, GapSource.DRAFT, GapReason.EDITED, reply.conversation_id)
+
+
+def _keep_gap(session: Session, asked: str, source: GapSource, reason: GapReason, conversation_id: int) -> None:
+    if is_question(asked):
+        actor = lifecycle.SYSTEM
+        record_gap(session, asked, source=source, reason=reason, actor=actor, conversation_id=conversation_id)
+
+
+def _rests_on_articles(session: Session, conversation_id: int) -> bool:
+    """Whether any reply of a conversation cites an article, or links to one."""
+    replies = select(Message).where(Message.conversation_id == conversation_id, Message.kind == MessageKind.REPLY)
+    return any(_cited(session, reply) for reply in session.scalars(replies.order_by(Message.sequence)))
 
 
 def _cited(session: Session, reply: Message) -> list[int]:
@@ -139,6 +168,7 @@ def learn_case(context: JobContext, *, conversation_id: int) -> None:
     answered = _newest_words(session, conversation_id, answer.sequence)
     if asked is None and answered is None:
         return
+    by_hand = not answer.automatic and not _rests_on_articles(session, conversation_id)
     person, title, resolution = conversation.customer, conversation.subject, answer.body
     title, resolution = _redacted(person, title), _redacted(person, resolution)
     if asked is None:
@@ -156,6 +186,8 @@ def learn_case(context: JobContext, *, conversation_id: int) -> None:
     kept = memory.remember(session, conversation_id, known, int(sequence or 0), words, ())
     _keep_vectors(session, kept, made, embedders)
     memory.keep_case(session, conversation_id, kept, title, resolution, now_resolved)
+    if by_hand:
+        _keep_gap(session, words, GapSource.REPLY, GapReason.BY_HAND, conversation_id)
 
 
 def _answer(session: Session, conversation_id: int) -> Message | None:

@@ -154,16 +154,18 @@ def vote(slug: str) -> Response:
         return _page("wait.html", 429, wait=0)
     number, asked = _visitor(), _typed("q")
 
-    def keep(session: Session, tags: public.Tags) -> None:
+    words = request.form.get("comment", "")[: votes.COMMENT_LENGTH]
+
+    def keep(session: Session, tags: public.Tags) -> tuple[int, str]:
         found, revision = public.by_slug(session, slug, tags)
-        words = request.form.get("comment", "")[: votes.COMMENT_LENGTH]
         visitor = hashlib.sha256(number.encode()).hexdigest()
         votes.vote(session, found.id, revision.id, visitor=visitor, helpful=helpful, comment=words)
         session.commit()
+        return found.id, found.title
 
-    _read(keep)
-    if not helpful and asked:
-        _keep(asked, GapSource.HELP_VOTE, GapReason.NOT_HELPFUL)
+    article_id, title = _read(keep)
+    if not helpful:  # of who looked for nothing, what is missing says most, and what the article is about at least
+        _keep(asked or words.strip() or title, GapSource.HELP_VOTE, GapReason.NOT_HELPFUL, article_id)
     back = url_for("cairnloop_help.article", slug=slug, voted="yes" if helpful else "no", q=asked or None)
     answer = redirect(f"{back}#helpful", code=303)
     answer.set_cookie(
@@ -210,9 +212,10 @@ def _searched(
     return tuple(passage for passage in results.passages if passage.article_id in named), named, reason
 
 
-def _keep(asked: str, source: GapSource, reason: GapReason) -> None:
+def _keep(asked: str, source: GapSource, reason: GapReason, article_id: int | None = None) -> None:
+    who = _whoever()
     with Session(current().engine) as session:
-        record_gap(session, asked, source=source, reason=reason, actor=VISITOR, visitor=_whoever())
+        record_gap(session, asked, source=source, reason=reason, actor=VISITOR, article_id=article_id, visitor=who)
         session.commit()
 
 

@@ -28,6 +28,7 @@ ROOMS = (
     "privacy",
     "retrieval",
     "service_levels",
+    "upkeep",
 )
 
 

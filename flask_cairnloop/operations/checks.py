@@ -39,6 +39,7 @@ from flask_cairnloop.service_levels.hours import after
 from flask_cairnloop.service_levels.queries import failures
 from flask_cairnloop.service_levels.service import newest, read
 from flask_cairnloop.service_levels.types import Policy
+from flask_cairnloop.upkeep.queries import uncounted
 
 if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 REDIS_NEEDED = (6, 2)
 OLD_JOB_SECONDS = 60.0
 CLOCK_SECONDS = 5.0
+UNCOUNTED = timedelta(hours=1)
 DATABASE_SECONDS = 3
 MADE_UP_TOKEN = "doctor.asks.whether.anybody.is.let.in"  # noqa: S105 - nobody's
 
@@ -115,7 +117,7 @@ def _database_findings(cairnloop: Cairnloop, further: tuple[DatabaseCheck, ...] 
                 return found
             with Session(connection) as session:
                 for check in (
-                    (clocks, vectors, index, workers, queues, dead, service_levels, outbound)
+                    (clocks, vectors, index, gaps, workers, queues, dead, service_levels, outbound)
                     if further is None
                     else further
                 ):
@@ -151,7 +153,7 @@ def migrations(cairnloop: Cairnloop, connection: Connection) -> Iterator[Finding
         {"schema": schema},
     )
     there = {(row.table_name, row.column_name) for row in rows}
-    optional = ("chunk_embeddings", "past_question_embeddings")  # where pgvector is
+    optional = ("chunk_embeddings", "past_question_embeddings", "gap_question_embeddings")  # where pgvector is
     wanted = {
         (table.name, column.name)
         for table in tables.metadata.tables.values()
@@ -298,6 +300,20 @@ def _models(status: indexing.Status) -> Iterator[Finding]:
 
 
 # --- work ---------------------------------------------------------------------------------------------------------
+
+
+def gaps(_: Cairnloop, session: Session) -> Iterator[Finding]:
+    """Questions without an answer are gathered soon after they were kept."""
+    late = uncounted(session, now() - UNCOUNTED)
+    if late:
+        yield Finding(
+            "gaps",
+            Level.WARNING,
+            f"{late:,} questions without an answer wait to be gathered, for more than an hour.",
+            "See that a worker takes the queue bulk, and look for failed jobs: flask cairnloop jobs list --state dead",
+        )
+    else:
+        yield Finding("gaps", Level.OK, "No question without an answer waits to be gathered.")
 
 
 def workers(_cairnloop: Cairnloop, session: Session) -> Iterator[Finding]:

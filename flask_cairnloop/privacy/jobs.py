@@ -29,12 +29,6 @@ def drop_votes(cairnloop: Cairnloop, session: Session) -> bool:
     return _kept_for(cairnloop.settings.retention_votes, retention.drop_votes, session)
 
 
-@chore("privacy.drop_gaps", every=EVERY)
-def drop_gaps(cairnloop: Cairnloop, session: Session) -> bool:
-    """Questions older than ``RETENTION_GAPS``."""
-    return _kept_for(cairnloop.settings.retention_gaps, retention.drop_gaps, session)
-
-
 @chore("privacy.drop_calls", every=EVERY)
 def drop_calls(cairnloop: Cairnloop, session: Session) -> bool:
     """Calls to models older than ``RETENTION_MODEL_CALLS``."""

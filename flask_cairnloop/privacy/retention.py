@@ -10,7 +10,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from flask_cairnloop.actors import Actor
@@ -29,9 +29,10 @@ from flask_cairnloop.database.base import Base
 from flask_cairnloop.drafting.models import ModelCall
 from flask_cairnloop.governance.models import ActionProposal
 from flask_cairnloop.knowledge.models import ArticleVote
+from flask_cairnloop.outbound.models import OutboundDelivery
+from flask_cairnloop.outbound.types import OPEN_STATES
 from flask_cairnloop.privacy.service import erase
 from flask_cairnloop.retrieval.models import PastQuestion
-from flask_cairnloop.upkeep.models import GapEvent
 
 BATCH: Final = 1_000  # plain rows
 CONVERSATIONS: Final = 20  # with everything that hangs on them
@@ -43,11 +44,6 @@ OVER: Final = func.coalesce(Conversation.resolved_at, Conversation.last_message_
 def drop_votes(session: Session, seconds: int) -> bool:
     """Votes on articles, with what was missing; an article's standing follows."""
     return _drop(session, ArticleVote, ArticleVote.id, ArticleVote.voted_at < _before(seconds))
-
-
-def drop_gaps(session: Session, seconds: int) -> bool:
-    """Questions that no article answered."""
-    return _drop(session, GapEvent, GapEvent.id, GapEvent.occurred_at < _before(seconds))
 
 
 def drop_calls(session: Session, seconds: int) -> bool:
@@ -70,8 +66,12 @@ def expire_conversations(session: Session, seconds: int) -> bool:
     Raises:
         Conflict: a job or an action about one of them is under way. Roll back, and try again later.
     """
+    leaving = exists().where(OutboundDelivery.conversation_id == Conversation.id, OutboundDelivery.state.in_(OPEN_STATES))
     over = and_(
-        Conversation.status != ConversationStatus.OPEN, Conversation.erased_at.is_(None), _before(seconds) > OVER
+        Conversation.status != ConversationStatus.OPEN,
+        Conversation.erased_at.is_(None),
+        _before(seconds) > OVER,
+        ~leaving,
     )
     ids = session.scalars(
         select(Conversation.id).where(over).order_by(OVER).limit(CONVERSATIONS).with_for_update(skip_locked=True)
@@ -90,6 +90,7 @@ def expire_conversations(session: Session, seconds: int) -> bool:
     for model, which in (
         (Conversation, Conversation.id.in_(ids)),
         (PastQuestion, PastQuestion.conversation_id.in_(ids)),
+        (OutboundDelivery, OutboundDelivery.conversation_id.in_(ids)),
     ):
         session.execute(update(model).where(which).values(customer_id=nobody.id), execution_options=plain)
     session.execute(delete(AuditText).where(AuditText.entry_id.in_(_reasons(ids))), execution_options=plain)

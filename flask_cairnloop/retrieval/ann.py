@@ -66,6 +66,31 @@ def keep(engine: Engine, model: str) -> bool:
     return False
 
 
+def build(engine: Engine, name: str, definition: str, dimensions: int) -> bool | None:
+    """Build an HNSW index of another table, unless it is there and valid.
+
+    Args:
+        name: of the index.
+        definition: the statement that builds it; not inside a transaction.
+
+    Returns:
+        Whether it can be used now; ``None`` where another process is at it.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database refused, or went away.
+    """
+    with _alone(engine, name) as connection:
+        if connection is None:
+            return None
+        if _is_valid(connection, name):
+            return True
+        if not _possible(connection, dimensions):
+            return False
+        _drop_index(connection, name)
+        _build(connection, definition)
+    return True
+
+
 def drop(engine: Engine, model: str) -> bool:
     """Drop the index of a retired model. Returns whether another process is at it, as :func:`keep` does."""
     with _alone(engine, model) as connection:
@@ -124,8 +149,11 @@ def _build(connection: Connection, definition: str) -> None:
 
 
 def _drop(connection: Connection, model: str) -> None:
-    name = f"{quoted_schema(connection)}.{quote(vector_lane.index_name(model))}"
-    connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+    _drop_index(connection, vector_lane.index_name(model))
+
+
+def _drop_index(connection: Connection, name: str) -> None:
+    connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted_schema(connection)}.{quote(name)}"))
 
 
 def _record(session: Session, model: str, name: str | None) -> None:

@@ -18,6 +18,7 @@ from flask_cairnloop.clock import now
 from flask_cairnloop.database.base import quoted_schema, raw, schema_name
 from flask_cairnloop.database.migrations.v0001 import VECTORS
 from flask_cairnloop.database.migrations.v0003 import QUESTION_VECTORS
+from flask_cairnloop.database.migrations.v0021 import GAP_VECTORS
 from flask_cairnloop.knowledge.models import Article, ArticleState, Revision, RevisionState
 from flask_cairnloop.retrieval.models import Chunk, ChunkEmbedding, EmbeddingModel, ModelState
 from flask_cairnloop.retrieval.types import Embedder
@@ -72,7 +73,7 @@ def prepare(session: Session) -> bool:
     """
     if is_ready(session):
         return True
-    for tables in (VECTORS, QUESTION_VECTORS):
+    for tables in (VECTORS, QUESTION_VECTORS, GAP_VECTORS):
         session.connection().exec_driver_sql(tables.replace("{schema}", quoted_schema(session)))
     session.execute(delete(EmbeddingModel))  # whatever is known of vectors is of a table that is gone
     return is_ready(session)

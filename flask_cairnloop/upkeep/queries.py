@@ -1,85 +1,151 @@
-"""What the console reads about questions that no article answered. Of the newest only, however many there were."""
+"""What the console reads about questions that no article answers. Every list is read from an index, page by page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy.orm import Session, aliased
 
-from flask_cairnloop.clock import now
-from flask_cairnloop.upkeep.models import GapEvent, GapReason, GapSource
+from flask_cairnloop.errors import NotFound
+from flask_cairnloop.upkeep import scoring
+from flask_cairnloop.upkeep.models import (
+    GapCandidate,
+    GapEvent,
+    GapHistory,
+    GapLink,
+    GapQuestion,
+    Shelf,
+)
+from flask_cairnloop.upkeep.scoring import Score
 
-LOOKED_AT: Final = 5_000  # of the newest
-BACK: Final = timedelta(days=90)
-SHOWN: Final = 100
+PAGE: Final = 50
+QUESTIONS: Final = 20
+EVENTS: Final = 30
+STEPS: Final = 50
+ALIKE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """A question, over all times it was asked.
+class Row:
+    """A candidate in a list.
 
     Args:
-        question: as it was asked last, redacted.
-        times, people: how often, and by how many.
-        conversation_id: that was open when it was asked last, if one was.
+        label: the question in its middle; ``None`` where its words are no longer kept.
     """
 
-    question: str
-    times: int
-    people: int
-    last_at: datetime
-    reason: GapReason
-    source: GapSource
-    conversation_id: int | None
+    candidate: GapCandidate
+    label: str | None
+    score: Score
 
 
-def gaps(session: Session) -> list[Gap]:
-    """The questions of the last 90 days, most asked first, a hundred at most. One query."""
-    newest = _newest().add_columns(
-        GapEvent.id,
-        GapEvent.occurred_at,
-        func.coalesce(GapEvent.operator_id, GapEvent.visitor).label("asker"),
-    )
-    asked = newest.subquery()
-    counted = (
-        select(
-            func.max(asked.c.id).label("id"),
-            func.count().label("times"),
-            func.count(asked.c.asker.distinct()).label("people"),
-        )
-        .group_by(asked.c.digest)
-        .order_by(func.count().desc(), func.max(asked.c.id).desc())
-        .limit(SHOWN)
-        .subquery()
-    )
-    rows = session.execute(
-        select(GapEvent, counted.c.times, counted.c.people)
-        .join(counted, counted.c.id == GapEvent.id)
-        .order_by(counted.c.times.desc(), GapEvent.id.desc())
-    )
-    return [
-        Gap(
-            event.question,
-            times,
-            max(people, 1),
-            event.occurred_at,
-            event.reason,
-            event.source,
-            event.conversation_id,
-        )
-        for event, times, people in rows
-    ]
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a list, and where the next begins."""
+
+    rows: tuple[Row, ...]
+    after: tuple[float, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A candidate with everything that its page shows.
+
+    Args:
+        events: the newest, each as it was asked.
+        history: the newest steps, with the label of the other where one is named.
+        alike: those it may be merged into, most alike first.
+    """
+
+    row: Row
+    questions: tuple[GapQuestion, ...]
+    events: tuple[GapEvent, ...]
+    history: tuple[GapHistory, ...]
+    alike: tuple[Row, ...]
+
+
+def listed(session: Session, shelf: Shelf, at: datetime, after: tuple[float, int] | None = None) -> Listed:
+    """The candidates of a shelf, the highest score first. One query.
+
+    Args:
+        at: the moment that scores are of.
+        after: rank and id of the last row of the page before.
+    """
+    found = _rows().where(GapCandidate.shelf == shelf)
+    if after is not None:
+        found = found.where(tuple_(GapCandidate.rank, GapCandidate.id) < after)
+    ordered = found.order_by(GapCandidate.rank.desc(), GapCandidate.id.desc()).limit(PAGE + 1)
+    rows = [_row(candidate, label, at) for candidate, label in session.execute(ordered)]
+    last = rows[PAGE - 1].candidate if len(rows) > PAGE else None
+    return Listed(tuple(rows[:PAGE]), None if last is None else (last.rank, last.id))
+
+
+def shelf_counts(session: Session) -> dict[Shelf, int]:
+    """How many candidates stand on each shelf. One query, by the index alone."""
+    counted = select(GapCandidate.shelf, func.count()).group_by(GapCandidate.shelf)
+    return {row[0]: row[1] for row in session.execute(counted)}
 
 
 def gap_count(session: Session) -> int:
-    """How many questions :func:`gaps` would list without its limit. One query."""
-    asked = _newest().subquery()
-    return session.scalar(select(func.count(asked.c.digest.distinct()))) or 0
+    """How many candidates ask for somebody: what :func:`listed` lists of :attr:`Shelf.ASKING`. One query."""
+    return session.scalar(select(func.count()).where(GapCandidate.shelf == Shelf.ASKING)) or 0
 
 
-def _newest() -> Select[Any]:
-    recent = select(GapEvent.digest).where(GapEvent.occurred_at > now() - BACK)
-    return recent.order_by(GapEvent.occurred_at.desc()).limit(LOOKED_AT)
+def uncounted(session: Session, before: datetime) -> int:
+    """How many events were kept before a time and belong to no candidate yet, a thousand at most. One query."""
+    waiting = select(GapEvent.id).where(GapEvent.question_id.is_(None), GapEvent.occurred_at < before).limit(1_000)
+    return session.scalar(select(func.count()).select_from(waiting.subquery())) or 0
+
+
+def detail(session: Session, candidate_id: int, at: datetime) -> Detail:
+    """A candidate with its questions, its newest events and its history. Five queries.
+
+    Raises:
+        NotFound: there is no such candidate.
+    """
+    found = session.execute(_rows().where(GapCandidate.id == candidate_id)).one_or_none()
+    if found is None:
+        raise NotFound("There is no such gap.")
+    of_it = GapQuestion.candidate_id == candidate_id
+    questions = session.scalars(
+        select(GapQuestion).where(of_it).order_by(GapQuestion.events.desc(), GapQuestion.id).limit(QUESTIONS)
+    ).all()
+    events = session.scalars(
+        select(GapEvent)
+        .where(GapEvent.question_id.in_(select(GapQuestion.id).where(of_it)))
+        .order_by(GapEvent.id.desc())
+        .limit(EVENTS)
+    ).all()
+    history = session.scalars(
+        select(GapHistory).where(GapHistory.candidate_id == candidate_id).order_by(GapHistory.id.desc()).limit(STEPS)
+    ).all()
+    return Detail(
+        _row(found[0], found[1], at), tuple(questions), tuple(events), tuple(history), alike(session, candidate_id, at)
+    )
+
+
+def alike(session: Session, candidate_id: int, at: datetime) -> tuple[Row, ...]:
+    """The candidates whose questions are most alike this one's, without those that are over."""
+    own, other = aliased(GapQuestion), aliased(GapQuestion)
+    near = (
+        select(other.candidate_id, func.sum(GapLink.likeness).label("alike"))
+        .join(own, own.id == GapLink.question_id)
+        .join(other, other.id == GapLink.other_id)
+        .where(own.candidate_id == candidate_id, other.candidate_id != candidate_id)
+        .group_by(other.candidate_id)
+        .subquery()
+    )
+    found = _rows().join(near, near.c.candidate_id == GapCandidate.id)
+    ordered = found.order_by(near.c.alike.desc(), GapCandidate.id).limit(ALIKE)
+    return tuple(_row(candidate, label, at) for candidate, label in session.execute(ordered))
+
+
+def _rows() -> Select[GapCandidate, str | None]:
+    return select(GapCandidate, GapQuestion.question).outerjoin(GapQuestion, GapQuestion.id == GapCandidate.label_id)
+
+
+def _row(candidate: GapCandidate, label: str | None, at: datetime) -> Row:
+    score = scoring.score(candidate.events, candidate.askers, candidate.kinds, candidate.last_at, at)
+    return Row(candidate, label, score)

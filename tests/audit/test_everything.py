@@ -26,7 +26,7 @@ from tests.support.host import OPERATORS
 ONLY_SHOWS = frozenset(
     {
         *("doctor", "worker", "jobs list", "kb export", "index status", "audit verify", "tokens list"),
-        *("eval retrieval", "eval drafts"),
+        *("eval retrieval", "eval drafts", "eval clusters"),
         "install",  # writes a file of the host's, and nothing of ours
     }
 )
@@ -42,6 +42,7 @@ DERIVES = frozenset(
         *("retrieval.embed_questions", "retrieval.fold_terms", "retrieval.index", "retrieval.remove"),
         *("retrieval.start", "retrieval.tend"),
         *("service_levels.apply", "service_levels.tell_breached"),
+        *("upkeep.join", "upkeep.tend"),
         "files.erase",  # what it does was decided, and is told, with the forgetting
         *("files.erase", "privacy.clear"),  # what they do was decided, and is told, with the forgetting
     }

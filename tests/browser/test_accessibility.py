@@ -17,6 +17,7 @@ PAGES = (
     *("/audit", "/settings", "/settings/tokens", "/settings/service-levels"),
     *("/inbox?view=open&assignee=nobody&priority=normal", "/inbox/filters", "/inbox/people"),
     *("/conversations/{id}/assignees", "/conversations/{id}/tags"),
+    "/knowledge/gaps",
     *("/analytics", "/settings/macros", "/mentions", "/conversations/{id}/macros"),
     *("/outbound", "/outbound/new", "/outbound/templates", "/outbound/suppressed", "/outbound/{envelope}"),
     *("/outbound/new?conversation={id}", "/outbound/templates/{template}"),

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, func, select
 
-from flask_cairnloop import Customer, propose_action, receive
+from flask_cairnloop import Actor, Customer, propose_action, receive
 from flask_cairnloop.clock import now
 from flask_cairnloop.conversations.models import Conversation, PendingReply
 from flask_cairnloop.drafting import service as drafting
@@ -30,6 +30,9 @@ from flask_cairnloop.outbound.types import DeliveryState, Source
 from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
+from flask_cairnloop.upkeep import candidates, clustering
+from flask_cairnloop.upkeep.models import GapReason, GapSource
+from flask_cairnloop.upkeep.service import keep
 from tests.support.databases import idle_in_transaction
 from tests.support.host import OPERATORS
 from tests.support.tools import PEOPLE
@@ -43,6 +46,8 @@ CITATION = {
     "heading": "Account › By e-mail",
     "quote": "The link works for 30 minutes.",
 }
+
+LETTERS = str.maketrans("0123456789", "ghijklmnop")  # words that nothing takes for a number, or for a key
 
 
 class Desk:
@@ -61,6 +66,26 @@ class Desk:
             message = receive(session, customer=customer, body=body, channel="widget", conversation_id=into)
             session.commit()
             return message.conversation_id
+
+    def gap(self, *, accepted: bool = False, question: str = "") -> int:
+        """A question that no article answers, of which nobody else asks anything like it."""
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            event = keep(
+                session,
+                question or " ".join(uuid.uuid4().hex[:8].translate(LETTERS) for _ in range(3)),
+                source=GapSource.HELP_SEARCH,
+                reason=GapReason.NOT_COVERED,
+                actor=Actor.system("test"),
+                visitor=uuid.uuid4().hex,
+            )
+            assert event is not None
+            number = clustering.join(session, event.id, None)
+            assert number is not None
+            if accepted:
+                candidates.accept(session, number, actor=OPERATORS["mina"])
+            session.commit()
+            return number
 
     def macro(self, owner: str = "", body: str = "Hello!") -> int:
         """A macro, of the whole team unless it has an owner."""

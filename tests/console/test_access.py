@@ -89,7 +89,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
     desk, client = Desk(app), app.test_client()
     conversation_id = desk.ask()
     draft_id = desk.draft(conversation_id)
-    action_id, macro_id = desk.action(conversation_id), desk.macro()
+    action_id, macro_id, gap_id = desk.action(conversation_id), desk.macro(), desk.gap()
     template_id, envelope_id = desk.template(), desk.envelope(conversation_id)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
@@ -109,6 +109,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
                 macro_id=macro_id,
                 template_id=template_id,
                 envelope_id=envelope_id,
+                gap_id=gap_id,
             ),
             data={"next": "/support/inbox?view=open"},
             headers={"Origin": "http://localhost"},
@@ -155,6 +156,8 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
         usual = f"/support/knowledge/{article_id}" if about_an_article else page
         if "action_id" in rule.arguments:
             usual = f"/support/approvals/{action_id}"
+        if "gap_id" in rule.arguments:
+            usual = f"/support/knowledge/gaps/{gap_id}"
         assert back == other_pages.get(rule.endpoint, usual)
         assert signed_in(app).get(back).status_code == 200
     below = client.post(

@@ -54,6 +54,12 @@ FORMS: dict[str, dict[str, str]] = {
     },
     **{f"{how}_macro": {"name": "Hi", "body": "Words", "does": "resolve", "shared": "1"} for how in ("new", "save")},
     **{name: {} for name in ("delete_macro", "use_macro")},
+    "accept_gap": {"version": "1", "note": "Soon"},
+    "dismiss_gap": {"version": "1", "reason": "rare", "note": "No"},
+    "snooze_gap": {"version": "1", "until": "week"},
+    "reopen_gap": {"version": "2"},
+    "assign_gap": {"version": "1", "to": "me"},
+    "merge_gap": {"version": "1", "into": "1"},
     "read_mentions": {"mention": "1"},
     "undo_reply": {"view": "open"},
     "send_now": {"seen": "1", "view": "open"},
@@ -193,10 +199,12 @@ def test_a_form_of_nonsense_is_no_error_of_ours(
         if (
             not path
             or name in ("approve", "discard", "resolve")
-            or {"action_id", "pending_id", "macro_id"} & rule.arguments
+            or {"action_id", "pending_id", "macro_id", "gap_id"} & rule.arguments
         ):  # what is decided once needs a new one each time
             conversation_id = desk.ask()
             about = {"draft_id": desk.draft(conversation_id)}
+            if "gap_id" in rule.arguments:
+                about["gap_id"] = desk.gap(accepted=name == "reopen_gap")
             if "macro_id" in rule.arguments:
                 about["macro_id"] = desk.macro()
             if "pending_id" in rule.arguments:

@@ -64,7 +64,9 @@ from flask_cairnloop.privacy.redactor import KINDS
 from flask_cairnloop.retrieval.indexing import IndexState
 from flask_cairnloop.testing import frozen, run_jobs
 from flask_cairnloop.tokens.service import SCOPES
+from flask_cairnloop.upkeep.models import CandidateState, GapCandidate
 from tests.conftest import Client
+from tests.console.conftest import Desk
 from tests.example.configuration_table import table, written
 from tests.example.guides import DOCS, Guide, Shop, sql
 from tests.support import databases
@@ -870,10 +872,13 @@ def test_articles_go_in_and_out_as_files(guide: Guide, shop: Shop) -> None:
 def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
     questions = shop.folder / "questions.jsonl"
     questions.write_text('{"title": "Late fees", "body": "How do I pay a late fee?"}')
+    labelled = shop.folder / "labelled.jsonl"
+    labelled.write_text('{"text": "Can I pay late?", "label": "fees"}\n{"text": "Pay a late fee", "label": "fees"}')
     report = shop.folder / "report.md"
     measured, fitted, drafted = (
         shop.type(
             commands.replace("retrieval DIR", f"retrieval {LIBRARY}")
+            .replace("clusters FILE", f"clusters {labelled}")
             .replace("FILE", str(LIBRARY / "grounding.jsonl"))
             .replace("--kb DIR", f"--kb {LIBRARY}")
             .replace("QUESTIONS", str(questions))
@@ -885,6 +890,7 @@ def test_the_evaluations_run(guide: Guide, shop: Shop) -> None:
     assert "> How do I pay a late fee?" in report.read_text()
     assert "ndcg@10" in measured
     assert "auroc" in measured
+    assert "adjusted_rand" in measured
     assert "fit-1" in fitted
 
 
@@ -965,6 +971,15 @@ def test_the_snippets_about_telemetry_work(guide: Guide, app: Flask, caplog: pyt
     assert re.search(r"reply \d+ in conversation \d+", caplog.text)
     # In a process of its own: OpenTelemetry takes one provider for good.
     subprocess.run([sys.executable, "-c", provider], check=True, capture_output=True, timeout=60)
+
+
+@about("gaps.md")
+def test_a_gap_is_read_and_accepted_as_its_guide_says(guide: Guide, app: Flask, session: Session) -> None:
+    scope = {"session": session, "candidate_id": Desk(app).gap(), "operator": OPERATORS["mina"]}
+    exec(guide.take("python")[0], scope)  # noqa: S102 - the guide's own lines
+    assert scope["found"].questions
+    assert session.get_one(GapCandidate, scope["candidate_id"]).state is CandidateState.ACCEPTED
+    session.rollback()
 
 
 @about("engines.md")

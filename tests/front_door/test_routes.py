@@ -56,6 +56,7 @@ FORM = {
     **{"id": "1", "set": "snooze:hours"},
     **{"subject": "Hello", "did": "delivered"},
 }
+ANOTHER: dict[str, str] = {}  # a gap that the one of an address may be merged into
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},
     "says it is elsewhere": {"Sec-Fetch-Site": "cross-site"},
@@ -119,6 +120,9 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                     values[argument] = desk.draft(values.setdefault("conversation_id", desk.ask()))
                 case "pending_id":
                     values[argument] = desk.pending(values.setdefault("conversation_id", desk.ask()))
+                case "gap_id":
+                    values[argument] = desk.gap(accepted=rule.endpoint == "cairnloop.reopen_gap")
+                    ANOTHER["into"] = str(desk.gap())
                 case "macro_id":
                     values[argument] = desk.macro("mina")
                 case "article_id":
@@ -250,7 +254,7 @@ def form(of: Rule | None = None, app: Flask | None = None) -> dict[str, Any]:
     brings = of is not None and of.endpoint == "cairnloop.upload_file"
     file = {"file": (io.BytesIO(png(width=next(WIDTHS))), "plan.png")} if brings else {}
     drawn = uuid.uuid4().hex
-    return {**FORM, "client_id": str(uuid.uuid4()), "name": drawn, "whom": drawn, **file}
+    return {**FORM, **ANOTHER, "client_id": str(uuid.uuid4()), "name": drawn, "whom": drawn, **file}
 
 
 def browser(app: Flask, **environ: str) -> FlaskClient:

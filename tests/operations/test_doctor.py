@@ -157,6 +157,16 @@ BROKEN = {
         "under Outbound",
         sql=(FOLLOW_UP.replace("{}", "uncertain"),),
     ),
+    "a question that was never gathered": Broken(
+        "gaps",
+        "warning",
+        "wait to be gathered",
+        "jobs list",
+        sql=(
+            "INSERT INTO cairnloop.gap_events (occurred_at, last_at, times, source, reason, question, fingerprint)"
+            " VALUES (now() - interval '2 hours', now(), 1, 'draft', 'weak', 'Is this kept?', 'f')",
+        ),
+    ),
     "an article that is not found": Broken(
         "index",
         "warning",

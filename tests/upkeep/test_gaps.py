@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import Customer, Operator, export_customer, forget_customer, receive, signals
 from flask_cairnloop.clock import now
+from flask_cairnloop.upkeep.marks import normalized
 from flask_cairnloop.upkeep.models import GapEvent, GapReason, GapSource
-from flask_cairnloop.upkeep.service import ONCE_WITHIN, digest, normalized, record_gap
+from flask_cairnloop.upkeep.service import ONCE_WITHIN, record_gap
 
 MINA, OMAR = Operator("mina", "Mina Keller"), Operator("omar", "Omar Reyes")
 
@@ -33,7 +34,7 @@ def test_a_question_is_the_same_however_it_is_written(text: str) -> None:
     assert plain == " ".join(plain.split())
     written = (f"  {text} ?!", " ".join(text.split()), unicodedata.normalize("NFD", unicodedata.normalize("NFC", text)))
     for other in written:
-        assert digest(other) == digest(text)
+        assert normalized(other) == normalized(text)
 
 
 def test_it_is_kept_once_a_person_and_day_and_told_of(app: Flask, session: Session) -> None:
@@ -48,7 +49,7 @@ def test_it_is_kept_once_a_person_and_day_and_told_of(app: Flask, session: Sessi
         assert first is not None
         assert gap(session, f"  where does {mark.upper()} SLEEP") is None
         assert gap(session, f"Where does {mark} sleep?", OMAR) is not None
-        first.occurred_at = now() - ONCE_WITHIN - timedelta(seconds=1)
+        first.last_at = now() - ONCE_WITHIN - timedelta(seconds=1)
         session.flush()
         assert gap(session, f"Where does {mark} sleep?") is not None
         session.commit()

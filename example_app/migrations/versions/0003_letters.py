@@ -1,14 +1,14 @@
 """What we wrote to people of shops.
 
 Revision ID: 0003
-Revises: cairnloop_0019
+Revises: cairnloop_0021
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "cairnloop_0019"
+down_revision = "cairnloop_0021"
 branch_labels = None
 depends_on = None
 

@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=20)
+        migrations.upgrade(op, from_=0, to=21)
 
     def downgrade():
-        migrations.downgrade(op, from_=20, to=0)
+        migrations.downgrade(op, from_=21, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
@@ -36,6 +36,7 @@ from flask_cairnloop.database.migrations import (
     v0018,
     v0019,
     v0020,
+    v0021,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
@@ -61,6 +62,7 @@ VERSIONS = (
     v0018,
     v0019,
     v0020,
+    v0021,
 )
 LATEST = len(VERSIONS)
 

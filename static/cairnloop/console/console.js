@@ -835,13 +835,20 @@
   /* ---------- keyboard ---------- */
 
   function move(step) {
-    const rows = $$("#rows .row");
+    const rows = $$("#rows .row, [data-row-link]");
     if (!rows.length) return;
     const here = rows.indexOf(document.activeElement);
     const from = here >= 0 ? here : rows.findIndex((row) => row.hasAttribute("aria-current"));
     const row = rows[Math.min(rows.length - 1, Math.max(0, from < 0 ? 0 : from + step))];
     row.focus();
     row.scrollIntoView({ block: "nearest" });
+  }
+
+  function menuOf(step) {
+    const menu = $(`details[data-gap=${step}]`);
+    if (!menu) return;
+    menu.open = true;
+    $("textarea, .item", menu)?.focus();
   }
 
   function reason(why) {
@@ -934,6 +941,12 @@
     { key: "z", words: "Snooze", run: () => { many("z") || menu("m-snooze"); } },
     { key: "E", words: "Edit the draft", run: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); } },
     { key: "t", words: "Propose an action", run: () => $("[data-propose]")?.click() },
+  ]);
+  window.cairnloop.keys("Questions without an answer", [
+    { key: "y", words: "Accept: an article is to be written", run: () => $("button[data-gap=accept]")?.click() },
+    { key: "d", words: "Dismiss", run: () => menuOf("dismiss") },
+    { key: "w", words: "Put off", run: () => menuOf("snooze") },
+    { key: "m", words: "Merge into another", run: () => menuOf("merge") },
   ]);
   window.cairnloop.keys("Approvals", [
     { key: "R", words: "Reject the action", run: () => reason("reject") },
