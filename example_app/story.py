@@ -674,7 +674,7 @@ TALKS = (
             ),
             Assign("31m", OMAR, MINA),
             Note("30m", OMAR, "@Mina Park, this one is yours. I have pressed Keep for insurer on the booking."),
-            Triage("29m", OMAR, tags=("accident",), priority=Priority.URGENT),
+            Triage("29m", OMAR, tags=("accident",), priority=Priority.HIGH),
         ),
     ),
     Talk(

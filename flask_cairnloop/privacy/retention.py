@@ -66,7 +66,8 @@ def expire_conversations(session: Session, seconds: int) -> bool:
     Raises:
         Conflict: a job or an action about one of them is under way. Roll back, and try again later.
     """
-    leaving = exists().where(OutboundDelivery.conversation_id == Conversation.id, OutboundDelivery.state.in_(OPEN_STATES))
+    on_its_way = OutboundDelivery.state.in_(OPEN_STATES)
+    leaving = exists().where(OutboundDelivery.conversation_id == Conversation.id, on_its_way)
     over = and_(
         Conversation.status != ConversationStatus.OPEN,
         Conversation.erased_at.is_(None),
