@@ -176,6 +176,7 @@ def pages(reader: Reader, count: int) -> dict[str, str]:
         "a rare tag, by urgency": "/inbox?view=open&tag=2&sort=priority",
         "urgent": "/inbox?view=waiting&priority=urgent",
         "open, by urgency": "/inbox?view=open&sort=priority",
+        "waiting, by deadline": "/inbox?view=waiting&sort=due",
         "snoozed": "/inbox?view=snoozed",
         "new, a person's, of a week": "/inbox?view=new&assignee=u3&since=2020-01-01",
         "three filters that nothing fits": "/inbox?view=resolved&assignee=u3&team=Team+3&priority=low",

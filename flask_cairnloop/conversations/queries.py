@@ -236,6 +236,9 @@ def _picked(
     if _goes_elsewhere(asked):
         return _elsewhere(asked, operator_id, after)
     conditions = [*_stands(Conversation, asked)]
+    if order.sort in (Sort.PRIORITY, Sort.DUE) and asked.view.is_open:
+        # Their indexes hold what is open, and serve only where it is said.
+        conditions.append(Conversation.status == _literal("open", ConversationStatus.OPEN))
     if after is not None:
         conditions.append(order.behind(Conversation, after))
     walked = select(Conversation).where(*conditions).order_by(*order.by(Conversation))
