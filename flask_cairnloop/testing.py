@@ -28,7 +28,8 @@ def run_jobs(app: Flask, *, within: timedelta = timedelta(seconds=30), limit: in
 
     Args:
         within: also jobs that become due in this time, such as a draft that waits for quiet. Of those that share a key
-            one runs ahead of its time: it may find that it is too early, and ask to be run again.
+            one runs ahead of its time, with its further attempts: it may find that it is too early, and ask to be run
+            again.
         limit: how many at the most.
 
     Returns:
@@ -40,7 +41,7 @@ def run_jobs(app: Flask, *, within: timedelta = timedelta(seconds=30), limit: in
             engine = app.extensions["cairnloop"].engine
             with engine.begin() as connection:
                 due = Job.run_at <= clock.database_now()
-                first = or_(Job.unique_key.is_(None), Job.unique_key.not_in(ahead))
+                first = or_(Job.unique_key.is_(None), Job.unique_key.not_in(ahead), Job.state == JobState.RETRYING)
                 found = connection.execute(
                     select(Job.id, Job.unique_key, due)
                     .where(
