@@ -253,7 +253,9 @@ def test_the_sheet_lists_what_the_keyboard_does_and_nothing_is_done_while_typing
     reply_field(page, conversation_id).press_sequentially("rejun?")
     expect(reply_field(page, conversation_id)).to_have_value("rejun?")
     expect(sheet).to_be_hidden()
-    expect(page.locator("#status-form button")).to_have_attribute("title", "Resolve, and open the next one (E)")
+    expect(page.locator("#status-form button[data-key=e]")).to_have_attribute(
+        "title", "Resolve, and open the next one (E). Asks the customer for a rating"
+    )
     assert rows(site, select(Conversation.status).filter_by(id=conversation_id)) == [ConversationStatus.OPEN]
 
 

@@ -73,9 +73,12 @@
 
   /* Tooltips, and the hints inside buttons. */
   function hint() {
-    for (const element of document.querySelectorAll("[data-key]:not([title])")) {
+    for (const element of document.querySelectorAll("[data-key]:not([data-hinted])")) {
       const entry = map.find(({ key }) => key === element.dataset.key);
-      if (entry) element.title = `${entry.words} (${spoken(entry.key)})`;
+      if (!entry) continue;
+      const hint = `${entry.words} (${spoken(entry.key)})`;
+      element.title = element.title ? `${hint}. ${element.title}` : hint;
+      element.dataset.hinted = "";
     }
     if (!mac) for (const key of document.querySelectorAll(".key")) {
       const words = key.textContent.replace("⌘⇧", "Ctrl ⇧ ").replace("⌘", "Ctrl ");
