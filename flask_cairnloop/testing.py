@@ -5,6 +5,7 @@ They run against real rows: a job that is run inline is claimed, executed and fi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,26 +23,28 @@ from flask_cairnloop.governance.types import Tier
 from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.jobs.runner import UNCLAIMED_STATES, run_row
 
+AHEAD = 20
+
 
 def run_jobs(app: Flask, *, within: timedelta = timedelta(seconds=30), limit: int = 1000) -> int:
     """Run waiting jobs in this process until none is left.
 
     Args:
-        within: also jobs that become due in this time, such as a draft that waits for quiet. Of those that share a key
-            one runs ahead of its time, with its further attempts: it may find that it is too early, and ask to be run
-            again.
+        within: also jobs that become due in this time, such as a draft that waits for quiet. One that finds that it
+            is too early may ask to be run again: of those that share a key :data:`AHEAD` run ahead of their time.
         limit: how many at the most.
 
     Returns:
         How many were run.
     """
-    done, ahead = 0, set[str]()
+    done, ahead = 0, Counter[str]()
     while done < limit:
         with app.app_context():
             engine = app.extensions["cairnloop"].engine
             with engine.begin() as connection:
                 due = Job.run_at <= clock.database_now()
-                first = or_(Job.unique_key.is_(None), Job.unique_key.not_in(ahead), Job.state == JobState.RETRYING)
+                tired = [key for key, times in ahead.items() if times >= AHEAD]
+                first = or_(Job.unique_key.is_(None), Job.unique_key.not_in(tired))
                 found = connection.execute(
                     select(Job.id, Job.unique_key, due)
                     .where(
@@ -56,7 +59,7 @@ def run_jobs(app: Flask, *, within: timedelta = timedelta(seconds=30), limit: in
                     return done
                 job_id, key, is_due = found
                 if key is not None and not is_due:
-                    ahead.add(key)
+                    ahead[key] += 1
                 connection.execute(
                     update(Job)
                     .where(Job.id == job_id)
