@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from bench.setting import Place, percentile, place, report, table
 from flask_cairnloop.actors import Actor
-from flask_cairnloop.retrieval import ann
+from flask_cairnloop.retrieval import ann, vector_lane
 from flask_cairnloop.retrieval.vectors import home
 from flask_cairnloop.upkeep import clustering, likeness
 from flask_cairnloop.upkeep.likeness import Embedded
@@ -116,10 +116,10 @@ def measure(here: Place, size: int) -> list[float]:
             connection.execute(text("VACUUM ANALYZE"))
         vectors = home(session) or ""
         if likeness.outgrown(session, MODEL):
-            definition = likeness.index_definition(session, MODEL, DIMENSIONS, vectors)
+            definition = vector_lane.index_definition(session, MODEL, DIMENSIONS, vectors, likeness.TABLE)
             session.rollback()
             began = time.perf_counter()
-            ann.build(cairnloop.engine, likeness.index_name(MODEL), definition, DIMENSIONS)
+            ann.build(cairnloop.engine, vector_lane.index_name(MODEL, likeness.TABLE), definition, DIMENSIONS)
             likeness.use_index(session, MODEL)
             session.commit()
             print(f"{size:,}: HNSW index built in {time.perf_counter() - began:,.0f} s")

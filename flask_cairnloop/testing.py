@@ -23,6 +23,7 @@ from flask_cairnloop.governance.types import Tier
 from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.jobs.runner import UNCLAIMED_STATES, run_row
 
+# How often one that asks for itself may run ahead of its time, so that a held clock ends nobody's test.
 AHEAD = 20
 
 

@@ -54,15 +54,15 @@ def test_colours_stand_in_tokens_only() -> None:
     assert found == []
 
 
-def test_the_help_centre_has_the_consoles_colours() -> None:
-    """Its sheet stands alone, so that it is small: what it takes from the other one is held to it here."""
+def test_the_customers_pages_have_the_consoles_colours() -> None:
+    """Their sheet stands alone, so that it is small: what it takes from the other one is held to it here."""
 
     def colours(sheet: str) -> list[dict[str, str]]:
         text = (ROOT / "static/cairnloop" / sheet).read_text()
         blocks = re.findall(r"\{\s*color-scheme: (?:light|dark);([^}]*)\}", text)[:2]
         return [dict(re.findall(r"--([\w-]+): (#\w+);", block)) for block in blocks]
 
-    for own, theirs in zip(colours("help/help.css"), colours("console/console.css"), strict=True):
+    for own, theirs in zip(colours("public/public.css"), colours("console/console.css"), strict=True):
         assert len(own) > 10
         assert own.items() <= theirs.items()
 

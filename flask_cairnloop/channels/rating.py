@@ -18,9 +18,7 @@ from flask_cairnloop.conversations import ratings, service
 from flask_cairnloop.conversations.models import Conversation, ConversationStatus, Rating
 from flask_cairnloop.database.failures import AWAY, kind
 from flask_cairnloop.errors import InvalidInput, NotFound, RatingClosed
-from flask_cairnloop.resources import asset_mark
-
-STYLE = "rating/rating.css"
+from flask_cairnloop.resources import asset
 
 
 def register(blueprint: Blueprint) -> None:
@@ -96,9 +94,8 @@ def _asked(
 
 
 def _page(state: str, status: int = 200, **context: Any) -> Response:
-    style = url_for("cairnloop.static", filename=STYLE, v=asset_mark(STYLE))
     product = current().settings.product_name
-    words = render_template("cairnloop/rating/page.html", state=state, style=style, product_name=product, **context)
+    words = render_template("cairnloop/rating/page.html", state=state, asset=asset, product_name=product, **context)
     answer: Response = make_response(words, status)
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["X-Robots-Tag"] = "noindex"

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, g, make_response, render_template, request, url_for
+from flask import Blueprint, g, make_response, render_template, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response
 
@@ -23,7 +23,7 @@ from flask_cairnloop.database.failures import broke_off, kind
 from flask_cairnloop.governance import queries as actions
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.jobs.queries import worker_states
-from flask_cairnloop.resources import asset_mark
+from flask_cairnloop.resources import asset
 
 THEME_COOKIE = "cairnloop_theme"
 ZONE_COOKIE = "cairnloop_zone"
@@ -223,11 +223,6 @@ def outage() -> list[str]:
     if not working:
         lines.append("No worker is running. Nothing is lost, but replies, drafts and messages to your app wait.")
     return lines
-
-
-def asset(name: str) -> str:
-    """Address of a static file, with a mark of its content so that a new one is fetched."""
-    return url_for("cairnloop.static", filename=name, v=asset_mark(name))
 
 
 def register(blueprint: Blueprint) -> None:

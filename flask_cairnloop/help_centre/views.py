@@ -23,7 +23,7 @@ from flask_cairnloop.knowledge import public, votes
 from flask_cairnloop.knowledge.models import Article, Audience
 from flask_cairnloop.knowledge.rendering import render, render_with_files
 from flask_cairnloop.paging import Cursor
-from flask_cairnloop.resources import asset_mark
+from flask_cairnloop.resources import asset
 from flask_cairnloop.retrieval.grounding import calibration
 from flask_cairnloop.retrieval.search import search as search_articles
 from flask_cairnloop.retrieval.types import Passage
@@ -38,7 +38,6 @@ COOKIE_SECONDS: Final = 365 * 86_400
 QUERY_LENGTH: Final = 300
 RESULTS: Final = 10
 EXCERPT: Final = 220
-STYLE: Final = "help/help.css"
 # By the two letters of ISO 639-1.
 LANGUAGES: Final = {
     **{"ar": "العربية", "cs": "Čeština", "da": "Dansk", "de": "Deutsch", "el": "Ελληνικά", "en": "English"},
@@ -259,10 +258,9 @@ def _language_name(code: str) -> str:
 
 def _helpers() -> dict[str, Any]:
     settings = current().settings
-    style = url_for("cairnloop.static", filename=STYLE, v=asset_mark(STYLE))
     return {
         "settings": settings,
-        "style": style,
+        "asset": asset,
         "link": _link,
         "language_name": _language_name,
         "excerpt": _excerpt,

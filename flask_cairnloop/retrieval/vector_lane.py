@@ -20,6 +20,7 @@ from flask_cairnloop.retrieval.visibility import PUBLISHED, VISIBLE, Scope
 EXACT_LIMIT: Final = 20_000  # vectors of a model up to which all are compared; docs/performance.md has both ways
 PROBES: Final = 200  # nearest passages that the index is asked for
 EF_SEARCH: Final = 100  # how widely the index looks around; more finds more and takes longer
+TABLE: Final = "chunk_embeddings"
 NEAREST: Final = 3  # passages whose mean similarity stands for an article
 
 
@@ -155,15 +156,15 @@ def _written(model: LiveModel, probes: int) -> str:
     return asked
 
 
-def index_name(model: str) -> str:
-    """What the HNSW index of a model is called."""
-    return f"ix_chunk_embeddings_hnsw_{hashlib.sha256(model.encode()).hexdigest()[:16]}"
+def index_name(model: str, table: str = TABLE) -> str:
+    """What the HNSW index over a model's vectors in a table of ours is called."""
+    return f"ix_{table}_hnsw_{hashlib.sha256(model.encode()).hexdigest()[:16]}"
 
 
-def index_definition(session: Session, model: str, dimensions: int, vectors: str) -> str:
+def index_definition(session: Session, model: str, dimensions: int, vectors: str, table: str = TABLE) -> str:
     """The statement that builds it, while writers go on. Not inside a transaction."""
     return (
-        f"CREATE INDEX CONCURRENTLY {quote(index_name(model))} ON {quoted_schema(session)}.chunk_embeddings"
+        f"CREATE INDEX CONCURRENTLY {quote(index_name(model, table))} ON {quoted_schema(session)}.{table}"
         f" USING hnsw ((CAST(embedding AS {vectors}.vector({dimensions}))) {vectors}.vector_cosine_ops)"
         f" WHERE model = {literal(model)}"
     )

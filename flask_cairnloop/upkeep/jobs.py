@@ -15,7 +15,7 @@ from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.jobs import JobContext, enqueue, job
 from flask_cairnloop.jobs.models import QueueName
 from flask_cairnloop.jobs.registry import chore
-from flask_cairnloop.retrieval import ann, vectors
+from flask_cairnloop.retrieval import ann, vector_lane, vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.upkeep import candidates, clustering, holdings, likeness
 from flask_cairnloop.upkeep.likeness import Embedded
@@ -116,10 +116,12 @@ def _drop_old_models(session: Session, model: str) -> None:
 def _build_index(context: JobContext, model: str, dimensions: int, home: str) -> None:
     """Build the index over the questions of a model; without it all are compared, which only takes longer."""
     session = context.session
-    definition = likeness.index_definition(session, model, dimensions, home)
+    definition = vector_lane.index_definition(session, model, dimensions, home, likeness.TABLE)
     context.release()
     try:
-        built = ann.build(context.cairnloop.engine, likeness.index_name(model), definition, dimensions)
+        built = ann.build(
+            context.cairnloop.engine, vector_lane.index_name(model, likeness.TABLE), definition, dimensions
+        )
     except ProgrammingError as fault:
         if not ann.refused(fault):
             raise

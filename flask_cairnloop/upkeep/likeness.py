@@ -7,7 +7,6 @@ Without a vector only the words are compared.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from flask_cairnloop.database.base import quote, quoted_schema, raw
-from flask_cairnloop.retrieval.vector_lane import EF_SEARCH, literal
+from flask_cairnloop.database.base import quoted_schema, raw
+from flask_cairnloop.retrieval.vector_lane import EF_SEARCH, index_name, literal
 from flask_cairnloop.upkeep.models import GapModel, GapQuestionEmbedding, GapTerm
 
+TABLE: Final = "gap_question_embeddings"
 NEAR: Final = 50  # questions that a new one is compared with closely
 WORDS: Final = 0.3  # how much shared words weigh beside meaning
 EXACT_LIMIT: Final = 10_000  # vectors up to which all are compared; beyond it an HNSW index proposes the nearest
@@ -158,7 +158,7 @@ def use_index(session: Session, model: str) -> None:
     """Know that the index of a model can be used."""
     row = session.get(GapModel, model)
     if row is not None:
-        row.ann_index = index_name(model)
+        row.ann_index = index_name(model, TABLE)
         session.flush()
 
 
@@ -187,20 +187,6 @@ def _written(embedded: Embedded) -> str:
     for part, words in parts.items():
         statement = statement.replace(part, words)
     return statement
-
-
-def index_name(model: str) -> str:
-    """What the HNSW index over the questions of a model is called."""
-    return f"ix_gap_question_embeddings_hnsw_{hashlib.sha256(model.encode()).hexdigest()[:16]}"
-
-
-def index_definition(session: Session, model: str, dimensions: int, vectors: str) -> str:
-    """The statement that builds it, while writers go on. Not inside a transaction."""
-    return (
-        f"CREATE INDEX CONCURRENTLY {quote(index_name(model))} ON {quoted_schema(session)}.gap_question_embeddings"
-        f" USING hnsw ((CAST(embedding AS {vectors}.vector({dimensions}))) {vectors}.vector_cosine_ops)"
-        f" WHERE model = {literal(model)}"
-    )
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
