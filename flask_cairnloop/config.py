@@ -588,6 +588,12 @@ KEYS: tuple[Key, ...] = (
         check=_between(1, 1_000),
     ),
     Key(
+        "REVIEW_SECOND_PERSON",
+        "bool",
+        False,
+        "Whether a suggested article is approved by somebody who neither asked for it nor wrote in it.",
+    ),
+    Key(
         "DRAFT_DELAY",
         "float",
         1.0,
@@ -756,6 +762,7 @@ class Settings:
     grounding_partial: float
     gap_min_events: int
     gap_min_customers: int
+    review_second_person: bool
     draft_delay: float
     draft_greeting: str
     draft_closing: str

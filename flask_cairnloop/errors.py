@@ -175,6 +175,19 @@ class StaleGap(Stale):
     words = "Somebody has decided something about this since you last looked. Read it again before you decide."
 
 
+class StaleSuggestion(Stale):
+    """Somebody changed a suggestion after the caller last looked. The numbers are its ``version``."""
+
+    words = "Somebody has changed this suggestion since you last looked. Read it again before you decide."
+
+
+class OwnWords(Conflict):
+    """A second person has to approve a suggestion: nobody approves their own words. Nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("These are your own words: somebody else has to approve them.")
+
+
 class HookFailed(CairnloopError):
     """A host hook raised, ran out of time or answered something it may not.
 

@@ -83,6 +83,11 @@ article_published = _declare(
 gap_recorded = _declare(
     "gap_recorded", ("gap_event_id", "source", "reason"), "A question was kept that no published article answers."
 )
+review_decided = _declare(
+    "review_decided",
+    ("suggestion_id", "kind", "decision"),
+    "A suggested article was approved, sent back for changes, rejected, deferred or published.",
+)
 outbound_delivered = _declare(
     "outbound_delivered",
     ("delivery_id", "envelope_id", "conversation_id"),

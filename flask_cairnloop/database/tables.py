@@ -52,6 +52,12 @@ from flask_cairnloop.upkeep.models import (
     GapQuestionEmbedding,
     GapTerm,
 )
+from flask_cairnloop.upkeep.suggestion_models import (
+    ArticleSuggestion,
+    SuggestionHandoff,
+    SuggestionHistory,
+    SuggestionQuestion,
+)
 
 metadata = Base.metadata
 
@@ -63,6 +69,7 @@ __all__ = [
     "Article",
     "ArticleFile",
     "ArticleStanding",
+    "ArticleSuggestion",
     "ArticleVote",
     "AuditCheckpoint",
     "AuditEntry",
@@ -108,6 +115,9 @@ __all__ = [
     "ServiceAnswer",
     "ServiceClock",
     "ServicePolicy",
+    "SuggestionHandoff",
+    "SuggestionHistory",
+    "SuggestionQuestion",
     "Term",
     "TermChange",
     "UnsentText",

@@ -29,20 +29,21 @@ from flask_cairnloop.upkeep.models import (
     HistoryKind,
 )
 
-OPEN, ACCEPTED, DISMISSED, SNOOZED = (
+OPEN, ACCEPTED, DISMISSED, SNOOZED, ANSWERED = (
     CandidateState.OPEN,
     CandidateState.ACCEPTED,
     CandidateState.DISMISSED,
     CandidateState.SNOOZED,
+    CandidateState.ANSWERED,
 )
 # From which states each step leads where. What is merged or faded is over.
 STEPS: Final[Mapping[str, tuple[frozenset[CandidateState], CandidateState, HistoryKind]]] = {
-    "accept": (frozenset({OPEN, DISMISSED, SNOOZED}), ACCEPTED, HistoryKind.ACCEPTED),
-    "dismiss": (frozenset({OPEN, ACCEPTED, SNOOZED, DISMISSED}), DISMISSED, HistoryKind.DISMISSED),
+    "accept": (frozenset({OPEN, DISMISSED, SNOOZED, ANSWERED}), ACCEPTED, HistoryKind.ACCEPTED),
+    "dismiss": (frozenset({OPEN, ACCEPTED, SNOOZED, DISMISSED, ANSWERED}), DISMISSED, HistoryKind.DISMISSED),
     "snooze": (frozenset({OPEN, SNOOZED}), SNOOZED, HistoryKind.SNOOZED),
-    "reopen": (frozenset({ACCEPTED, DISMISSED, SNOOZED}), OPEN, HistoryKind.REOPENED),
+    "reopen": (frozenset({ACCEPTED, DISMISSED, SNOOZED, ANSWERED}), OPEN, HistoryKind.REOPENED),
 }
-STANDING: Final = frozenset({OPEN, ACCEPTED, DISMISSED, SNOOZED})
+STANDING: Final = frozenset({OPEN, ACCEPTED, DISMISSED, SNOOZED, ANSWERED})
 LONGEST_SNOOZE: Final = timedelta(days=365)
 NOTE_LENGTH: Final = 500
 WOKEN_AT_ONCE: Final = 100
@@ -192,6 +193,24 @@ def merge(session: Session, candidate_id: int, into_id: int, *, actor: Acting, s
     record(session, actor, "gap.merge", "gap", candidate.id, into=target.id, questions=len(moved))
     session.flush()
     return target
+
+
+def asked_again(session: Session, candidate_id: int, *, answered: bool, actor: Actor) -> None:
+    """Note that its questions were asked again after an article was published for it. Answered, it is done with.
+
+    Whatever somebody has decided meanwhile stands.
+    """
+    clustering.lock(session)
+    candidate = _find(session, candidate_id)
+    while candidate.merged_into_id is not None:
+        candidate = _find(session, candidate.merged_into_id)
+    clustering.note(session, candidate, HistoryKind.ANSWERED if answered else HistoryKind.UNANSWERED, actor)
+    if answered and candidate.state is ACCEPTED:
+        candidate.state, candidate.asks_again_at = ANSWERED, None
+        candidate.events_then = candidate.events
+        candidate.version += 1
+        clustering.shelve(session, candidate)
+    session.flush()
 
 
 def wake(session: Session) -> bool:

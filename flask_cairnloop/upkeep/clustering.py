@@ -295,7 +295,10 @@ def _is_new(session: Session, question: GapQuestion, asker: str) -> bool:
 
 
 def shelve(session: Session, candidate: GapCandidate) -> None:
-    """Put a candidate where it belongs by what is behind it. A dismissed one that is asked often enough asks again."""
+    """Put a candidate where it belongs by what is behind it.
+
+    One that was dismissed or answered, and is asked often enough since, asks again.
+    """
     settings = current().settings
     candidate.rank = scoring.rank(candidate.events, candidate.askers, candidate.kinds, candidate.last_at)
     if candidate.state is CandidateState.OPEN:
@@ -303,7 +306,8 @@ def shelve(session: Session, candidate: GapCandidate) -> None:
         candidate.shelf = Shelf.ASKING if enough else Shelf.FEW
         return
     again = max(candidate.events_then * AGAIN, candidate.events_then + settings.gap_min_events)
-    if candidate.state is CandidateState.DISMISSED and candidate.asks_again_at is None and candidate.events >= again:
+    over = candidate.state in (CandidateState.DISMISSED, CandidateState.ANSWERED)
+    if over and candidate.asks_again_at is None and candidate.events >= again:
         candidate.asks_again_at = now()
         note(session, candidate, HistoryKind.ASKED_AGAIN, SYSTEM)
     candidate.shelf = Shelf.ASKING if candidate.asks_again_at else Shelf(candidate.state.value)

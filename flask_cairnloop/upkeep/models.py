@@ -49,6 +49,7 @@ class CandidateState(StrEnum):
     ACCEPTED = "accepted"
     DISMISSED = "dismissed"
     SNOOZED = "snoozed"
+    ANSWERED = "answered"  # an article was published for it, and answers its questions
     MERGED = "merged"  # into another: it has no question any more
     FADED = "faded"  # its questions are no longer kept
 
@@ -56,11 +57,12 @@ class CandidateState(StrEnum):
 class Shelf(StrEnum):
     """Which list a candidate stands in: its state, and whether it asks for somebody."""
 
-    ASKING = "asking"  # open with enough behind it, or dismissed and asked so often since that it asks again
+    ASKING = "asking"  # open with enough behind it, or decided and asked so often since that it asks again
     FEW = "few"  # open, and too little behind it so far
     ACCEPTED = "accepted"
     DISMISSED = "dismissed"
     SNOOZED = "snoozed"
+    ANSWERED = "answered"
     MERGED = "merged"
     FADED = "faded"
 
@@ -89,6 +91,10 @@ class HistoryKind(StrEnum):
     REOPENED = "reopened"
     ASSIGNED = "assigned"
     ASKED_AGAIN = "asked_again"
+    SUGGESTED = "suggested"
+    PUBLISHED = "published"
+    ANSWERED = "answered"
+    UNANSWERED = "unanswered"
     FADED = "faded"
 
 

@@ -3,10 +3,10 @@
     from flask_cairnloop.database import migrations
 
     def upgrade():
-        migrations.upgrade(op, from_=0, to=21)
+        migrations.upgrade(op, from_=0, to=22)
 
     def downgrade():
-        migrations.downgrade(op, from_=21, to=0)
+        migrations.downgrade(op, from_=22, to=0)
 
 ``flask cairnloop install`` writes such a revision. The numbers are literals, never "the latest": what a revision does
 must not change with the installed version of the library.
@@ -37,6 +37,7 @@ from flask_cairnloop.database.migrations import (
     v0019,
     v0020,
     v0021,
+    v0022,
 )
 from flask_cairnloop.database.migrations.operations import Operations
 from flask_cairnloop.errors import ConfigurationError
@@ -63,6 +64,7 @@ VERSIONS = (
     v0019,
     v0020,
     v0021,
+    v0022,
 )
 LATEST = len(VERSIONS)
 
