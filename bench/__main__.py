@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench import drafts, gaps, imports, inbox, jobs, messages, search, sockets, vectors
+from bench import drafts, gaps, imports, inbox, jobs, loop, messages, search, sockets, vectors
 
 write_option = click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
 
@@ -83,6 +83,15 @@ def vectors_command(sizes: tuple[int, ...], write: bool) -> None:
 def gaps_command(sizes: tuple[int, ...], write: bool) -> None:
     """One more question without an answer, at several numbers of those behind it."""
     gaps.run(sizes, write=write)
+
+
+@main.command("loop")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True))
+@click.option("--topics", type=int, default=12, show_default=True, help="Articles to leave out.")
+@write_option
+def loop_command(folder: Path, topics: int, write: bool) -> None:
+    """From misses to published answers, with a collection in the BEIR format."""
+    loop.run(folder, topics, write=write)
 
 
 if __name__ == "__main__":

@@ -458,6 +458,12 @@ KEYS: tuple[Key, ...] = (
         "`(grounding) -> Proposal | Declined`: writes the draft. Unset: the deterministic grounded engine.",
     ),
     Key(
+        "ARTICLE_WRITER",
+        "hook",
+        None,
+        "`(brief) -> Written | Declined`: writes suggested articles. Unset: the deterministic engine.",
+    ),
+    Key(
         "EMBEDDER",
         "object",
         None,
@@ -686,9 +692,9 @@ KEYS: tuple[Key, ...] = (
         "HOOK_TIMEOUT",
         "float",
         5.0,
-        f"Seconds a host hook may take before it counts as failed, at most {LONGEST_HOOK}; `DRAFT_GENERATOR`, and "
-        f"both embedders for passages, always have {LONGEST_HOOK}. A job has time for all its hooks: one that uses its "
-        "whole time fails alone.",
+        f"Seconds a host hook may take before it counts as failed, at most {LONGEST_HOOK}; `DRAFT_GENERATOR`, "
+        f"`ARTICLE_WRITER`, and both embedders for passages, always have {LONGEST_HOOK}. A job has time for all its "
+        "hooks: one that uses its whole time fails alone.",
         check=_between(0.05, LONGEST_HOOK),
     ),
 )
@@ -740,6 +746,7 @@ class Settings:
     quiet_hours_zone: str
     auditor: Any
     draft_generator: Any
+    article_writer: Any
     embedder: Any
     previous_embedder: Any
     trusted_origins: list[str]

@@ -34,6 +34,7 @@ from flask_cairnloop.telemetry import HOOK, carried, span
 
 if TYPE_CHECKING:
     from flask_cairnloop.audit.models import AuditEntry
+    from flask_cairnloop.upkeep.writing import Brief, Written
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -572,6 +573,22 @@ class Hooks:
             raise HookFailed(f"{PREFIX}DRAFT_GENERATOR", "invalid", type(proposal).__name__)
         return proposal
 
+    def write_article(self, brief: Brief) -> Written | Declined | None:
+        """The host's article, or why it has none this time; ``None`` when nothing of the kind is configured.
+
+        Raises:
+            HookFailed: it raised, ran out of time, or answered something else.
+        """
+        hook = self._resolved["ARTICLE_WRITER"]
+        if hook is None:
+            return None
+        from flask_cairnloop.upkeep.writing import Written  # a room that asks for hooks itself
+
+        written = self._call("ARTICLE_WRITER", hook, brief, seconds=LONGEST_HOOK)
+        if not isinstance(written, Written | Declined):
+            raise HookFailed(f"{PREFIX}ARTICLE_WRITER", "invalid", type(written).__name__)
+        return written
+
     def automation_policy(self, draft: DraftInfo) -> tuple[PolicyDecision, str | None]:
         """The host's decision on a draft and, where it could not be had, why an operator has to approve."""
         hook = self._resolved["AUTOMATION_POLICY"]
@@ -796,6 +813,7 @@ _HOOK_KEYS = (
     "ON_OUTBOUND",
     "AUDITOR",
     "DRAFT_GENERATOR",
+    "ARTICLE_WRITER",
 )
 
 

@@ -45,6 +45,8 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
             "gap_question_embeddings",
             "gap_askers",
             "gap_candidates",
+            "article_suggestions",
+            "suggestion_questions",
             "outbound_deliveries",
             "outbound_suppressions",
             "service_answers",

@@ -51,6 +51,7 @@ from flask_cairnloop.retrieval.memory import forget as forget_questions
 from flask_cairnloop.service_levels.holdings import export_clocks, forget_clocks
 from flask_cairnloop.tokens.service import export_tokens, forget_tokens
 from flask_cairnloop.upkeep.holdings import export_gaps, forget_gaps
+from flask_cairnloop.upkeep.suggestion_holdings import export_suggestions, forget_suggestions
 
 # Who holds what, and how it goes: called in this order with the id of the customer's row, in one transaction, the row
 # and all their conversations locked. Each returns how many rows it erased. A room that begins to hold something about
@@ -69,6 +70,7 @@ FORGET: tuple[tuple[str, Callable[[Session, int], int]], ...] = (
     ("service_levels", forget_clocks),
     ("jobs", forget_jobs),
     ("questions", forget_questions),
+    ("suggestions", forget_suggestions),
     ("gaps", forget_gaps),
     ("reasons", forget_texts),
 )
@@ -84,6 +86,7 @@ EXPORT: tuple[tuple[str, Callable[[Session, int], list[Any]]], ...] = (
     ("no_follow_ups", export_suppression),
     ("questions", export_questions),
     ("gaps", export_gaps),
+    ("suggestions", export_suggestions),
     ("reasons", export_texts),
     ("tokens", export_tokens),
     ("activity", export_entries),

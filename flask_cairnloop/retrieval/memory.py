@@ -261,6 +261,15 @@ def withdraw_misses(session: Session, conversation_id: int, sequence: int) -> No
     )
 
 
+def settle_miss(session: Session, question_id: int, article_id: int) -> None:
+    """An article that came since answers a question that nothing had answered. What did answer it stands."""
+    answered = select(PastAnswer.id).where(PastAnswer.question_id == question_id)
+    there = session.scalar(select(PastQuestion.id).where(PastQuestion.id == question_id, ~answered.exists()))
+    if there is not None:
+        values = {"question_id": question_id, "article_id": article_id, "created_at": now()}
+        session.execute(upsert(PastAnswer).values(values).on_conflict_do_nothing())
+
+
 def forget(session: Session, customer_id: int) -> int:
     """Delete everything that was learned from a customer. Returns how many questions that were."""
     gone = delete(PastQuestion).where(PastQuestion.customer_id == customer_id).returning(PastQuestion.id)

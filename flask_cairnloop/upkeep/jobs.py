@@ -18,6 +18,7 @@ from flask_cairnloop.jobs.registry import chore
 from flask_cairnloop.retrieval import ann, vector_lane, vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.upkeep import candidates, clustering, holdings, likeness
+from flask_cairnloop.upkeep import suggesting as suggesting  # registers its jobs
 from flask_cairnloop.upkeep.likeness import Embedded
 from flask_cairnloop.upkeep.models import GapEvent, GapModel, GapQuestion, GapQuestionEmbedding
 from flask_cairnloop.upkeep.service import JOIN

@@ -6,12 +6,12 @@ were approved and for no others, and who publishes finds the article as whoever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import signals
@@ -40,7 +40,14 @@ from flask_cairnloop.knowledge.models import Article, ArticleState, Revision
 from flask_cairnloop.knowledge.service import Words
 from flask_cairnloop.privacy.redactor import names_of, redact
 from flask_cairnloop.upkeep import candidates, clustering
-from flask_cairnloop.upkeep.models import QUESTION_LENGTH, CandidateState, GapCandidate, GapQuestion, HistoryKind
+from flask_cairnloop.upkeep.models import (
+    QUESTION_LENGTH,
+    CandidateState,
+    GapCandidate,
+    GapEvent,
+    GapQuestion,
+    HistoryKind,
+)
 from flask_cairnloop.upkeep.suggestion_models import (
     OVER,
     ArticleSuggestion,
@@ -491,12 +498,41 @@ def note_written(session: Session, suggestion_id: int, version: int) -> ArticleS
     return suggestion
 
 
+def lock(session: Session, suggestion: ArticleSuggestion) -> None:
+    """Change it alone until this transaction ends, and its candidate."""
+    clustering.lock(session)
+    session.refresh(suggestion, with_for_update=True)
+
+
 def written(session: Session, suggestion: ArticleSuggestion) -> None:
     """Its words are there: it waits for a review."""
     suggestion.digest = suggestion.written_digest = _digest(words_of_suggestion(suggestion))
     suggestion.authors = [suggestion.requested_by]
     _take(session, suggestion, "be written", SYSTEM)
     record(session, SYSTEM, "suggestion.write", "suggestion", suggestion.id, digest=suggestion.digest)
+
+
+def without_words(
+    session: Session, suggestion: ArticleSuggestion, title: str, body: str, *, forget_claims: Collection[str]
+) -> None:
+    """Leave of it what may stay after a customer was forgotten. What was approved has to be approved again."""
+    edited = is_edited(suggestion)
+    suggestion.title, suggestion.body = title, body
+    suggestion.claims = {key: value for key, value in suggestion.claims.items() if key not in forget_claims}
+    suggestion.digest = _digest(words_of_suggestion(suggestion)) if body else ""
+    if not edited:
+        suggestion.written_digest = suggestion.digest
+    suggestion.note = None
+    if suggestion.state is S.APPROVED:
+        suggestion.state, suggestion.approved_digest = S.PENDING, None
+    _changed(session, suggestion)
+
+
+def write_again(session: Session, suggestion: ArticleSuggestion) -> None:
+    """Have what nobody has edited written anew, without what is not there any more."""
+    _take(session, suggestion, "be written again", SYSTEM)
+    record(session, SYSTEM, "suggestion.regenerate", "suggestion", suggestion.id)
+    _have_written(session, suggestion, automatic=False)
 
 
 def failed(session: Session, suggestion: ArticleSuggestion, why: str) -> None:
@@ -788,6 +824,19 @@ def _find(session: Session, suggestion_id: int) -> ArticleSuggestion:
     if found is None:
         raise NotFound("There is no such suggestion.")
     return found
+
+
+def of_conversation(session: Session, conversation_id: int) -> ArticleSuggestion | None:
+    """The newest suggestion that came from a conversation, or from a gap that its question belongs to. One query."""
+    gaps = (
+        select(GapQuestion.candidate_id)
+        .join(GapEvent, GapEvent.question_id == GapQuestion.id)
+        .where(GapEvent.conversation_id == conversation_id)
+    )
+    from_it = or_(ArticleSuggestion.conversation_id == conversation_id, ArticleSuggestion.candidate_id.in_(gaps))
+    return session.scalars(
+        select(ArticleSuggestion).where(from_it).order_by(ArticleSuggestion.id.desc()).limit(1)
+    ).one_or_none()
 
 
 def waiting_count(session: Session) -> int:

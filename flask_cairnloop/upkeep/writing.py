@@ -21,9 +21,9 @@ TITLE_LIMIT: Final = 300
 SUMMARY_LENGTH: Final = 500
 ENGINE_LENGTH: Final = 100
 MOST_PARAGRAPHS: Final = 200
-# What an engine leaves for a person to say, alone in a paragraph. Nothing that holds one can be approved.
+# What an engine leaves for a person to say, alone in its line. Nothing that holds one can be approved.
 TO_WRITE: Final = "[To write: {}]"
-_OPEN: Final = re.compile(r"^\s*\[To write:[^\n]*\]\s*$", re.MULTILINE)
+_OPEN: Final = re.compile(r"^\s*(?:[-*+]\s+|\d+[.)]\s+)?\[To write:[^\n]*\]\s*$", re.MULTILINE)
 
 
 class SourceKind(StrEnum):
@@ -40,6 +40,7 @@ class Source:
         title: of the article, or of the conversation, redacted.
         content: the passage, or the team's words, redacted.
         conversation_id: of a case; an article's is ``None``.
+        slug: of an article, by which others link to it.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Source:
     revision_id: int | None = None
     chunk_id: int | None = None
     conversation_id: int | None = None
+    slug: str = ""
 
 
 @dataclass(frozen=True, slots=True)
