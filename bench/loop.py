@@ -119,13 +119,15 @@ def candidates_of(app: Flask, topic: Topic) -> Counter[int]:
     return Counter(within(app, lambda session: session.scalars(counted).all()))
 
 
-def suggest(app: Flask, topic: Topic) -> None:
-    """Have an article suggested for the candidate with most of the topic's questions, if there is one."""
+def suggest(app: Flask, topic: Topic, taken: set[int]) -> None:
+    """Have an article suggested for the candidate with most of the topic's questions, if one is left."""
     found = candidates_of(app, topic)
     topic.missed = found.total()
-    if not found:
+    left = [(number, count) for number, count in found.most_common() if number not in taken]
+    if not left:
         return
-    candidate_id, topic.gathered = found.most_common(1)[0]
+    candidate_id, topic.gathered = left[0]
+    taken.add(candidate_id)
     asked = within(
         app,
         lambda session: suggestions.request(
@@ -164,8 +166,9 @@ def run(folder: Path, most: int, *, write: bool) -> None:
                 if answers(draft):
                     within(app, lambda session, number=draft.id: discard(session, number, actor=WHO, reason="wrong"))
             wait(app, "gaps", _counted)
+            taken: set[int] = set()
             for topic in topics:
-                suggest(app, topic)
+                suggest(app, topic, taken)
             begun = [topic for topic in topics if topic.suggestion_id is not None]
             for topic in begun:
                 wait(app, "suggestions", lambda session, topic=topic: _is_written(session, topic))
