@@ -185,8 +185,4 @@ def _signer() -> URLSafeSerializer:
 
 
 def _keys() -> Sequence[bytes]:
-    """The app's keys, oldest first, as itsdangerous takes them."""
-    app = current().app
-    keys = (*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key)
-    known = [key.encode() if isinstance(key, str) else key for key in keys if key]
-    return known or [b"cairnloop"]
+    return keys() or [b"cairnloop"]
