@@ -21,6 +21,7 @@ from flask_cairnloop.errors import InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
 from flask_cairnloop.outbound.models import OutboundSuppression
 from flask_cairnloop.paging import Cursor
+from flask_cairnloop.signing import keys
 
 PAGE = 50
 _SALT = "flask_cairnloop.opt_out"

@@ -113,6 +113,11 @@ def counts(session: Session) -> dict[Lane, int]:
     return found
 
 
+def waiting_count(session: Session) -> int:
+    """How many wait for a review: what :func:`listed` lists of :attr:`Lane.REVIEW`. One query, by the index alone."""
+    return session.scalar(select(func.count()).where(ArticleSuggestion.state.in_(STATES[Lane.REVIEW]))) or 0
+
+
 def detail(session: Session, suggestion_id: int) -> Detail:
     """A suggestion with its questions, what it began with and its history. Four queries at most.
 
@@ -138,6 +143,12 @@ def detail(session: Session, suggestion_id: int) -> Detail:
     base_id = row.suggestion.base_revision_id
     base = None if base_id is None else session.get(Revision, base_id)
     return Detail(row, base, tuple(Asked(each[0], each[1]) for each in asked), tuple(history))
+
+
+def last_step(session: Session, suggestion_id: int) -> SuggestionHistory | None:
+    """What happened to a suggestion last. One query."""
+    steps = select(SuggestionHistory).where(SuggestionHistory.suggestion_id == suggestion_id)
+    return session.scalars(steps.order_by(SuggestionHistory.id.desc()).limit(1)).one_or_none()
 
 
 def of_candidate(session: Session, candidate_id: int) -> ArticleSuggestion | None:
