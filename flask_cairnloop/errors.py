@@ -188,6 +188,15 @@ class OwnWords(Conflict):
         super().__init__("These are your own words: somebody else has to approve them.")
 
 
+class HandoffOver(Conflict):
+    """A link into the editor is not this operator's, was used, or is over; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This link into the editor was used already, is over, or is somebody else’s. Open it again here."
+        )
+
+
 class HookFailed(CairnloopError):
     """A host hook raised, ran out of time or answered something it may not.
 

@@ -215,6 +215,8 @@ def _page() -> str:
         return url_for("cairnloop.macros" if request.endpoint == "cairnloop.new_macro" else "cairnloop.mentions")
     if "gap_id" in arguments:
         return url_for("cairnloop.gap", gap_id=arguments["gap_id"])
+    if "suggestion_id" in arguments:
+        return url_for("cairnloop.review", suggestion_id=arguments["suggestion_id"])
     if "job_id" in arguments:
         return url_for("cairnloop.settings")
     if "template_id" in arguments:

@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.clock import now
+from flask_cairnloop.console import review_words
 from flask_cairnloop.console.access import actor, may, may_open, reading, requires
 from flask_cairnloop.console.rendering import page
 from flask_cairnloop.console.triage import people, person
 from flask_cairnloop.context import current
 from flask_cairnloop.errors import IllegalTransition, InvalidInput, StaleGap
 from flask_cairnloop.hooks import Permission
-from flask_cairnloop.upkeep import candidates, queries
+from flask_cairnloop.upkeep import candidates, queries, suggestions
 from flask_cairnloop.upkeep.models import (
     CandidateState,
     DismissReason,
@@ -28,12 +29,14 @@ from flask_cairnloop.upkeep.models import (
     HistoryKind,
     Shelf,
 )
+from flask_cairnloop.upkeep.reviews import of_candidate, waiting_count
 
 GAP: Final = "<int(max=9223372036854775807):gap_id>"
 SHELVES: Final = {
     Shelf.ASKING: "To decide",
     Shelf.ACCEPTED: "Accepted",
     Shelf.SNOOZED: "Put off",
+    Shelf.ANSWERED: "Answered",
     Shelf.DISMISSED: "Dismissed",
     Shelf.FEW: "Too little so far",
     Shelf.MERGED: "Merged",
@@ -46,6 +49,10 @@ EMPTY: Final = {
     ),
     Shelf.ACCEPTED: ("Nothing is accepted", "Gaps that an article is to be written for are listed here."),
     Shelf.SNOOZED: ("Nothing is put off", "Gaps that wait until a time are listed here."),
+    Shelf.ANSWERED: (
+        "Nothing was answered yet",
+        "Gaps that a published article answers now are listed here.",
+    ),
     Shelf.DISMISSED: ("Nothing is dismissed", "Gaps that nothing is to be written for are listed here."),
     Shelf.FEW: ("Nothing waits for more", "What was asked too seldom to be a gap so far is listed here."),
     Shelf.MERGED: ("Nothing was merged", "Gaps that went into others are listed here."),
@@ -55,6 +62,7 @@ STATES: Final = {
     CandidateState.ACCEPTED: ("Accepted", "moss", "check"),
     CandidateState.DISMISSED: ("Dismissed", "muted", "x"),
     CandidateState.SNOOZED: ("Put off", "ember", "clock"),
+    CandidateState.ANSWERED: ("Answered", "moss", "check"),
     CandidateState.MERGED: ("Merged", "muted", "right"),
     CandidateState.FADED: ("Faded", "muted", "half"),
 }
@@ -94,6 +102,10 @@ HISTORY: Final = {
     HistoryKind.REOPENED: "opened it again",
     HistoryKind.ASSIGNED: "said who sees to it",
     HistoryKind.ASKED_AGAIN: "was asked twice as often since it was dismissed",
+    HistoryKind.SUGGESTED: "had an article suggested",
+    HistoryKind.PUBLISHED: "published an article for it",
+    HistoryKind.ANSWERED: "was asked again, and the article answers it",
+    HistoryKind.UNANSWERED: "was asked again, and the article does not answer it yet",
     HistoryKind.FADED: "faded: its questions are no longer kept",
 }
 SNOOZES: Final = {"week": (7, "For a week"), "month": (30, "For a month"), "quarter": (90, "For three months")}
@@ -112,6 +124,7 @@ def register(blueprint: Blueprint) -> None:
         ("merge", merge),
     ):
         blueprint.add_url_rule(f"{one}/{name}", f"{name}_gap", view, methods=["POST"])
+    blueprint.add_url_rule(f"{one}/suggest", "suggest_from_gap", suggest, methods=["POST"])
 
 
 @requires(Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT)
@@ -122,12 +135,14 @@ def gaps() -> Response:
     with reading() as session:
         found = queries.listed(session, shelf, now(), _after(request.args.get("after")))
         counts = queries.shelf_counts(session)
+        reviews_waiting = waiting_count(session)
     return page(
         "gaps.html",
         found=found,
         shelf=shelf,
         after=None if found.after is None else f"{found.after[0]!r}_{found.after[1]}",
         shelf_counts=counts,
+        reviews_waiting=reviews_waiting,
         **_words(),
     )
 
@@ -143,6 +158,7 @@ def _gap(gap_id: int, status: int = 200, trouble: str = "") -> Response:
     found_people = people()[0] if may(Permission.KNOWLEDGE_EDIT) else []
     with reading() as session:
         found = queries.detail(session, gap_id, now())
+        suggestion = of_candidate(session, gap_id)
     return page(
         "gap.html",
         status,
@@ -150,6 +166,8 @@ def _gap(gap_id: int, status: int = 200, trouble: str = "") -> Response:
         candidate=found.row.candidate,
         people=found_people,
         may_look=may_look,
+        suggestion=suggestion,
+        suggestion_states=review_words.STATES,
         trouble=trouble,
         **_words(),
     )
@@ -199,6 +217,19 @@ def merge(gap_id: int) -> Response:
     into = request.form.get("into", "")
     into_id = int(into) if re.fullmatch(r"[0-9]{1,18}", into) else 0
     return _do(gap_id, lambda session: candidates.merge(session, gap_id, into_id, actor=actor(), seen=_seen()))
+
+
+@requires(Permission.KNOWLEDGE_EDIT, Permission.KNOWLEDGE_READ, Permission.CONVERSATIONS_READ)
+def suggest(gap_id: int) -> Response:
+    """Have an article suggested for it, which is accepted by that."""
+    session = current().session()
+    try:
+        suggestion_id = suggestions.request(session, candidate_id=gap_id, actor=actor()).id
+        session.commit()
+    except IllegalTransition as refused:
+        session.rollback()
+        return _gap(gap_id, 409, str(refused))
+    return redirect(url_for("cairnloop.review", suggestion_id=suggestion_id), code=303)
 
 
 def _do(gap_id: int, step: Callable[[Session], GapCandidate]) -> Response:

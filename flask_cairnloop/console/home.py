@@ -26,6 +26,7 @@ from flask_cairnloop.jobs.queries import queue_states
 from flask_cairnloop.service_levels.service import in_force
 from flask_cairnloop.service_levels.targets import DueState
 from flask_cairnloop.upkeep.queries import gap_count
+from flask_cairnloop.upkeep.reviews import waiting_count
 
 T = TypeVar("T")
 SHOWN = 6
@@ -57,6 +58,7 @@ def home() -> Response:
         tiles += [_tile("Breached", by_list[BREACHED], BREACHED), _tile("Due soon", by_list[DUE_SOON], DUE_SOON)]
     if may_open(Permission.KNOWLEDGE_READ):
         tiles.append(Tile("Without an answer", _known(gap_count), url_for("cairnloop.gaps")))
+        tiles.append(Tile("Reviews waiting", _known(waiting_count), url_for("cairnloop.reviews")))
     tiles.append(_tile("Resolved today", resolved, Filter(View.RESOLVED)))
     return page(
         "_home.html" if wanted() == "home" else "home.html",

@@ -24,6 +24,7 @@ from flask_cairnloop.knowledge.rendering import heading_slug, missing_files, ren
 from flask_cairnloop.knowledge.service import reindex
 from flask_cairnloop.paging import Cursor
 from flask_cairnloop.retrieval import indexing, memory
+from flask_cairnloop.upkeep.reviews import waiting_count
 
 # What ``?state=`` may say, and how the page calls it. Anything else shows all.
 ARTICLE = "<int(max=9223372036854775807):article_id>"
@@ -50,6 +51,7 @@ def knowledge() -> Response:
         found = queries.article_page(session, asked, after=after)
         numbers = queries.counts(session, asked)
         choices = None if part else queries.choices(session)
+        reviews_waiting = 0 if part else waiting_count(session)
         standings = indexing.standings(session, [article.id for article in found.articles])
     articles = list(visible(found.articles, Permission.KNOWLEDGE_READ, "article", lambda article: article.id))
     answer = page(
@@ -62,6 +64,7 @@ def knowledge() -> Response:
         address=address_of,
         numbers=numbers,
         choices=choices,
+        reviews_waiting=reviews_waiting,
         states=STATES,
         paged=after is not None,
     )

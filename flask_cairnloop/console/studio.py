@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
-from flask_cairnloop.console.access import actor, may, reading, requires, visible
+from flask_cairnloop.console.access import actor, may, operator, reading, requires, visible
 from flask_cairnloop.console.files import FORM_OVERHEAD, markdown_of, take
 from flask_cairnloop.console.knowledge import ARTICLE, anchored, show_article
 from flask_cairnloop.console.rendering import page, times
@@ -40,7 +40,7 @@ from flask_cairnloop.wording import changes, rows
 
 # What a form may bring: an article and the text it began with, each character as up to twelve of a form.
 FORM_BYTES = 2 * 12 * BODY_LIMIT + 100_000
-EDITING = frozenset({"new_article", "edit_article", "merge_article", "preview_article"})
+EDITING = frozenset({"new_article", "edit_article", "merge_article", "preview_article", "edit_review"})
 NUMBER = "<int(max=9223372036854775807):number>"
 
 
@@ -80,7 +80,7 @@ def new_article() -> Response:
     """An empty editor; what is sent from it begins an article."""
     if request.method != "POST":
         return _editor(None, Words("", "", ""))
-    session, words = current().session(), _words()
+    session, words = current().session(), form_words()
     try:
         words = _with_upload(words)
         article = service.create_article(session, words, actor=actor())
@@ -102,10 +102,10 @@ def edit_article(article_id: int) -> Response:
 
 def _save(article_id: int) -> Response:
     """Keep what was written. Refused, with both versions shown, where somebody else has saved meanwhile."""
-    session, words = current().session(), _words()
+    session, words = current().session(), form_words()
     try:
         words = _with_upload(words)
-        article = service.edit_article(session, article_id, words, edits=_edits(), actor=actor())
+        article = service.edit_article(session, article_id, words, edits=form_edits(), actor=actor())
         return _kept(session, article)
     except StaleArticle:
         return _collided(session, article_id, words)
@@ -117,12 +117,12 @@ def _save(article_id: int) -> Response:
 @requires(Permission.KNOWLEDGE_EDIT, Permission.KNOWLEDGE_PUBLISH)
 def merge_article(article_id: int) -> Response:
     """Keep what was chosen of two versions. Where a third has come meanwhile, one is asked again."""
-    session, mine = current().session(), _words()
+    session, mine = current().session(), form_words()
     article, newest, _ = queries.article_to_edit(session, article_id)
     theirs = _words_of(article, newest)
-    if article.edits != _edits():
+    if article.edits != form_edits():
         return _collided(session, article_id, mine)
-    found = merging.pieces(_text("base"), theirs.body, mine.body)
+    found = merging.pieces(form_text("base"), theirs.body, mine.body)
     words = merging.merged(found, theirs, mine, request.form)
     try:
         article = service.edit_article(session, article_id, words, edits=article.edits, actor=actor())
@@ -138,7 +138,7 @@ def merge_article(article_id: int) -> Response:
 def preview_article() -> Response:
     """What a text will look like."""
     with reading() as session:
-        body = render_with_files(session, _text("body"))
+        body = render_with_files(session, form_text("body"))
     return page("_preview.html", body=anchored(body))
 
 
@@ -147,7 +147,7 @@ def discard_article(article_id: int) -> Response:
     """Throw a draft away; what was never published is gone with it."""
     session = current().session()
     try:
-        stays = service.discard_draft(session, article_id, edits=_edits(), actor=actor())
+        stays = service.discard_draft(session, article_id, edits=form_edits(), actor=actor())
         session.commit()
     except Conflict as conflict:
         return _not_done(session, article_id, conflict)
@@ -169,7 +169,7 @@ def publish_article(article_id: int) -> Response:
     return _step(
         article_id,
         "published",
-        lambda session: service.publish(session, article_id, actor=actor(), edits=_edits()),
+        lambda session: service.publish(session, article_id, actor=actor(), edits=form_edits()),
     )
 
 
@@ -179,7 +179,7 @@ def schedule_article(article_id: int) -> Response:
     return _step(
         article_id,
         "scheduled",
-        lambda session: service.schedule(session, article_id, _moment(), edits=_edits(), actor=actor()),
+        lambda session: service.schedule(session, article_id, _moment(), edits=form_edits(), actor=actor()),
     )
 
 
@@ -207,12 +207,12 @@ def unarchive_article(article_id: int) -> Response:
 @requires(Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT)
 def article_history(article_id: int) -> Response:
     """An article's versions, and what differs between two of them."""
-    before = _number(request.args.get("before"))
+    before = whole_number(request.args.get("before"))
     with reading() as session:
         article, revisions, more = queries.history(session, article_id, before=before)
         newest = revisions[0].number if revisions else 0
-        to = _number(request.args.get("to")) or newest
-        since = _number(request.args.get("from"))
+        to = whole_number(request.args.get("to")) or newest
+        since = whole_number(request.args.get("from"))
         if since is None:
             since = next((each.number for each in revisions if each.number < to), 0)
         texts = queries.bodies(session, article_id, {since, to})
@@ -239,7 +239,7 @@ def restore_article(article_id: int, number: int) -> Response:
     return _step(
         article_id,
         "restored",
-        lambda session: service.restore_revision(session, article_id, number, edits=_edits(), actor=actor()),
+        lambda session: service.restore_revision(session, article_id, number, edits=form_edits(), actor=actor()),
     )
 
 
@@ -262,13 +262,21 @@ def _editor(
         used = queries.files_of(session, article.id) if article else []
         uses = queries.uses(session, [file.id for file in used])
     article_id = article.id if article else 0
+    saved = refused is None and newest is not None and newest is not published
+    address = url_for("cairnloop.edit_article", article_id=article_id) if article else url_for("cairnloop.new_article")
     return page(
         "editor.html",
         status,
+        action=address,
+        back=url_for("cairnloop.article", article_id=article_id) if article else url_for("cairnloop.knowledge"),
+        heading="Edit article" if article else "New article",
+        edits=article.edits if article else 0,
+        stored=_stored(newest, saved=saved, refused=refused is not None),
+        describes=True,
+        publishes=may(Permission.KNOWLEDGE_PUBLISH),
+        uploads=True,
         article=article,
         words=words,
-        newest=newest,
-        published=published,
         choices=choices,
         refused=refused,
         base=words.body if base is None else base,
@@ -278,8 +286,19 @@ def _editor(
         storage=storage_of(current()) is not None,
         accept=accepted(current().settings.file_types),
         file_limit=too_long(current().settings).message,
-        saved=refused is None and newest is not None and newest is not published,
     )
+
+
+def _stored(newest: Revision | None, *, saved: bool, refused: bool) -> str:
+    """What of the words is kept."""
+    if refused:
+        return "Not saved"
+    if newest is None:
+        return "Not saved yet"
+    if not saved:
+        return f"Nothing changed since version {newest.number} was published"
+    whose = f" by {newest.author_name}" if newest.author_name != operator().name else ""
+    return f"Saved {times().at(newest.created_at)}{whose}"
 
 
 def _with_upload(words: Words) -> Words:
@@ -315,22 +334,22 @@ def _kept(session: Session, article: Article) -> Response:
         return _to(article_id, "published")
     session.commit()
     address = url_for("cairnloop.edit_article", article_id=article_id)
-    if _alone():
+    if is_alone():
         return jsonify(edits=edits, at=times().clock(datetime.now(UTC)), address=address)
     return redirect(address, code=303)
 
 
 def _refused(article_id: int | None, words: Words, refused: InvalidInput) -> Response:
     """Nothing was kept: what was typed, and what is wrong with it."""
-    if _alone():
-        return _told(422, field=refused.field, message=refused.message)
+    if is_alone():
+        return told(422, field=refused.field, message=refused.message)
     if article_id is None:
         return _editor(None, words, status=422, refused=refused)
     with reading() as session:
         article, newest, published = queries.article_to_edit(session, article_id)
-    if article.edits != _edits():  # whoever corrects it would save over what they have not seen
+    if article.edits != form_edits():  # whoever corrects it would save over what they have not seen
         return _merge_page(article, newest, words)
-    return _editor(article, words, newest, published, status=422, refused=refused, base=_text("base"))
+    return _editor(article, words, newest, published, status=422, refused=refused, base=form_text("base"))
 
 
 def _collided(session: Session, article_id: int, mine: Words) -> Response:
@@ -338,21 +357,26 @@ def _collided(session: Session, article_id: int, mine: Words) -> Response:
     session.rollback()
     with reading() as read:
         article, newest, _ = queries.article_to_edit(read, article_id)
-    if _alone():
-        return _told(409, who=newest.author_name, at=times().when(article.updated_at))
+    if is_alone():
+        return told(409, who=newest.author_name, at=times().when(article.updated_at))
     return _merge_page(article, newest, mine)
 
 
 def _merge_page(article: Article, newest: Revision, mine: Words) -> Response:
     theirs = _words_of(article, newest)
-    found = list(enumerate(merging.pieces(_text("base"), theirs.body, mine.body)))
+    found = list(enumerate(merging.pieces(form_text("base"), theirs.body, mine.body)))
     return page(
         "merge.html",
         409,
-        article=article,
-        newest=newest,
+        action=url_for("cairnloop.merge_article", article_id=article.id),
+        leave=url_for("cairnloop.edit_article", article_id=article.id),
+        title=newest.title,
+        them=newest.author_name,
+        changed_at=article.updated_at,
+        theirs_at=times().at(newest.created_at),
+        edits=article.edits,
         mine=mine,
-        base=_text("base"),
+        base=form_text("base"),
         parts=presenters.stretches(found, lambda pair: pair[1].row.kind != "same"),
         differences=merging.differences(theirs, mine),
         Side=merging.Side,
@@ -385,17 +409,17 @@ def _to(article_id: int, done: str) -> Response:
     return redirect(url_for("cairnloop.article", article_id=article_id, done=done), code=303)
 
 
-def _words() -> Words:
+def form_words() -> Words:
     """What the form says of an article, as it was typed."""
     audience = request.form.get("audience", "")
     return Words(
-        slug=_text("slug"),
-        title=_text("title"),
-        body=_text("body"),
-        category=_text("category") or None,
-        tags=tuple(tag.strip() for tag in _text("tags").split(",") if tag.strip()),
+        slug=form_text("slug"),
+        title=form_text("title"),
+        body=form_text("body"),
+        category=form_text("category") or None,
+        tags=tuple(tag.strip() for tag in form_text("tags").split(",") if tag.strip()),
         audience=Audience(audience) if audience in set(Audience) else Audience.PUBLIC,
-        language=_text("language") or None,
+        language=form_text("language") or None,
     )
 
 
@@ -411,16 +435,16 @@ def _words_of(article: Article, revision: Revision) -> Words:
     )
 
 
-def _text(name: str) -> str:
+def form_text(name: str) -> str:
     return request.form.get(name, "").replace("\r\n", "\n")
 
 
-def _edits() -> int:
+def form_edits() -> int:
     """How often the article had been changed when the form was made; never, where the form does not say."""
-    return _number(request.form.get("edits")) or 0
+    return whole_number(request.form.get("edits")) or 0
 
 
-def _number(text: str | None) -> int | None:
+def whole_number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
@@ -434,12 +458,12 @@ def _moment() -> datetime:
         raise InvalidInput("at", "Choose a day and a time.") from error
 
 
-def _alone() -> bool:
+def is_alone() -> bool:
     """Whether the page's script asks, which stays on its page."""
     return request.form.get("auto") == "1"
 
 
-def _told(status: int, **values: Any) -> Response:
+def told(status: int, **values: Any) -> Response:
     answer = jsonify(**values)
     answer.status_code = status
     return answer

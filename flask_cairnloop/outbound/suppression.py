@@ -21,6 +21,7 @@ from flask_cairnloop.errors import InvalidInput, NotFound
 from flask_cairnloop.hooks import Customer
 from flask_cairnloop.outbound.models import OutboundSuppression
 from flask_cairnloop.paging import Cursor
+from flask_cairnloop.signing import keys
 
 PAGE = 50
 _SALT = "flask_cairnloop.opt_out"
@@ -185,8 +186,4 @@ def _signer() -> URLSafeSerializer:
 
 
 def _keys() -> Sequence[bytes]:
-    """The app's keys, oldest first, as itsdangerous takes them."""
-    app = current().app
-    keys = (*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key)
-    known = [key.encode() if isinstance(key, str) else key for key in keys if key]
-    return known or [b"cairnloop"]
+    return keys() or [b"cairnloop"]

@@ -19,7 +19,7 @@ from flask_cairnloop.retrieval.grounding import Calibration, assess, calibration
 from flask_cairnloop.retrieval.indexing import IndexState
 from flask_cairnloop.retrieval.models import PastQuestion
 from flask_cairnloop.retrieval.types import Strength
-from flask_cairnloop.upkeep import article_engine, evidence, marks, suggestions, writing
+from flask_cairnloop.upkeep import article_engine, evidence, handoffs, marks, suggestions, writing
 from flask_cairnloop.upkeep.evidence import Gathered, Measured
 from flask_cairnloop.upkeep.models import QUESTION_LENGTH, GapEvent
 from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion, SuggestionQuestion, SuggestionState
@@ -176,6 +176,12 @@ def _remember(session: Session, each: Measured, article_id: int) -> None:
         words = " ".join(past.question.split())[:QUESTION_LENGTH].strip()
         if marks.fingerprint(words) in by_conversation[past.conversation_id]:
             memory.settle_miss(session, past.id, article_id)
+
+
+@chore("upkeep.prune_handoffs", every=3600)
+def prune(_: Cairnloop, session: Session) -> bool:
+    """Remove links into the editor that are over."""
+    return handoffs.prune(session)
 
 
 @chore("upkeep.wake_suggestions", every=60)

@@ -6,12 +6,12 @@ were approved and for no others, and who publishes finds the article as whoever 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop import signals
@@ -465,6 +465,10 @@ def bring_up_to_date(
     actor = as_actor(actor)
     suggestion = _locked(session, suggestion_id, "be brought up to date", seen)
     found = collision(session, suggestion)
+    if found is None and suggestion.state in (S.STALE, S.CONFLICT):  # what stood in its way is gone
+        _take(session, suggestion, "be brought up to date", actor)
+        record(session, actor, "suggestion.rebase", "suggestion", suggestion.id)
+        return suggestion
     if found is None:
         raise IllegalTransition("suggestion", "up to date", "be brought up to date")
     dropped = replace_draft and found.state is S.CONFLICT
@@ -559,6 +563,11 @@ def answered(session: Session, suggestion: ArticleSuggestion, *, asked: int, bef
 def is_edited(suggestion: ArticleSuggestion) -> bool:
     """Whether somebody has changed what an engine wrote, or written what none could."""
     return bool(suggestion.digest) and suggestion.digest != suggestion.written_digest
+
+
+def steps_of(suggestion: ArticleSuggestion) -> frozenset[str]:
+    """The steps that its state allows, by their names in :data:`STEPS`."""
+    return frozenset(step for step, (allowed, _, _) in STEPS.items() if suggestion.state in allowed)
 
 
 def words_of_suggestion(suggestion: ArticleSuggestion) -> Words:
@@ -837,9 +846,3 @@ def of_conversation(session: Session, conversation_id: int) -> ArticleSuggestion
     return session.scalars(
         select(ArticleSuggestion).where(from_it).order_by(ArticleSuggestion.id.desc()).limit(1)
     ).one_or_none()
-
-
-def waiting_count(session: Session) -> int:
-    """How many suggestions wait for somebody: a review, a resolution, or to be published. One query."""
-    waiting: Sequence[SuggestionState] = (S.PENDING, S.STALE, S.CONFLICT, S.APPROVED, S.FAILED)
-    return session.scalar(select(func.count()).where(ArticleSuggestion.state.in_(waiting))) or 0

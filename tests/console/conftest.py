@@ -30,11 +30,12 @@ from flask_cairnloop.outbound.types import DeliveryState, Source
 from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
-from flask_cairnloop.upkeep import candidates, clustering
+from flask_cairnloop.upkeep import candidates, clustering, suggestions
 from flask_cairnloop.upkeep.models import GapReason, GapSource
 from flask_cairnloop.upkeep.service import keep
 from tests.support.databases import idle_in_transaction
 from tests.support.host import OPERATORS
+from tests.support.suggestions import suggested
 from tests.support.tools import PEOPLE
 
 CITATION = {
@@ -86,6 +87,19 @@ class Desk:
                 candidates.accept(session, number, actor=OPERATORS["mina"])
             session.commit()
             return number
+
+    def suggestion(self, *, state: str = "pending", **about: Any) -> int:
+        """A suggested article, for a gap of its own where none is named."""
+        about = about if {"candidate_id", "conversation_id"} & about.keys() else {"candidate_id": self.gap(), **about}
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            found = suggested(session, **about)
+            if state == "approved":
+                suggestions.approve(session, found.id, actor=OPERATORS["omar"])
+            if state == "rejected":
+                suggestions.reject(session, found.id, actor=OPERATORS["omar"], reason="not_needed")
+            session.commit()
+            return found.id
 
     def macro(self, owner: str = "", body: str = "Hello!") -> int:
         """A macro, of the whole team unless it has an owner."""
