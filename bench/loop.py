@@ -2,9 +2,9 @@
 
 Articles are left out of a collection, and what people asked that they answer is asked at the desk. Whatever is drafted
 then rests on other articles, so an operator discards it as wrong. What nothing answered is gathered; for each topic an
-article is suggested, the left-out one's words are written into it as an editor would, a second person approves it, and
-it is published. Then the same questions are asked again, and others that only the left-out article answers, by new
-customers.
+editor merges what belongs to it, an article is suggested, the left-out one's words are written into it, a second person
+approves it, and it is published. Then the same questions are asked again, and others that only the left-out article
+answers, by new customers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.knowledge.service import Words
 from flask_cairnloop.retrieval import evaluation, indexing
 from flask_cairnloop.retrieval.evaluation import Document, read_corpus, read_questions
-from flask_cairnloop.upkeep import suggestions
+from flask_cairnloop.upkeep import candidates, suggestions
 from flask_cairnloop.upkeep.models import GapEvent, GapQuestion
 from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion, SuggestionKind, SuggestionState
 from tests.support.processes import environment, worker
@@ -127,7 +127,9 @@ def suggest(app: Flask, topic: Topic, taken: set[int]) -> None:
     if not left:
         return
     candidate_id, topic.gathered = left[0]
-    taken.add(candidate_id)
+    for other, _ in left[1:]:  # what an editor sees to belong to it
+        within(app, lambda session, other=other: candidates.merge(session, other, candidate_id, actor=MINA))
+    taken.update(number for number, _ in left)
     asked = within(
         app,
         lambda session: suggestions.request(

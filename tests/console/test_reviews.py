@@ -19,7 +19,7 @@ from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion, Suggesti
 from flask_cairnloop.upkeep.writing import Source, SourceKind
 from tests.console.conftest import Desk
 from tests.support.host import OPERATORS
-from tests.support.suggestions import BODY, suggested
+from tests.support.suggestions import BODY
 
 PAGE = "/support/knowledge/reviews"
 TEXT = "Ferrets may ride.\n\nBring a basket.\n\nIt costs nothing."
@@ -68,7 +68,13 @@ def publish_anew(at_the_desk: Callable[..., Any], article_id: int, body: str, *,
 def test_suggestions_are_listed_by_state_and_home_counts_those_that_wait(
     desk: Desk, operator_client: FlaskClient, at_the_desk: Callable[..., Any]
 ) -> None:
-    before = at_the_desk(lambda session: session.scalar(text("SELECT count(*) FROM cairnloop.article_suggestions WHERE state IN ('pending','stale','conflict','failed')")))
+    before = at_the_desk(
+        lambda session: session.scalar(
+            text(
+                "SELECT count(*) FROM cairnloop.article_suggestions WHERE state IN ('pending','stale','conflict','failed')"
+            )
+        )
+    )
     waits, rejected = desk.suggestion(), desk.suggestion(state="rejected")
     page = operator_client.get(PAGE).get_data(as_text=True)
     assert f'href="{PAGE}/{waits}"' in page
@@ -108,11 +114,16 @@ def test_a_list_goes_on_page_by_page_and_shows_only_mine_where_asked(
     assert len(set(first) | set(re.findall(r">(Many \d+)<", second))) == 31
     only = operator_client.get(f"{PAGE}?mine=1").get_data(as_text=True)
     assert re.findall(rf'data-row-link href="{PAGE}/(\d+)"', only) == [str(mine)]
-    at_the_desk(lambda session: session.execute(text("DELETE FROM cairnloop.article_suggestions WHERE title LIKE 'Many %'")))
+    at_the_desk(
+        lambda session: session.execute(text("DELETE FROM cairnloop.article_suggestions WHERE title LIKE 'Many %'"))
+    )
 
 
 def test_its_page_shows_each_paragraph_beside_what_it_rests_on(
-    desk: Desk, operator_client: FlaskClient, at_the_desk: Callable[..., Any], sign_in: Callable[[str], FlaskClient],
+    desk: Desk,
+    operator_client: FlaskClient,
+    at_the_desk: Callable[..., Any],
+    sign_in: Callable[[str], FlaskClient],
     queries: Callable[[], Any],
 ) -> None:
     conversation, number = desk.ask(), article(at_the_desk, f"source-{desk.gap()}")
@@ -193,7 +204,11 @@ def test_decisions_are_taken_from_its_page_and_late_ones_are_refused(
 
 
 def take_blindly(client: FlaskClient, address: str, step: str) -> Any:
-    return client.post(f"{address}/{step}", data={"version": version(client.get(address).get_data(as_text=True) or "")}) if False else client.post(f"{address}/{step}")
+    return (
+        client.post(f"{address}/{step}", data={"version": version(client.get(address).get_data(as_text=True) or "")})
+        if False
+        else client.post(f"{address}/{step}")
+    )
 
 
 def test_a_stale_change_is_said_so_and_brought_up_to_date_with_one_button(
@@ -237,7 +252,9 @@ def test_where_both_changed_the_same_somebody_chooses_of_what_was_shown(
     again = re.search(r'name="against" value="(\w+)"', late.get_data(as_text=True))
     assert again is not None
     assert operator_client.post(f"{address}/merge", data={**form, "against": again[1]}).status_code == 303
-    assert "Bring a crate.\n\nBring a basket with a lid." in at_the_desk(lambda s: s.get(ArticleSuggestion, number).body)
+    assert "Bring a crate.\n\nBring a basket with a lid." in at_the_desk(
+        lambda s: s.get(ArticleSuggestion, number).body
+    )
 
 
 def test_a_draft_in_the_way_can_be_left_out(
@@ -270,7 +287,9 @@ def test_what_somebody_edited_is_written_again_only_where_that_may_go(
     assert refused.status_code == 422
     assert "has edited it" in refused.get_data(as_text=True)
     assert operator_client.post(f"{address}/regenerate", data={"write": "revision:999999"}).status_code == 422
-    assert operator_client.post(f"{address}/regenerate", data={"drop_edits": "1", "write": "article"}).status_code == 303
+    assert (
+        operator_client.post(f"{address}/regenerate", data={"drop_edits": "1", "write": "article"}).status_code == 303
+    )
     assert state(at_the_desk, number) == "generating"
 
 
@@ -355,7 +374,12 @@ def test_what_is_written_there_is_kept_and_nobody_saves_over_another(
     assert state(at_the_desk, number) == "pending"
     theirs = Words("", "Ferrets", "Theirs.\n\nAlso mine.")
     at_the_desk(lambda session: suggestions.edit(session, number, theirs, actor=OPERATORS["omar"]))
-    late = {**words, "base": "Mine.\n\nAlso mine.", "body": "Mine again.\n\nAlso mine.", "edits": str(kept.json["edits"])}
+    late = {
+        **words,
+        "base": "Mine.\n\nAlso mine.",
+        "body": "Mine again.\n\nAlso mine.",
+        "edits": str(kept.json["edits"]),
+    }
     told = operator_client.post(address, data=late)
     assert told.status_code == 409
     assert told.json["who"] == OPERATORS["omar"].name
