@@ -16,8 +16,14 @@ from sqlalchemy.orm import Session
 from flask_cairnloop.conversations.models import Conversation
 from flask_cairnloop.database.base import word
 from flask_cairnloop.upkeep import clustering, marks, suggestions
+from flask_cairnloop.upkeep.article_engine import headline
 from flask_cairnloop.upkeep.models import QUESTION_LENGTH, GapEvent, GapQuestion
-from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion, SuggestionQuestion, SuggestionState
+from flask_cairnloop.upkeep.suggestion_models import (
+    ArticleSuggestion,
+    SuggestionKind,
+    SuggestionQuestion,
+    SuggestionState,
+)
 from flask_cairnloop.upkeep.writing import TO_WRITE, digest_of
 from flask_cairnloop.wording import paragraphs
 
@@ -35,9 +41,11 @@ def forget_suggestions(session: Session, customer_id: int) -> int:
     theirs = set(session.scalars(select(Conversation.id).where(Conversation.customer_id == customer_id)))
     if not theirs:
         return 0
-    asked = set(session.scalars(select(GapEvent.fingerprint).where(GapEvent.conversation_id.in_(theirs))))
-    own = session.scalars(select(SuggestionQuestion.question).where(SuggestionQuestion.conversation_id.in_(theirs)))
-    asked.update(marks.fingerprint(question) for question in own if question)
+    words = [
+        *session.scalars(select(GapEvent.question).where(GapEvent.conversation_id.in_(theirs))),
+        *session.scalars(select(SuggestionQuestion.question).where(SuggestionQuestion.conversation_id.in_(theirs))),
+    ]
+    asked = {marks.fingerprint(headline(question)) for question in words if question}
     rows = _concerned(session, theirs)
     for suggestion in rows:
         _take_out(session, suggestion, theirs, asked)
@@ -100,8 +108,8 @@ def _take_out(session: Session, suggestion: ArticleSuggestion, theirs: Collectio
         return
     body, cut = _without(suggestion, gone)
     title = suggestion.title
-    if marks.fingerprint(title[:QUESTION_LENGTH]) in asked or (gone and suggestion.conversation_id in theirs):
-        title = UNTITLED if suggestion.body else ""
+    if suggestion.kind is SuggestionKind.ARTICLE and marks.fingerprint(title[:QUESTION_LENGTH]) in asked:
+        title = UNTITLED if body else ""
     if (title, body) == (suggestion.title, suggestion.body):
         return
     edited = suggestions.is_edited(suggestion)
@@ -112,10 +120,11 @@ def _take_out(session: Session, suggestion: ArticleSuggestion, theirs: Collectio
 
 
 def _without(suggestion: ArticleSuggestion, gone: Collection[int]) -> tuple[str, set[str]]:
-    """The text without the paragraphs that rest on these sources, and the digests of those."""
-    lost = {digest for digest, numbers in suggestion.claims.items() if set(numbers) & set(gone)}
-    if not lost:
-        return suggestion.body, set()
+    """The text without the paragraphs that rest on these sources, and the digests of those.
+
+    What an engine wrote that rests on nothing, such as a heading, may be somebody's question: it goes as well.
+    """
+    lost = {digest for digest, numbers in suggestion.claims.items() if not numbers or set(numbers) & set(gone)}
     kept = [part for part in paragraphs(suggestion.body) if digest_of(part) not in lost]
     body = "".join(kept).strip()
-    return body or TO_WRITE.format(GONE), lost
+    return body or (TO_WRITE.format(GONE) if suggestion.body else ""), lost

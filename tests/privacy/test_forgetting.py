@@ -148,6 +148,7 @@ def test_it_is_audited_without_words_and_everybody_else_stays(session: Session, 
             "service_levels": 0,
             "jobs": 1,
             "questions": 0,
+            "suggestions": 0,
             "gaps": 0,
             "reasons": 0,
         }
@@ -400,7 +401,7 @@ def test_the_command_asks_first_and_says_what_it_did(app: Flask, session: Sessio
     assert (
         done.stdout == "Forgotten. Erased: drafts 1, actions 0, follow_ups 0, suppressions 0, "
         "tokens 0, files 0, unsent 0, messages 2, ratings 0, conversations 1, "
-        "service_levels 0, jobs 1, questions 0, gaps 0, reasons 0.\n"
+        "service_levels 0, jobs 1, questions 0, suggestions 0, gaps 0, reasons 0.\n"
     )
     assert gone(session, redis, words)
     again = app.test_cli_runner().invoke(args=[*command, "--yes"])

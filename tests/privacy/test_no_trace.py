@@ -32,6 +32,7 @@ from flask_cairnloop.knowledge.service import publish, save_article
 from flask_cairnloop.privacy.service import export, forget
 from flask_cairnloop.testing import run_jobs
 from flask_cairnloop.tokens import service as tokens
+from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion, SuggestionQuestion
 from tests.conftest import Client
 from tests.files.conftest import png
 from tests.support import pages, traces
@@ -115,6 +116,7 @@ class Life:
         first = self.asks()
         self.is_answered(first)
         self.is_worked_on(first)
+        self.is_written_about(first)
         self.rates(first)
         self.opens_another()
 
@@ -123,6 +125,16 @@ class Life:
         answer = self.visitor.post("/support/widget/messages", json=[join, *frames])
         assert answer.status_code == 200, answer.text
         return list(answer.json or ())
+
+    def is_written_about(self, number: int) -> None:
+        """An article is suggested for their question, and made of the reply to it."""
+        assert self.desk.post(f"/support/conversations/{number}/suggest").status_code == 303
+        run_jobs(self.app)
+        found = self.session.scalars(select(ArticleSuggestion).filter_by(conversation_id=number)).one()
+        assert self.words["reply"] in found.body
+        (asked,) = self.session.scalars(select(SuggestionQuestion.question).filter_by(suggestion_id=found.id))
+        assert self.words["later"] in (asked or "")
+        self.session.rollback()
 
     def asks(self) -> int:
         """In the chat, with a file, and with one that no message takes."""
