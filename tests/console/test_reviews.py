@@ -72,7 +72,8 @@ def test_suggestions_are_listed_by_state_and_home_counts_those_that_wait(
     before = at_the_desk(
         lambda session: session.scalar(
             text(
-                "SELECT count(*) FROM cairnloop.article_suggestions WHERE state IN ('pending','stale','conflict','failed')"
+                "SELECT count(*) FROM cairnloop.article_suggestions"
+                " WHERE state IN ('pending', 'stale', 'conflict', 'failed')"
             )
         )
     )
