@@ -123,7 +123,9 @@ class Desk:
         omar = Actor.operator(OPERATORS["omar"])
         with self.app.app_context():
             session = self.app.extensions["sqlalchemy"].session
-            made = articles.create_article(session, Words("", "Ferrets", "One.\n\nTwo."), actor=omar)
+            made = articles.create_article(
+                session, Words(f"ferrets-{uuid.uuid4().hex[:8]}", "Ferrets", "One.\n\nTwo."), actor=omar
+            )
             articles.publish(session, made.id, actor=omar)
             number, body = made.id, f"One.\n\n{theirs}" if theirs else "One, anew.\n\nTwo."
             found = suggested(

@@ -360,6 +360,7 @@ def give_to(app: Flask, operator_id: str) -> None:
     with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
         connection.execute(text("UPDATE cairnloop.pending_replies SET author_id = :who"), {"who": operator_id})
         connection.execute(text("UPDATE cairnloop.macros SET owner_id = :who"), {"who": operator_id})
+        connection.execute(text("UPDATE cairnloop.suggestion_handoffs SET operator_id = :who"), {"who": operator_id})
 
 
 def newest_entry(app: Flask) -> int:
@@ -387,7 +388,7 @@ def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
         for may, right in ((set(Permission) - needed, False), *(({one}, True) for one in needed)):
             client = browser(app, HTTP_X_MAY=" ".join(may))
             path = something(rule)
-            give_to(app, "lee")  # nobody has a hand in another's replies and macros
+            give_to(app, "lee")  # nobody has a hand in another's replies, macros and editor
             answer = client.open(path, method=method, data=None if method in SAFE else form(rule, app))
             if (answer.status_code < 400) != right or (not right and answer.status_code != 403):
                 wrong[f"{method} {rule.rule}, {'only' if right else 'without'} {may if right else needed}"] = (
