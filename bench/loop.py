@@ -2,9 +2,9 @@
 
 Articles are left out of a collection, and what people asked that they answer is asked at the desk. Whatever is drafted
 then rests on other articles, so an operator discards it as wrong. What nothing answered is gathered; for each topic an
-article is suggested, the left-out one's words are written into it as an editor would, a second person approves it, and
-it is published. Then the same questions are asked again, and others that only the left-out article answers, by new
-customers.
+editor merges what belongs to it, an article is suggested, the left-out one's words are written into it, a second person
+approves it, and it is published. Then the same questions are asked again, and others that only the left-out article
+answers, by new customers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.knowledge.service import Words
 from flask_cairnloop.retrieval import evaluation, indexing
 from flask_cairnloop.retrieval.evaluation import Document, read_corpus, read_questions
-from flask_cairnloop.upkeep import suggestions
+from flask_cairnloop.upkeep import candidates, suggestions
 from flask_cairnloop.upkeep.models import GapEvent, GapQuestion
 from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion, SuggestionKind, SuggestionState
 from tests.support.processes import environment, worker
@@ -119,13 +119,17 @@ def candidates_of(app: Flask, topic: Topic) -> Counter[int]:
     return Counter(within(app, lambda session: session.scalars(counted).all()))
 
 
-def suggest(app: Flask, topic: Topic) -> None:
-    """Have an article suggested for the candidate with most of the topic's questions, if there is one."""
+def suggest(app: Flask, topic: Topic, taken: set[int]) -> None:
+    """Have an article suggested for the candidate with most of the topic's questions, if one is left."""
     found = candidates_of(app, topic)
     topic.missed = found.total()
-    if not found:
+    left = [(number, count) for number, count in found.most_common() if number not in taken]
+    if not left:
         return
-    candidate_id, topic.gathered = found.most_common(1)[0]
+    candidate_id, topic.gathered = left[0]
+    for other, _ in left[1:]:  # what an editor sees to belong to it
+        within(app, lambda session, other=other: candidates.merge(session, other, candidate_id, actor=MINA))
+    taken.update(number for number, _ in left)
     asked = within(
         app,
         lambda session: suggestions.request(
@@ -164,8 +168,9 @@ def run(folder: Path, most: int, *, write: bool) -> None:
                 if answers(draft):
                     within(app, lambda session, number=draft.id: discard(session, number, actor=WHO, reason="wrong"))
             wait(app, "gaps", _counted)
+            taken: set[int] = set()
             for topic in topics:
-                suggest(app, topic)
+                suggest(app, topic, taken)
             begun = [topic for topic in topics if topic.suggestion_id is not None]
             for topic in begun:
                 wait(app, "suggestions", lambda session, topic=topic: _is_written(session, topic))

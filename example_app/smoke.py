@@ -56,6 +56,7 @@ from flask_cairnloop.service_levels.models import ServiceClock
 from flask_cairnloop.service_levels.targets import Target
 from flask_cairnloop.service_levels.types import Policy
 from flask_cairnloop.upkeep.models import GapEvent, GapQuestion
+from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion
 
 SECONDS = 60.0
 COVERED = "How do I connect a new tracker to one of our bikes?"
@@ -75,6 +76,12 @@ MISSING = (
     "Can I take my dog along in the front box, the {} model?",
     "Is it allowed to carry a dog in the front box of the {} model?",
     "The {} model: may a dog ride in its front box?",
+)
+DOG_TITLE = "Take a dog along in the front box"
+DOG_WORDS = (
+    "You can take a dog along in the front box of every model: a dog may ride in its front box on a lead.\n\n"
+    "1. Fasten the short lead to the ring in the front box.\n2. Let the dog sit with its back to the wind.\n\n"
+    "It is allowed to carry a dog of up to 30 kilograms in the front box."
 )
 UNCOVERED = "Can you recommend a good dentist in Lisbon?"
 T = TypeVar("T")
@@ -300,7 +307,7 @@ class Journey:
         with self.desk.socket("/support/live") as live:
             self._answered(live)
             self._from_the_palette()
-            self._gathered()
+            self._gathered(live)
             self._with_files()
             self._helped()
             self._written(live)
@@ -397,8 +404,8 @@ class Journey:
                 need(len(kept) == 1, f"There are {len(kept)} gaps, not one.")
                 say("question that no article answers is kept, once", gap=kept[0].id, reason=kept[0].reason.value)
 
-    def _gathered(self) -> None:
-        """Three customers ask the same that nothing answers, each in their own words: one gap, which is accepted."""
+    def _gathered(self, live: Socket) -> None:
+        """Three customers ask the same that nothing answers, each in their own words: one gap, and then an article."""
         mark = uuid.uuid4().hex[:8]
         with ExitStack() as stack:
             asked = []
@@ -427,6 +434,41 @@ class Journey:
             need("Accepted" in self.desk.get(address).html, "The gap was not accepted.")
             need(address in self.desk.get("/support/knowledge/gaps?state=accepted").html, "It is not listed.")
             say("same question of three customers makes one gap, accepted", gap=address.rpartition("/")[2])
+        self._answered_for_good(live, address, MISSING[0].format(mark))
+
+    def _answered_for_good(self, live: Socket, gap: str, question: str) -> None:
+        """An article is suggested for the gap, written by one, approved by the other, and answers the same question."""
+        omar = Browser(self.url)
+        omar.sign_in("omar@demo.example")
+        shown = self.desk.post(*self.desk.get(gap).form("/suggest"))
+        address = f"/support/knowledge/reviews/{shown.attribute('data-suggestion')}"
+
+        def written() -> bool:
+            return "Being written" not in self.desk.get(address).html
+
+        until("A suggested article", written)
+        say("article is suggested for the gap", review=address.rpartition("/")[2])
+        editor = self.desk.post(*self.desk.get(address).form("/hand-off"))
+        action, fields = editor.form("/edit")
+        self.desk.post(action, {**fields, "title": DOG_TITLE, "body": DOG_WORDS, "then": "edit"})
+        omar.post(*omar.get(address).form("/approve"))
+        omar.post(*omar.get(address).form("/publish"))
+
+        def asked_again() -> ArticleSuggestion | None:
+            with self.app.app_context():
+                found = db.session.get_one(ArticleSuggestion, int(address.rpartition("/")[2]))
+                return found if found.asked_again_at is not None else None
+
+        done = until("Its questions asked again", asked_again)
+        need(done.answered_after == done.asked > 0, f"{done.answered_after} of {done.asked} questions are answered.")
+        say("another publishes it; its questions are asked again", review=done.id, answered=done.answered_after)
+        with self._customer() as (customer, chat):
+            draft = self._draft(live, self._ask(customer, chat, question))
+            titles = {citation["title"] for citation in draft.citations}
+            need(draft.kind is DraftKind.REPLY and DOG_TITLE in titles, f"The draft is a {draft.kind} from {titles}.")
+            say("the same question is answered from the new article", draft=draft.id)
+        need(DOG_TITLE in self.desk.get("/support/analytics/knowledge?days=7").html, "The board does not show it.")
+        say("and the board shows what came of it", page="/support/analytics/knowledge")
 
     def _with_files(self) -> None:
         """A customer sends a picture, the operator sees it and answers with a PDF, which the customer downloads."""

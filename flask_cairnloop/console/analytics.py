@@ -39,7 +39,7 @@ class Bar:
 @requires(Permission.ANALYTICS_READ, Permission.CONVERSATIONS_READ)
 def analytics() -> Response:
     """Ratings of a time: how many of each, over time, by person and by tag, and what was said beside them."""
-    days = _days()
+    days = days_asked()
     here = times()
     tomorrow = datetime.combine(here.now.astimezone(here.zone).date() + timedelta(days=1), time(), here.zone)
     since, step = tomorrow - timedelta(days=days), timedelta(days=TIMES[days][1])
@@ -67,7 +67,8 @@ def analytics() -> Response:
     )
 
 
-def _days() -> int:
+def days_asked() -> int:
+    """The time that was asked for, in days."""
     chosen = request.args.get("days", "")
     return int(chosen) if chosen in map(str, TIMES) else USUAL
 

@@ -16,6 +16,7 @@ from flask_cairnloop.console.files import take_attachments
 from flask_cairnloop.console.inbox import ASKING, counts, listed, listing
 from flask_cairnloop.console.macros import asked_for
 from flask_cairnloop.console.mentions import who_may_see
+from flask_cairnloop.console.quick_fix import card_of
 from flask_cairnloop.console.rendering import is_fragment, page, tell, times, toast, wanted
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries, sending, service, triage, unsent
@@ -30,6 +31,7 @@ from flask_cairnloop.errors import (
     AnsweredMeanwhile,
     Conflict,
     CustomerForgotten,
+    Forbidden,
     IllegalTransition,
     InvalidInput,
     Stale,
@@ -42,6 +44,7 @@ from flask_cairnloop.macros import language
 from flask_cairnloop.outbound import queries as outbound
 from flask_cairnloop.retrieval import memory
 from flask_cairnloop.service_levels.queries import standing as service_standing
+from flask_cairnloop.upkeep import suggestions
 
 # What a page with a conversation offers beside reading it.
 DECISIONS = (
@@ -52,6 +55,8 @@ DECISIONS = (
     Permission.ACTIONS_APPROVE,
     Permission.OUTBOUND_SEND,
     Permission.OUTBOUND_BULK,
+    Permission.KNOWLEDGE_READ,
+    Permission.KNOWLEDGE_EDIT,
 )
 RESOLVE = Permission.CONVERSATIONS_RESOLVE
 BIGINT_MAX = 2**63 - 1
@@ -76,6 +81,7 @@ def register(blueprint: Blueprint) -> None:
     add("/resolve", "resolve", resolve)
     add("/reopen", "reopen", reopen)
     add("/draft", "regenerate", regenerate)
+    add("/suggest", "suggest_from_conversation", suggest)
     add(f"/drafts/{ID.format('draft_id')}/approve", "approve", approve)
     add(f"/drafts/{ID.format('draft_id')}/discard", "discard", discard)
 
@@ -98,7 +104,7 @@ def conversation(conversation_id: int) -> Response:
             return page("inbox.html", **(listed(asked) | {"selected": conversation_id}), **counts(asked), **thread)
 
 
-@requires(Permission.CONVERSATIONS_READ)
+@requires(Permission.CONVERSATIONS_READ, Permission.KNOWLEDGE_EDIT)
 def context(conversation_id: int) -> Response:
     """What the host says about the customer, and their other conversations.
 
@@ -291,6 +297,21 @@ def regenerate(conversation_id: int) -> Response:
     return _done(conversation_id, "Looking for sources again")
 
 
+@requires(Permission.CONVERSATIONS_READ, *DECISIONS)
+def suggest(conversation_id: int) -> Response:
+    """Have an article suggested that would have answered the customer."""
+    if not may(Permission.KNOWLEDGE_EDIT):
+        raise Forbidden
+    session = current().session()
+    try:
+        suggestions.request(session, conversation_id=conversation_id, actor=actor())
+        session.commit()
+    except InvalidInput as refused:
+        session.rollback()
+        return _done(conversation_id, refused.message)
+    return _done(conversation_id, "Looking for what is known")
+
+
 @requires(Permission.CONVERSATIONS_RESOLVE, *DECISIONS)
 def resolve(conversation_id: int) -> Response:
     """Mark as done. Refused where the customer wrote after what was shown."""
@@ -326,7 +347,7 @@ def reopen(conversation_id: int) -> Response:
 
 
 def thread_shown(conversation_id: int, *, before: int | None = None, writes: bool = False) -> dict[str, Any]:
-    """What the thread of a conversation needs. Five queries, one for what the operator has written where it is shown
+    """What the thread of a conversation needs. Six queries, one for what the operator has written where it is shown
     with its fields, and three for its actions where it has any."""
     # Both show a conversation again after a decision.
     from flask_cairnloop.console import approvals
@@ -337,6 +358,7 @@ def thread_shown(conversation_id: int, *, before: int | None = None, writes: boo
         tags = triage.tags_of(session, [conversation_id]).get(conversation_id, [])
         waiting = sending.open_replies(session, conversation_id) if before is None else []
         follow_ups = outbound.in_thread(session, conversation_id) if before is None else []
+        suggested = suggestions.of_conversation(session, conversation_id) if before is None else None
         written = unsent.texts(session, conversation_id, operator().id) if writes else {}
     latest = before is None
     card = presenters.draft_card(thread.open_draft, times()) if latest else None
@@ -356,6 +378,7 @@ def thread_shown(conversation_id: int, *, before: int | None = None, writes: boo
         "unsent": written,
         "does": asked_for(current().session()) if writes else (),
         "actions": approvals.cards_of(conversation_id) if latest else [],
+        "fix": card_of(suggested, times()) if may(Permission.KNOWLEDGE_READ) else None,
         **in_thread(conversation_id, follow_ups),
         "latest": latest,
         "client_ids": (uuid.uuid4(), uuid.uuid4()),

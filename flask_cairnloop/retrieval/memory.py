@@ -71,14 +71,26 @@ class Recall:
         votes: weight of the questions that each article answered.
         counts: how many questions these are.
         answered: weight of the questions that some article answered.
-        missed: weight of those that no article did.
+        misses: those that no article did: when, of which customer, and their weight.
     """
 
     votes: dict[int, float] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
     answered: float = 0.0
-    missed: float = 0.0
+    misses: tuple[tuple[datetime, int, float], ...] = ()
     cases: tuple[SimilarCase, ...] = ()
+
+    def missed(self, since: datetime | None = None) -> float:
+        """Weight of the questions that no article answered, each customer's best one.
+
+        Args:
+            since: when what may answer now was published first: that nothing answered before says nothing of it.
+        """
+        best: dict[int, float] = {}
+        for asked_at, customer_id, weight in self.misses:
+            if since is None or asked_at >= since:
+                best[customer_id] = max(best.get(customer_id, 0.0), weight)
+        return sum(best.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +134,28 @@ def weigh(rows: Sequence[Any], moment: datetime) -> Recall:
         rows: ``id``, ``conversation_id``, ``customer_id``, ``asked_at``, ``similarity``, ``article_id`` or ``None``,
             and ``is_case``; a row for each article that a question was answered with.
     """
-    best: dict[int | None, dict[int, float]] = {}
+    best: dict[int, dict[int, float]] = {}
+    misses: list[tuple[datetime, int, float]] = []
     counts: dict[int, set[int]] = {}
     answered: dict[int, float] = {}  # by question
     cases: dict[int, SimilarCase] = {}
     for row in rows:
         weight = _weight(float(row.similarity), moment - row.asked_at)
-        if weight > 0:
+        if weight > 0 and row.article_id is None:
+            misses.append((row.asked_at, row.customer_id, weight))
+        elif weight > 0:
             of_customer = best.setdefault(row.article_id, {})
             of_customer[row.customer_id] = max(of_customer.get(row.customer_id, 0.0), weight)
-        if weight > 0 and row.article_id is not None:
             counts.setdefault(row.article_id, set()).add(row.id)
             answered[row.id] = weight
         if row.is_case and row.similarity >= CASE_LIKENESS:
             cases.setdefault(row.conversation_id, SimilarCase(row.conversation_id, round(float(row.similarity), 4)))
-    votes = {article: sum(by.values()) for article, by in best.items() if article is not None}
+    votes = {article: sum(by.values()) for article, by in best.items()}
     return Recall(
         votes=votes,
         counts={article: len(questions) for article, questions in counts.items()},
         answered=sum(answered.values()),
-        missed=sum(best.get(None, {}).values()),
+        misses=tuple(misses),
         cases=tuple(cases.values())[:CASES],
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,7 +31,8 @@ COLLAPSED: Final = 2  # so many times the passages wanted are looked at, as some
 
 PASSAGES = """
 SELECT chunks.id AS chunk_id, chunks.article_id, chunks.revision_id, chunks.title, chunks.heading, chunks.content,
-       articles.audience = 'public' AS public
+       articles.audience = 'public' AS public,
+       (SELECT min(published_at) FROM {schema}.revisions WHERE revisions.article_id = articles.id) AS since
 FROM {schema}.chunks JOIN {schema}.articles ON articles.id = chunks.article_id AND articles.state = 'published'
 WHERE chunks.id = ANY(:chunks)
 """
@@ -114,9 +116,15 @@ def search(
         found.known,
         found.domain,
         found.recall.answered,
-        found.recall.missed,
+        found.recall.missed(_since(chosen)),
         found.recall.cases,
     )
+
+
+def _since(chosen: Sequence[Passage]) -> datetime | None:
+    """When the article that would be quoted was published first."""
+    best = next((passage for passage in chosen if passage.public), None)
+    return None if best is None else best.since
 
 
 def explore(session: Session, query: str, scope: Scope, besides: int | None = None) -> Found:

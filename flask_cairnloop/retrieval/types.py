@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -72,6 +73,7 @@ class Passage:
         answered: how many similar earlier questions its article answered.
         parts: what each lane adds to the score: ``meaning``, ``breadth``, ``words``, ``memory``.
         also_in: ids of articles left out because their best passage says nearly the same.
+        since: when its article was published first.
     """
 
     chunk_id: int
@@ -90,6 +92,7 @@ class Passage:
     answered: int = 0
     parts: Mapping[str, float] = field(default_factory=dict)
     also_in: tuple[int, ...] = ()
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ class SearchResults:
         known: 0 to 1, how much of what the question's rarer words say occurs anywhere in the articles.
         domain: mean similarity of the question and all public passages: how near it is to what they are about;
             ``None`` when the vector lane did not work.
-        answered, missed: weight of similar earlier questions that an article answered, and of those that none did.
+        answered, missed: weight of similar earlier questions that an article answered, and of those that none did since
+            the best of the articles found was published.
         cases: resolved conversations with a similar question; they assist an operator and ground nothing.
         refused: nothing was searched, because no article may be seen.
     """

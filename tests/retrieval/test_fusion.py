@@ -100,9 +100,15 @@ def test_nearer_and_newer_questions_weigh_more() -> None:
 
 def test_questions_without_an_article_count_as_missed_and_no_other_does() -> None:
     found = weigh([past(1, 0.9, 1), past(1, 0.9, 2), past(2, 0.8, None)], NOW)
-    assert (found.answered > 0, found.missed > 0) == (True, True)
+    assert (found.answered > 0, found.missed() > 0) == (True, True)
     assert found.counts == {1: 1, 2: 1}
-    assert weigh([past(1, 0.9, 1)], NOW).missed == 0
+    assert weigh([past(1, 0.9, 1)], NOW).missed() == 0
+
+
+def test_that_nothing_answered_says_nothing_of_what_was_published_since() -> None:
+    found = weigh([past(1, 0.9, None), past(2, 0.8, None, age=timedelta(days=30))], NOW)
+    assert found.missed() > found.missed(NOW - timedelta(days=10)) > 0
+    assert found.missed(NOW + timedelta(seconds=1)) == 0
 
 
 def test_one_customer_counts_once_for_an_article_with_their_best() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from flask_cairnloop.knowledge.service import Words, publish, save_article
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
 from flask_cairnloop.upkeep import queries, suggestions
+from flask_cairnloop.upkeep.board import board
 from flask_cairnloop.upkeep.models import CandidateState, GapCandidate, HistoryKind, Shelf
 from flask_cairnloop.upkeep.suggestion_models import (
     ArticleSuggestion,
@@ -28,6 +30,7 @@ from flask_cairnloop.upkeep.suggestion_models import (
 )
 from tests.support.gaps import clear
 
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
 MINA, OMAR = Operator("mina", "Mina Keller"), Operator("omar", "Omar Reyes")
 SHELF = {
     "kettle-descale": (
@@ -148,6 +151,16 @@ def test_a_question_that_nothing_answered_becomes_an_article_that_answers_it(des
     assert (candidate.state, candidate.shelf) == (CandidateState.ANSWERED, Shelf.ANSWERED)
     history = within(desk, lambda session: queries.detail(session, candidate_id, now()).history)
     assert [step.kind for step in history][:3] == [HistoryKind.ANSWERED, HistoryKind.PUBLISHED, HistoryKind.SUGGESTED]
+
+    shown = within(desk, lambda session: board(session, since=now() - WEEK, until=now() + DAY, step=DAY))
+    (effect,) = shown.publications
+    assert (effect.suggestion.id, effect.title) == (asked.id, "Pair the kettle with the phone app over Bluetooth")
+    assert (effect.suggestion.answered_before, effect.suggestion.answered_after, effect.since) == (0, done.asked, 0)
+    assert (shown.total.asked, shown.total.answered) == (3, 0)
+    assert [(each.candidate_id, each.asked, each.before) for each in shown.unanswered] == [(candidate_id, 5, 0)]
+    page = desk.test_client().get("/support/analytics/knowledge?days=7", headers={"X-Operator": "mina"})
+    assert page.status_code == 200
+    assert "Pair the kettle with the phone app over Bluetooth" in page.text
 
     again = draft_of(desk, ask(desk, "loop-later", QUESTIONS[0]))
     assert again.kind is DraftKind.REPLY

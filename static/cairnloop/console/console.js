@@ -533,6 +533,11 @@
       if (event.conversation_id) changed(event);
       refetchActions(event.proposal_id);
     },
+    suggestion(event) {
+      if (event.conversation_id) changed(event);
+      const shown = $("[data-suggestion]")?.dataset.suggestion === String(event.suggestion_id);
+      if (shown && !$(".gacts details[open]")) location.reload(); // unless somebody is deciding just now
+    },
     outbound(event) {
       if (event.conversation_id && String(event.conversation_id) === openConversation()) refetch($("#timeline"));
       refetch($("#envelopes"), 500);
@@ -942,11 +947,11 @@
     { key: "E", words: "Edit the draft", run: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); } },
     { key: "t", words: "Propose an action", run: () => $("[data-propose]")?.click() },
   ]);
-  window.cairnloop.keys("Questions without an answer", [
-    { key: "y", words: "Accept: an article is to be written", run: () => $("button[data-gap=accept]")?.click() },
-    { key: "d", words: "Dismiss", run: () => menuOf("dismiss") },
+  window.cairnloop.keys("Gaps and reviews", [
+    { key: "y", words: "Accept a gap; approve or publish an article", run: () => $("button[data-gap=accept]")?.click() },
+    { key: "d", words: "Dismiss a gap; reject an article", run: () => menuOf("dismiss") },
     { key: "w", words: "Put off", run: () => menuOf("snooze") },
-    { key: "m", words: "Merge into another", run: () => menuOf("merge") },
+    { key: "m", words: "Merge a gap into another", run: () => menuOf("merge") },
   ]);
   window.cairnloop.keys("Approvals", [
     { key: "R", words: "Reject the action", run: () => reason("reject") },
