@@ -64,7 +64,7 @@ def reviews() -> Response:
         after = Cursor.parse(request.args.get("after"))
         found, following = queries.listed(session, lane, after, operator().id if mine else None)
         counts = queries.counts(session)
-    shown = [row for row in found if readable(row.suggestion)]
+    shown = [row for row in found if permitted(row.suggestion, Permission.KNOWLEDGE_READ)]
     return page(
         "reviews.html",
         rows=shown,
@@ -83,22 +83,30 @@ def reviews() -> Response:
 @requires(*OFFERS, Permission.CONVERSATIONS_READ)
 def review(suggestion_id: int) -> Response:
     """One suggestion: the proposal beside what it rests on, what it is to answer, and what can be decided."""
-    return shown(suggestion_id, note=CLOSED if request.args.get("editor") == "closed" else "")
+    note = CLOSED if request.args.get("editor") == "closed" else ""
+    return shown(suggestion_id, note=note, needs=Permission.KNOWLEDGE_READ)
 
 
-def shown(suggestion_id: int, status: int = 200, trouble: str = "", note: str = "") -> Response:
+def shown(
+    suggestion_id: int,
+    status: int = 200,
+    trouble: str = "",
+    note: str = "",
+    needs: Permission = Permission.KNOWLEDGE_EDIT,
+) -> Response:
     """The page of a suggestion.
 
     Args:
         trouble: why something was not done.
         note: what else is to be said.
+        needs: what the operator has to be allowed to do with the article that it changes.
     """
     found_people = people()[0] if may(Permission.KNOWLEDGE_EDIT) else []
     with reading() as session:
         found = queries.detail(session, suggestion_id)
         suggestion = found.row.suggestion
         collision = suggestions.collision(session, suggestion) if suggestion.state in ASIDE else None
-    if not readable(suggestion):
+    if not permitted(suggestion, needs):
         raise Forbidden
     passages = review_words.passages(found)
     sources = review_words.sources_of(suggestion, passages)
@@ -135,11 +143,6 @@ def shown(suggestion_id: int, status: int = 200, trouble: str = "", note: str = 
 
 def _first(found: queries.Detail) -> str | None:
     return next((each.words for each in found.questions if each.words), None)
-
-
-def readable(suggestion: ArticleSuggestion) -> bool:
-    """Whether the operator may read the article that it changes or became; a new one is nobody's yet."""
-    return permitted(suggestion, Permission.KNOWLEDGE_READ)
 
 
 def permitted(suggestion: ArticleSuggestion, permission: Permission) -> bool:
@@ -274,12 +277,12 @@ def do(suggestion_id: int, permission: Permission, step: Callable[[Session], Art
         session.commit()
     except Conflict as refused:
         session.rollback()
-        return shown(suggestion_id, 409, str(refused))
+        return shown(suggestion_id, 409, str(refused), needs=permission)
     except InvalidInput as refused:
         session.rollback()
-        return shown(suggestion_id, 422, refused.message)
+        return shown(suggestion_id, 422, refused.message, needs=permission)
     if aside is not None and permission is Permission.KNOWLEDGE_PUBLISH:
-        return shown(suggestion_id, 409, review_words.SET_ASIDE[aside])
+        return shown(suggestion_id, 409, review_words.SET_ASIDE[aside], needs=permission)
     return redirect(url_for("cairnloop.review", suggestion_id=suggestion_id), code=303)
 
 
@@ -329,7 +332,7 @@ def _pieces(suggestion_id: int, status: int = 200, trouble: str = "") -> Respons
     with reading() as session:
         suggestion = suggestion_of(session, suggestion_id)
         found = suggestions.collision(session, suggestion)
-    if not readable(suggestion):
+    if not permitted(suggestion, Permission.KNOWLEDGE_EDIT):
         raise Forbidden
     if found is None:
         return redirect(url_for("cairnloop.review", suggestion_id=suggestion_id), code=303)

@@ -53,7 +53,7 @@ COMMANDS = (
 )
 # Each with a test of its own beside its room: conversations.* in tests/conversations, files.sweep in tests/files,
 # governance.wake in tests/governance, governance.stop_token in tests/mcp, knowledge.publish in tests/knowledge,
-# service_levels.reckon in tests/service_levels.
+# service_levels.reckon in tests/service_levels, upkeep.* in tests/upkeep.
 JOBS = {
     "conversations.auto_assign": "conversation.assign",
     "conversations.deliver": "message.reply",  # under the name of the operator who wrote it
@@ -66,6 +66,8 @@ JOBS = {
     "outbound.deliver": "outbound.deliver",
     "files.sweep": "file.delete",
     "service_levels.reckon": "service_level.breach",
+    "upkeep.ask_again": "suggestion.ask_again",
+    "upkeep.suggest": "suggestion.write",
 }
 DEAD = """
     INSERT INTO cairnloop.jobs

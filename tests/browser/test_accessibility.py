@@ -17,7 +17,12 @@ PAGES = (
     *("/audit", "/settings", "/settings/tokens", "/settings/service-levels"),
     *("/inbox?view=open&assignee=nobody&priority=normal", "/inbox/filters", "/inbox/people"),
     *("/conversations/{id}/assignees", "/conversations/{id}/tags"),
-    "/knowledge/gaps",
+    *(
+        "/knowledge/gaps",
+        "/knowledge/reviews",
+        "/knowledge/reviews/{suggestion}",
+        "/knowledge/reviews/{contested}/merge",
+    ),
     *("/analytics", "/settings/macros", "/mentions", "/conversations/{id}/macros"),
     *("/outbound", "/outbound/new", "/outbound/templates", "/outbound/suppressed", "/outbound/{envelope}"),
     *("/outbound/new?conversation={id}", "/outbound/templates/{template}"),
@@ -48,6 +53,7 @@ def test_the_console_has_no_violation(site: Site, conversation: dict[str, int], 
         desk = Desk(site.app)
         conversation["envelope"], conversation["template"] = desk.envelope(conversation["id"]), desk.template()
         desk.suppressed()
+        conversation["suggestion"], conversation["contested"] = desk.suggestion(), desk.contested(theirs="Two by Omar.")
     page = site.operator(color_scheme=theme, viewport=SIZES[size], reduced_motion="reduce")
     found = {}
     for path in PAGES:

@@ -21,6 +21,8 @@ from flask_cairnloop.drafting import service as drafting
 from flask_cairnloop.drafting.models import Draft, DraftState
 from flask_cairnloop.drafting.types import DraftKind, PolicyDecision
 from flask_cairnloop.governance import service as actions
+from flask_cairnloop.knowledge import service as articles
+from flask_cairnloop.knowledge.service import Words
 from flask_cairnloop.macros.models import Macro
 from flask_cairnloop.outbound import queries as outbound_queries
 from flask_cairnloop.outbound import service as outbound
@@ -30,7 +32,7 @@ from flask_cairnloop.outbound.types import DeliveryState, Source
 from flask_cairnloop.retrieval.memory import remember, views
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
-from flask_cairnloop.upkeep import candidates, clustering, suggestions
+from flask_cairnloop.upkeep import candidates, clustering, handoffs, suggestions
 from flask_cairnloop.upkeep.models import GapReason, GapSource
 from flask_cairnloop.upkeep.service import keep
 from tests.support.databases import idle_in_transaction
@@ -100,6 +102,42 @@ class Desk:
                 suggestions.reject(session, found.id, actor=OPERATORS["omar"], reason="not_needed")
             session.commit()
             return found.id
+
+    def suggestion_for(self, endpoint: str) -> int:
+        """A suggested article in a state in which this route has something to do, opened in Mina's editor."""
+        states = {"publish_suggestion": "approved", "reopen_suggestion": "rejected"}
+        number = self.contested() if endpoint == "merge_review" else self.suggestion(state=states.get(endpoint, ""))
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            token = handoffs.offer(session, number, operator_id="mina")
+            handoffs.take(session, token, suggestion_id=number, operator_id="mina")
+            session.commit()
+        return number
+
+    def contested(self, *, mine: str = "Two words.", theirs: str = "", draft: bool = True) -> int:
+        """A change of an article's second paragraph, in whose way Omar's draft, or what he published, was found.
+
+        Args:
+            theirs: what he made of the same paragraph; left out, he changed the first one.
+        """
+        omar = Actor.operator(OPERATORS["omar"])
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            made = articles.create_article(
+                session, Words(f"ferrets-{uuid.uuid4().hex[:8]}", "Ferrets", "One.\n\nTwo."), actor=omar
+            )
+            articles.publish(session, made.id, actor=omar)
+            number, body = made.id, f"One.\n\n{theirs}" if theirs else "One, anew.\n\nTwo."
+            found = suggested(
+                session, candidate_id=self.gap(), article_id=number, title="Ferrets", body=f"One.\n\n{mine}"
+            ).id
+            words = Words(made.slug, "Ferrets", body)
+            articles.edit_article(session, number, words, edits=made.edits, actor=omar)
+            if not draft:
+                articles.publish(session, number, actor=omar)
+            suggestions.approve(session, found, actor=omar)
+            session.commit()
+            return int(found)
 
     def macro(self, owner: str = "", body: str = "Hello!") -> int:
         """A macro, of the whole team unless it has an owner."""

@@ -90,6 +90,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
     conversation_id = desk.ask()
     draft_id = desk.draft(conversation_id)
     action_id, macro_id, gap_id = desk.action(conversation_id), desk.macro(), desk.gap()
+    suggestion_id = desk.suggestion()
     template_id, envelope_id = desk.template(), desk.envelope(conversation_id)
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
@@ -110,6 +111,7 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
                 template_id=template_id,
                 envelope_id=envelope_id,
                 gap_id=gap_id,
+                suggestion_id=suggestion_id,
             ),
             data={"next": "/support/inbox?view=open"},
             headers={"Origin": "http://localhost"},
@@ -147,6 +149,10 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
                 f"/support/outbound/templates/{template_id}",
             ),
             **dict.fromkeys(("cairnloop.suppressed", "cairnloop.unsuppress"), "/support/outbound/suppressed"),
+            **{
+                f"cairnloop.{does}_review": f"/support/knowledge/reviews/{suggestion_id}/{does}"
+                for does in ("edit", "merge")
+            },
             "cairnloop.retry_job": "/support/settings",
             "cairnloop.discard_job": "/support/settings",
             "cairnloop.tokens": "/support/settings/tokens",
@@ -158,8 +164,10 @@ def test_a_form_sent_after_the_sign_in_ran_out_leads_back_to_its_page(make_app: 
             usual = f"/support/approvals/{action_id}"
         if "gap_id" in rule.arguments:
             usual = f"/support/knowledge/gaps/{gap_id}"
+        if "suggestion_id" in rule.arguments:
+            usual = f"/support/knowledge/reviews/{suggestion_id}"
         assert back == other_pages.get(rule.endpoint, usual)
-        assert signed_in(app).get(back).status_code == 200
+        assert signed_in(app).get(back, follow_redirects=True).status_code == 200
     below = client.post(
         f"{page}/reply", headers={"Origin": "http://localhost"}, environ_overrides={"SCRIPT_NAME": "/a"}
     )

@@ -60,6 +60,18 @@ FORMS: dict[str, dict[str, str]] = {
     "reopen_gap": {"version": "2"},
     "assign_gap": {"version": "1", "to": "me"},
     "merge_gap": {"version": "1", "into": "1"},
+    "suggest_from_gap": {},
+    "approve_suggestion": {"version": "2", "note": "Good"},
+    "publish_suggestion": {"version": "3"},
+    "return_suggestion": {"version": "2", "note": "More"},
+    "reject_suggestion": {"version": "2", "reason": "other", "note": "No"},
+    "defer_suggestion": {"version": "2", "until": "week", "note": "Later"},
+    "reopen_suggestion": {"version": "3"},
+    "regenerate_suggestion": {"version": "2", "write": "auto", "drop_edits": "1"},
+    "assign_suggestion": {"version": "2", "to": "me"},
+    "merge_review": {"version": "3", "choose": "1", "against": "1", "replace": "1", "p0": "mine", "f-title": "mine"},
+    "hand_off": {"conversation": "1"},
+    "edit_review": {**WRITTEN, "edits": "2", "merging": "1", "p0": "both"},
     "read_mentions": {"mention": "1"},
     "undo_reply": {"view": "open"},
     "send_now": {"seen": "1", "view": "open"},
@@ -199,12 +211,14 @@ def test_a_form_of_nonsense_is_no_error_of_ours(
         if (
             not path
             or name in ("approve", "discard", "resolve")
-            or {"action_id", "pending_id", "macro_id", "gap_id"} & rule.arguments
+            or {"action_id", "pending_id", "macro_id", "gap_id", "suggestion_id"} & rule.arguments
         ):  # what is decided once needs a new one each time
             conversation_id = desk.ask()
             about = {"draft_id": desk.draft(conversation_id)}
             if "gap_id" in rule.arguments:
                 about["gap_id"] = desk.gap(accepted=name == "reopen_gap")
+            if "suggestion_id" in rule.arguments:
+                about["suggestion_id"] = desk.suggestion_for(name)
             if "macro_id" in rule.arguments:
                 about["macro_id"] = desk.macro()
             if "pending_id" in rule.arguments:

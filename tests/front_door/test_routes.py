@@ -56,6 +56,7 @@ FORM = {
     **{"id": "1", "set": "snooze:hours"},
     **{"subject": "Hello", "did": "delivered"},
 }
+SUGGESTED = "2"  # the version of a suggestion that was asked for and written
 ANOTHER: dict[str, str] = {}  # a gap that the one of an address may be merged into
 ELSEWHERE: dict[str, dict[str, str]] = {
     "says nothing": {},
@@ -77,8 +78,10 @@ DEAD_JOB = """
     RETURNING id"""
 
 # What is nobody's decision: how the reader likes their pages, how far they have read, what is only shown, and what they
-# looked for, or have not sent yet.
-UNAUDITED = frozenset({"set_theme", "mark_read", "preview_article", "settled", "keep_unsent", "read_mentions"})
+# looked for, or have not sent yet, and that they are about to write.
+UNAUDITED = frozenset(
+    {"set_theme", "mark_read", "preview_article", "settled", "keep_unsent", "read_mentions", "hand_off"}
+)
 WIDTHS = itertools.count(50)  # of pictures: one that is there already is not kept twice
 # What has to come before, so that a form changes something: other ends of its address.
 DRAFT = "edit"
@@ -123,6 +126,8 @@ def something(app: Flask, desk: Desk) -> Callable[[Rule], str]:
                 case "gap_id":
                     values[argument] = desk.gap(accepted=rule.endpoint == "cairnloop.reopen_gap")
                     ANOTHER["into"] = str(desk.gap())
+                case "suggestion_id":
+                    values[argument] = desk.suggestion_for(rule.endpoint.removeprefix("cairnloop."))
                 case "macro_id":
                     values[argument] = desk.macro("mina")
                 case "article_id":
@@ -251,6 +256,8 @@ def form(of: Rule | None = None, app: Flask | None = None) -> dict[str, Any]:
         with app.app_context(), app.extensions["sqlalchemy"].engine.connect() as connection:
             newest = connection.scalar(text("SELECT coalesce(max(version), 0) FROM cairnloop.service_policies"))
         return {**FORM, "version": str(newest), "warn_at": "80"}
+    if of is not None and of.endpoint == "cairnloop.edit_review":
+        return {**FORM, "edits": SUGGESTED}
     brings = of is not None and of.endpoint == "cairnloop.upload_file"
     file = {"file": (io.BytesIO(png(width=next(WIDTHS))), "plan.png")} if brings else {}
     drawn = uuid.uuid4().hex
@@ -333,7 +340,7 @@ def test_whatever_an_operator_changes_is_in_the_audit_log_under_their_name(
         name = rule.endpoint.removeprefix("cairnloop.")
         if "POST" not in (rule.methods or ()):
             continue
-        path, edits = something(rule), 1
+        path, edits = something(rule), int(form(rule, app)["edits"])
         for step in BEFORE.get(name, ()):
             data = form(rule, app) | {"edits": str(edits)}
             assert mina.post(re.sub(r"/[a-z]+$", f"/{step}", path), data=data).status_code < 400, (name, step)
@@ -353,6 +360,7 @@ def give_to(app: Flask, operator_id: str) -> None:
     with app.app_context(), app.extensions["sqlalchemy"].engine.begin() as connection:
         connection.execute(text("UPDATE cairnloop.pending_replies SET author_id = :who"), {"who": operator_id})
         connection.execute(text("UPDATE cairnloop.macros SET owner_id = :who"), {"who": operator_id})
+        connection.execute(text("UPDATE cairnloop.suggestion_handoffs SET operator_id = :who"), {"who": operator_id})
 
 
 def newest_entry(app: Flask) -> int:
@@ -380,7 +388,7 @@ def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
         for may, right in ((set(Permission) - needed, False), *(({one}, True) for one in needed)):
             client = browser(app, HTTP_X_MAY=" ".join(may))
             path = something(rule)
-            give_to(app, "lee")  # nobody has a hand in another's replies and macros
+            give_to(app, "lee")  # nobody has a hand in another's replies, macros and editor
             answer = client.open(path, method=method, data=None if method in SAFE else form(rule, app))
             if (answer.status_code < 400) != right or (not right and answer.status_code != 403):
                 wrong[f"{method} {rule.rule}, {'only' if right else 'without'} {may if right else needed}"] = (
