@@ -82,8 +82,8 @@ ACTIONS: Final[Mapping[str, Action]] = {
 }
 
 
-RESOLVING: Final[Mapping[str, Action]] = {name: action for name, action in ACTIONS.items() if action.resolves}
-ONE_OF: Final = (tuple(PRIORITIES), tuple(reversed(RESOLVING)))  # of each of these one is done, the first that is there
+RESOLVING: Final = {name: action for name, action in ACTIONS.items() if action.resolves}
+ONE_OF: Final = ([*PRIORITIES], [*RESOLVING][::-1])  # of each of these one is done, the first that is there
 
 
 def named(session: Session, names: Iterable[str]) -> dict[str, Action]:
