@@ -17,8 +17,9 @@ from bench.setting import Place, median, place, report, table, timed
 from bench.traffic import traffic
 
 # One conversation in twenty is open; of those a half waits for us, and a half of those has a draft to check. One open
-# one in ten is snoozed. Forty people and seven teams have them, one in five open ones nobody. One in two hundred is
-# tagged "late", one in two thousand "rare". One message in ten thousand holds a word that no other does.
+# one in ten is snoozed. Whoever waits has a deadline, and of one in five it has passed. Forty people and seven teams
+# have them, one in five open ones nobody. One in two hundred is tagged "late", one in two thousand "rare". One message
+# in ten thousand holds a word that no other does.
 FILL = (
     """
     INSERT INTO cairnloop.customers (ref, name, email, organization, created_at, last_seen_at)
@@ -28,13 +29,16 @@ FILL = (
     """
     INSERT INTO cairnloop.conversations (customer_id, channel, subject, status, last_sequence, last_message_at,
         last_message_kind, last_author_name, preview, last_customer_sequence, waiting_since, customer_seen, resolved_at,
-        created_at, last_spoken_at, assignee_id, assignee_name, team, priority, snoozed_until, first_reply_at)
+        created_at, last_spoken_at, assignee_id, assignee_name, team, priority, snoozed_until, first_reply_at, due_at,
+        due_target, due_state)
     SELECT 1 + n % greatest(1, {count} / 3), 'widget', 'Question number ' || n,
         CASE WHEN n % 20 = 0 THEN 'open' ELSE 'resolved' END, 10, at, 'customer', 'Customer', 'Where is my parcel?', 9,
         CASE WHEN n % 40 = 0 THEN at END, 8, CASE WHEN n % 20 <> 0 THEN at END, at - interval '1 day', at,
         CASE WHEN n % 100 <> 0 THEN 'u' || n % 37 END, CASE WHEN n % 100 <> 0 THEN 'Somebody ' || n % 37 END,
         'Team ' || n % 7, CASE WHEN n % 33 = 0 THEN 1 WHEN n % 11 = 0 THEN 2 ELSE 3 END,
-        CASE WHEN n % 200 = 0 THEN now() + n * interval '1 second' END, CASE WHEN n % 60 <> 0 THEN at END
+        CASE WHEN n % 200 = 0 THEN now() + n * interval '1 second' END, CASE WHEN n % 60 <> 0 THEN at END,
+        CASE WHEN n % 40 = 0 THEN at + interval '1 day' END, CASE WHEN n % 40 = 0 THEN 'next_response' END,
+        CASE WHEN n % 200 = 0 THEN 'breached' WHEN n % 40 = 0 THEN 'running' END
     FROM (SELECT n, now() - ({count} - n) * interval '17 seconds' AS at FROM generate_series(1, {count}) AS n) AS made
     """,
     """
@@ -176,6 +180,7 @@ def pages(reader: Reader, count: int) -> dict[str, str]:
         "a rare tag, by urgency": "/inbox?view=open&tag=2&sort=priority",
         "urgent": "/inbox?view=waiting&priority=urgent",
         "open, by urgency": "/inbox?view=open&sort=priority",
+        "late": "/inbox?view=open&due=breached",
         "waiting, by deadline": "/inbox?view=waiting&sort=due",
         "snoozed": "/inbox?view=snoozed",
         "new, a person's, of a week": "/inbox?view=new&assignee=u3&since=2020-01-01",

@@ -236,7 +236,7 @@ KEYS: tuple[Key, ...] = (
         "hook",
         None,
         "`(id) -> Operator | None`: an operator outside a request. Permissions are asked again when an action runs, so "
-        "without it there are no actions.",
+        "without it there are no actions; and when a follow-up leaves.",
     ),
     Key(
         "OPERATORS",

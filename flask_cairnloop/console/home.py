@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 
 from flask_cairnloop.console import presenters
 from flask_cairnloop.console.access import may_open, operator, reading, requires
-from flask_cairnloop.console.inbox import MINE, UNASSIGNED, visible_conversations
+from flask_cairnloop.console.inbox import LATE, MINE, UNASSIGNED, can_be_late, visible_conversations
 from flask_cairnloop.console.rendering import page, times, wanted
 from flask_cairnloop.context import current
 from flask_cairnloop.conversations import queries
@@ -30,7 +30,7 @@ from flask_cairnloop.upkeep.reviews import waiting_count
 
 T = TypeVar("T")
 SHOWN = 6
-DUE_SOON, BREACHED = Filter(View.OPEN, due=DueState.SOON), Filter(View.OPEN, due=DueState.BREACHED)
+DUE_SOON = Filter(View.OPEN, due=DueState.SOON)
 
 
 def register(blueprint: Blueprint) -> None:
@@ -40,7 +40,7 @@ def register(blueprint: Blueprint) -> None:
 @requires(Permission.CONVERSATIONS_READ)
 def home() -> Response:
     """The home page, or its live part."""
-    asked = (MINE, UNASSIGNED, *map(Filter, (View.WAITING, View.DRAFT_READY, View.APPROVAL)), DUE_SOON, BREACHED)
+    asked = (MINE, UNASSIGNED, *map(Filter, (View.WAITING, View.DRAFT_READY, View.APPROVAL)), DUE_SOON, LATE)
     numbers = _known(lambda session: queries.list_counts(session, asked, operator().id)) or [None] * len(asked)
     figures = select(queries.resolutions(times().midnight()).scalar_subquery(), in_force().scalar_subquery())
     resolved, promises = _known(lambda session: session.execute(figures).one()) or (None, False)
@@ -54,8 +54,8 @@ def home() -> Response:
     ]
     if current().hooks.tools:
         tiles.append(_tile("Needs approval", by_list[Filter(View.APPROVAL)], Filter(View.APPROVAL)))
-    if promises or current().hooks.configured("SLA_POLICY"):
-        tiles += [_tile("Breached", by_list[BREACHED], BREACHED), _tile("Due soon", by_list[DUE_SOON], DUE_SOON)]
+    if can_be_late(promises):
+        tiles += [_tile("Late", by_list[LATE], LATE), _tile("Due soon", by_list[DUE_SOON], DUE_SOON)]
     if may_open(Permission.KNOWLEDGE_READ):
         tiles.append(Tile("Without an answer", _known(gap_count), url_for("cairnloop.gaps")))
         tiles.append(Tile("Reviews waiting", _known(waiting_count), url_for("cairnloop.reviews")))

@@ -22,6 +22,8 @@ from flask_cairnloop.conversations.queries import InboxPage, InboxRow
 from flask_cairnloop.errors import Conflict, InvalidInput, NotFound
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.paging import Cursor
+from flask_cairnloop.service_levels.service import in_force
+from flask_cairnloop.service_levels.targets import DueState
 
 # What each of these asks for: done to one or to several, it is the same.
 NEEDS = {
@@ -37,9 +39,11 @@ FOLLOW_UP = "follow_up"  # which is prepared on a page of its own
 # The lists that every desk has, in groups under their titles.
 MINE = Filter(View.OPEN, assignee="me")
 UNASSIGNED = Filter(View.OPEN, assignee="nobody")
+LATE = Filter(View.OPEN, due=DueState.BREACHED)
 WORK = (
     MINE,
     UNASSIGNED,
+    LATE,
     *map(Filter, (View.WAITING, View.NEW, View.DRAFT_READY, View.APPROVAL, View.WAITING_ON_THEM, View.SNOOZED)),
     Filter(View.OPEN),
 )
@@ -181,8 +185,9 @@ def counts(asked: Filter) -> dict[str, Any]:
     saved = [(view, lists.filter_of(view)) for view in lists.saved(session, operator().id)]
     work = [one for one in WORK if one.view is not View.APPROVAL or current().hooks.tools]
     counted = [*work, *(one for _, one in saved), *([asked] if asked.is_narrowed else [])]
-    numbers = queries.list_counts(session, counted, operator().id)
+    numbers, (promises,) = queries.list_counts_and(session, counted, operator().id, in_force().scalar_subquery())
     by_filter = dict(zip(counted, numbers, strict=True))
+    work = [one for one in work if one != LATE or can_be_late(promises)]
     links = [ListLink(presenters.list_title(one), one, by_filter[one]) for one in work]
     theirs = [ListLink(view.name, one, by_filter[one], view.id, view.owner_id is None) for view, one in saved]
     return {
@@ -196,6 +201,11 @@ def counts(asked: Filter) -> dict[str, Any]:
             ("Everything", [ListLink(presenters.list_title(one), one, None) for one in EVERYTHING]),
         ],
     }
+
+
+def can_be_late(promises: bool | None) -> bool:
+    """Whether a conversation can have a deadline: by the desk's policy, where one is in force, or by the host's."""
+    return bool(promises) or current().hooks.configured("SLA_POLICY")
 
 
 # --- several at once --------------------------------------------------------------------------------------------------

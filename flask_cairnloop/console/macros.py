@@ -18,7 +18,7 @@ from flask_cairnloop.conversations.models import Tag
 from flask_cairnloop.errors import CairnloopError, Conflict, Forbidden, InvalidInput
 from flask_cairnloop.hooks import Permission
 from flask_cairnloop.macros import language, service
-from flask_cairnloop.macros.actions import ACTIONS, PRIORITIES, Action, known, named, of_tag
+from flask_cairnloop.macros.actions import ACTIONS, PRIORITIES, RESOLVING, Action, known, named, of_tag
 from flask_cairnloop.macros.models import SHARED, Macro
 
 ID = "<int(max=9223372036854775807):{}>"
@@ -138,8 +138,11 @@ def _form(tags: Sequence[Tag], errors: Mapping[str, str] | None, form: Any) -> d
     return {
         "errors": errors or {},
         "form": form,
-        "ticks": [one for one in ACTIONS.values() if one.name not in PRIORITIES and may(one.permission)],
+        "ticks": [
+            one for one in ACTIONS.values() if not (one.name in PRIORITIES or one.resolves) and may(one.permission)
+        ],
         "priorities": [one for one in PRIORITIES.values() if may(one.permission)],
+        "resolving": [one for one in RESOLVING.values() if may(one.permission)],
         "tag_actions": [one for one in map(of_tag, tags) if may(one.permission)],
         "variables": language.VARIABLES,
         "shared_id": SHARED,

@@ -226,7 +226,7 @@ SORTS: Mapping[Sort, str] = {
 DUE: Mapping[DueState, str] = {
     DueState.RUNNING: "On time",
     DueState.SOON: "Due soon",
-    DueState.BREACHED: "Breached",
+    DueState.BREACHED: "Late",
 }
 TARGETS: Mapping[Target, str] = {
     Target.FIRST_RESPONSE: "First answer",

@@ -352,14 +352,22 @@ def list_counts(session: Session, lists: Sequence[Filter], operator_id: str) -> 
     ``None`` where a search would have to be made for it. Of a list whose filters had more to look at than
     :data:`COUNTED_ROWS`, there are more than is said: its count is past the limit.
     """
+    return list_counts_and(session, lists, operator_id)[0]
+
+
+def list_counts_and(
+    session: Session, lists: Sequence[Filter], operator_id: str, *facts: ScalarSelect[Any]
+) -> tuple[list[int | None], tuple[Any, ...]]:
+    """The same, and what the caller wants to know beside them. One query for all of it."""
     counted = [(place, one) for place, one in enumerate(lists) if not one.text]
-    if not counted:
-        return [None] * len(lists)
-    found = session.execute(select(*(_capped(one.bare, operator_id, f"list_{place}") for place, one in counted))).one()
     numbers: list[int | None] = [None] * len(lists)
-    for (place, _), number in zip(counted, found, strict=True):
+    if not counted and not facts:
+        return numbers, ()
+    counts = [_capped(one.bare, operator_id, f"list_{place}") for place, one in counted]
+    found = tuple(session.execute(select(*counts, *facts)).one())
+    for (place, _), number in zip(counted, found[: len(counted)], strict=True):
         numbers[place] = number
-    return numbers
+    return numbers, found[len(counted) :]
 
 
 def waiting(session: Session) -> int:

@@ -82,6 +82,10 @@ ACTIONS: Final[Mapping[str, Action]] = {
 }
 
 
+RESOLVING: Final = {name: action for name, action in ACTIONS.items() if action.resolves}
+ONE_OF: Final = ([*PRIORITIES], [*RESOLVING][::-1])  # of each of these one is done, the first that is there
+
+
 def named(session: Session, names: Iterable[str]) -> dict[str, Action]:
     """What these names stand for, in the order in which it is done; resolving is the last. At most one query.
 
@@ -95,10 +99,13 @@ def named(session: Session, names: Iterable[str]) -> dict[str, Action]:
 
 
 def known(session: Session, names: Iterable[str]) -> list[Action]:
-    """The same as what is done with one reply: of several priorities the most urgent."""
+    """The same as what is done with one reply: of several priorities the most urgent, of several ways to resolve the
+    one that says most about the rating."""
     found = named(session, names)
-    priority = next((name for name in PRIORITIES if name in found), None)
-    return [action for name, action in found.items() if name not in PRIORITIES or name == priority]
+    for group in ONE_OF:
+        for name in [name for name in group if name in found][1:]:
+            del found[name]
+    return list(found.values())
 
 
 def _is_tag(name: str) -> bool:

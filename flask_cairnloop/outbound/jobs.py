@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from flask_cairnloop.extension import Cairnloop
 
 BATCH = 100
+# Seconds. Host code is asked six times at most: who the sender is, whether they may by either of two permissions, in
+# general and here; and to deliver. Each may use its whole time; the rest is ours.
+TIMEOUT = 6 * LONGEST_HOOK + 60
 
 
 def give_up(context: JobContext, *, delivery_id: int, **_: object) -> None:
@@ -36,10 +40,10 @@ def never_again(context: JobContext, *, delivery_id: int, **_: object) -> None:
         raise Conflict("This follow-up is over, or nobody knows how it ended. Look at its envelope.")
 
 
-@job(service.JOB, max_attempts=8, timeout=LONGEST_HOOK + 60, on_dead=give_up, on_retry=never_again)
-def deliver(context: JobContext, *, delivery_id: int, **_: object) -> None:
+@job(service.JOB, max_attempts=8, timeout=TIMEOUT, on_dead=give_up, on_retry=never_again)
+def deliver(context: JobContext, *, delivery_id: int, again: Mapping[str, str] | None = None, **_: object) -> None:
     """Send a follow-up."""
-    sending.deliver(context, delivery_id)
+    sending.deliver(context, delivery_id, again)
 
 
 @chore("outbound.cancel_replied", every=10)

@@ -3,14 +3,18 @@
 Without ``ON_OUTBOUND`` a follow-up is put into the chat, in the transaction of its job. With it, a row that says so is
 committed before the host is asked, with no transaction open: if nothing is written after it, nobody knows whether the
 words left, and a person is asked. Only a hook that is marked ``idempotent`` is called again by itself.
+
+Before each attempt whoever sends it is asked about again: who has lost the permission since sends nothing any more.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.actors import Actor, ActorKind
@@ -24,7 +28,7 @@ from flask_cairnloop.governance.types import ToolKind
 from flask_cairnloop.hooks import Customer
 from flask_cairnloop.jobs import JobContext
 from flask_cairnloop.jobs.runner import backoff
-from flask_cairnloop.outbound import service, suppression, transitions
+from flask_cairnloop.outbound import sender, service, suppression, transitions
 from flask_cairnloop.outbound.models import OutboundDelivery, OutboundEnvelope
 from flask_cairnloop.outbound.transitions import SYSTEM, step
 from flask_cairnloop.outbound.types import REASON_LENGTH, REFERENCE_LENGTH, Delivery, DeliveryState, Reason
@@ -42,15 +46,20 @@ class _Attempt:
     token: str
 
 
-def deliver(context: JobContext, delivery_id: int) -> None:
-    """Send a follow-up, if it is still to be sent and may be."""
+def deliver(context: JobContext, delivery_id: int, again: Mapping[str, str] | None = None) -> None:
+    """Send a follow-up, if it is still to be sent and may be.
+
+    Args:
+        again: the person who sends it once more, if one does.
+    """
     with span(OUTBOUND) as note:
         note("outbound.hook", context.cairnloop.hooks.configured("ON_OUTBOUND"))
-        note("outbound.outcome", _deliver(context, delivery_id, note))
+        note("outbound.outcome", _deliver(context, delivery_id, again, note))
 
 
-def _deliver(context: JobContext, delivery_id: int, note: Note) -> str:
+def _deliver(context: JobContext, delivery_id: int, again: Mapping[str, str] | None, note: Note) -> str:
     session, hooks = context.session, context.cairnloop.hooks
+    denied = _asked(context, delivery_id, again)
     try:
         delivery, conversation, person = transitions.lock(session, delivery_id)
     except NotFound:
@@ -59,23 +68,45 @@ def _deliver(context: JobContext, delivery_id: int, note: Note) -> str:
     hooked = hooks.configured("ON_OUTBOUND")
     if delivery.state is DeliveryState.SENDING:  # it was cut off
         delivery.in_doubt = True
-        if not (hooked and hooks.outbound_is_idempotent and delivery.attempt < ATTEMPTS):
-            step(session, delivery, "become uncertain", SYSTEM)
+        if denied or not (hooked and hooks.outbound_is_idempotent and delivery.attempt < ATTEMPTS):
+            step(session, delivery, "become uncertain", SYSTEM, failure=denied or delivery.failure)
             return delivery.state.value
-    elif delivery.state is not DeliveryState.SCHEDULED or not _due(session, delivery):
+    elif delivery.state is not DeliveryState.SCHEDULED or not _due(session, delivery, again):
         return delivery.state.value
     elif (reason := stopped_by(session, delivery, conversation, person)) is not None:
         name = "be cancelled" if reason is Reason.REPLIED else "be skipped"
         transitions.stop(session, delivery, name, SYSTEM, reason=reason)
         return delivery.state.value
+    elif denied:
+        transitions.stop(session, delivery, "be skipped", SYSTEM, reason=Reason.FORBIDDEN, failure=denied)
+        return delivery.state.value
     if not hooked:
         put_into_thread(session, delivery, conversation, person)
         step(session, delivery, "be delivered", SYSTEM, delivered_at=now(), in_doubt=False)
         return delivery.state.value
-    return _outside(context, delivery, person)
+    return _outside(context, delivery, person, again)
 
 
-def _due(session: Session, delivery: OutboundDelivery) -> bool:
+def _asked(context: JobContext, delivery_id: int, again: Mapping[str, str] | None) -> str | None:
+    """Why whoever sends this may not any more, in a sentence; ``None`` when they may. No transaction is open after it.
+
+    Raises:
+        HookFailed: the host could not be asked; the job tries again.
+    """
+    session = context.session
+    found = session.execute(
+        select(OutboundDelivery.state, OutboundDelivery.conversation_id, OutboundEnvelope)
+        .join(OutboundEnvelope, OutboundEnvelope.id == OutboundDelivery.envelope_id)
+        .where(OutboundDelivery.id == delivery_id)
+    ).one_or_none()
+    context.release()
+    if found is None or found.state not in (DeliveryState.SCHEDULED, DeliveryState.SENDING):
+        return None
+    who = sender.sender_of(found.OutboundEnvelope, author_of(found.OutboundEnvelope), again)
+    return sender.denial(context.cairnloop.hooks, who, found.conversation_id) if who else None
+
+
+def _due(session: Session, delivery: OutboundDelivery, again: Mapping[str, str] | None) -> bool:
     """Whether it may leave now that its job runs; in quiet hours it is asked for again."""
     moment = now()
     at = service.due(moment)
@@ -83,7 +114,7 @@ def _due(session: Session, delivery: OutboundDelivery) -> bool:
         return True
     delivery.due_at = at
     session.flush()
-    service.ask_for(session, delivery)
+    service.ask_for(session, delivery, again=again)
     return False
 
 
@@ -102,7 +133,9 @@ def stopped_by(
 # --- the host ---------------------------------------------------------------------------------------------------------
 
 
-def _outside(context: JobContext, delivery: OutboundDelivery, person: CustomerRecord) -> str:
+def _outside(
+    context: JobContext, delivery: OutboundDelivery, person: CustomerRecord, again: Mapping[str, str] | None
+) -> str:
     session, number = context.session, delivery.id
     token = secrets.token_hex(16)
     attempts = delivery.attempt + 1
@@ -129,7 +162,7 @@ def _outside(context: JobContext, delivery: OutboundDelivery, person: CustomerRe
     if not ours:  # taken over, or settled by a person meanwhile
         return "gone"
     if failure is not None:
-        return _not_sent(context, delivery, failure)
+        return _not_sent(context, delivery, failure, again)
     put_into_thread(session, delivery, conversation, person)
     reference = _clean(answer.reference, REFERENCE_LENGTH) if answer else ""
     ended: dict[str, Any] = {"delivered_at": now(), "failure": None, "reference": reference or None, "in_doubt": False}
@@ -153,7 +186,9 @@ def _told(session: Session, delivery: OutboundDelivery, person: CustomerRecord) 
     )
 
 
-def _not_sent(context: JobContext, delivery: OutboundDelivery, failure: Exception) -> str:
+def _not_sent(
+    context: JobContext, delivery: OutboundDelivery, failure: Exception, again: Mapping[str, str] | None
+) -> str:
     """Write down an attempt that did not succeed, and what follows: as with an action of the host's."""
     session, hooks = context.session, context.cairnloop.hooks
     decided = verdict(
@@ -166,7 +201,7 @@ def _not_sent(context: JobContext, delivery: OutboundDelivery, failure: Exceptio
     if decided is Verdict.RETRY:
         delay = backoff(delivery.attempt)
         step(session, delivery, "be tried again", SYSTEM, failure=words, due_at=now() + delay)
-        service.ask_for(session, delivery, delay=delay)
+        service.ask_for(session, delivery, delay=delay, again=again)
     elif decided is Verdict.FAIL:
         transitions.stop(session, delivery, "fail", SYSTEM, failure=words)
     else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select, update
@@ -29,6 +29,7 @@ from flask_cairnloop.macros.service import values
 from flask_cairnloop.outbound import suppression, templates, transitions
 from flask_cairnloop.outbound.models import SUBJECT_LENGTH, OutboundDelivery, OutboundEnvelope, OutboundTemplate
 from flask_cairnloop.outbound.quiet import QuietHours
+from flask_cairnloop.outbound.sender import kept
 from flask_cairnloop.outbound.transitions import SYSTEM, step
 from flask_cairnloop.outbound.types import OPEN_STATES, REASON_LENGTH, DeliveryState, EnvelopeState, Reason, Source
 
@@ -150,6 +151,8 @@ def _keyed(session: Session, client_key: str) -> OutboundDelivery | None:
 
 def why(delivery: OutboundDelivery) -> str:
     """Why one is not sent, in a sentence."""
+    if delivery.reason is Reason.FORBIDDEN and delivery.failure:  # found when it was to leave: it names the sender
+        return delivery.failure
     if delivery.reason is Reason.VARIABLE:
         return f"There is no value for {', '.join(f'{{{{{name}}}}}' for name in delivery.missing)} here."
     return REASONS[delivery.reason] if delivery.reason else ""
@@ -481,17 +484,25 @@ def _on_their_way(session: Session, template_id: int | None, customers: Collecti
     return set(found)
 
 
-def ask_for(session: Session, delivery: OutboundDelivery, *, delay: timedelta | None = None) -> None:
+def ask_for(
+    session: Session,
+    delivery: OutboundDelivery,
+    *,
+    delay: timedelta | None = None,
+    again: Mapping[str, str] | None = None,
+) -> None:
     """Have a delivery sent when it is due.
 
     Args:
         delay: not before so long from now.
+        again: the person who sends it once more, see :func:`~flask_cairnloop.outbound.sender.kept`.
     """
+    # The conversation stands there so that the job goes when its customer is forgotten.
+    arguments: dict[str, Any] = {"delivery_id": delivery.id, "conversation_id": delivery.conversation_id}
     enqueue(
         session,
         JOB,
-        # The conversation stands there so that the job goes when its customer is forgotten.
-        {"delivery_id": delivery.id, "conversation_id": delivery.conversation_id},
+        arguments | ({"again": dict(again)} if again else {}),
         run_at=None if delay else delivery.due_at,
         delay=delay,
         unique_key=f"{JOB}:{delivery.id}",
@@ -681,9 +692,9 @@ def send_again(session: Session, delivery_id: int, *, actor: Acting, reason: str
 def _again(session: Session, delivery: OutboundDelivery, actor: Actor, words: str | None = None) -> OutboundDelivery:
     if delivery.state is DeliveryState.FAILED and _on_their_way(session, delivery.template_id, [delivery.customer_id]):
         raise Conflict(REASONS[Reason.OPEN])
-    again = {"due_at": due(now()), "attempt": 0, "failure": None, "run_token": None, "in_doubt": False}
-    step(session, delivery, "be sent again", actor, words=words, **again)
-    ask_for(session, delivery)
+    anew = {"due_at": due(now()), "attempt": 0, "failure": None, "run_token": None, "in_doubt": False}
+    step(session, delivery, "be sent again", actor, words=words, **anew)
+    ask_for(session, delivery, again=kept(actor))
     return delivery
 
 

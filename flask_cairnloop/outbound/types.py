@@ -41,7 +41,7 @@ class Reason(StrEnum):
     """Why one is not sent."""
 
     DUPLICATE = "duplicate"  # the same customer stands before in the same envelope
-    FORBIDDEN = "forbidden"  # whoever asked may not write to them
+    FORBIDDEN = "forbidden"  # whoever sends it may not write to them, or not any more when it was to leave
     FORGOTTEN = "forgotten"
     SPAM = "spam"
     SUPPRESSED = "suppressed"

@@ -60,8 +60,8 @@ def test_a_breach_is_seen_live_by_two_people_and_goes_with_the_answer(site: Site
     expect(in_head).to_have_attribute("data-late", "yes")
     expect(in_head).to_contain_text("First answer")
     expect(thread.locator("#timeline")).to_contain_text("First answer is late: its time has passed")
-    expect(home.locator(".stats a", has_text="Breached").locator("b")).not_to_have_text("0")
-    home.locator(".stats a", has_text="Breached").click()
+    expect(home.locator(".stats a", has_text="Late").locator("b")).not_to_have_text("0")
+    home.locator(".stats a", has_text="Late").click()
     expect(home.locator(f"#row-{number}")).to_be_visible()
 
     actor = Actor.operator(OPERATORS["omar"])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Frame, Page, expect
+from sqlalchemy import select
 
-from flask_cairnloop.testing import run_jobs
+from example_app.models import db
+from flask_cairnloop.clock import now
+from flask_cairnloop.conversations.models import Message
+from flask_cairnloop.testing import frozen, run_jobs
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.browser
@@ -66,6 +71,68 @@ def test_one_person_plays_both_sides_in_one_window(
     expect(desk.locator(".pending")).to_contain_text("Sending")
     run_jobs(example)  # the time in which it could be taken back is over
     expect(chat.locator(".theirs .said").last).to_contain_text("press Add tracker")
+
+
+def test_an_answer_that_nobody_saw_is_brought_by_the_app_and_one_that_was_seen_is_not(
+    example: Flask, example_site: str, new_page: Callable[..., Page]
+) -> None:
+    shop = new_page(viewport=SIZES["desktop"])
+    sign_in(shop, example_site, "Tess Halloran")
+    number = ask(example, shop, f"{example_site}/chat", "Is there a pump for cargo bikes?")
+    shop.goto(f"{example_site}/help")  # she leaves, and no chat is open any more
+
+    desk = new_page(viewport=SIZES["desktop"])
+    sign_in(desk, example_site, "Omar Siddiqui")
+    desk.goto(f"{example_site}/support/conversations/{number}")
+    answer(example, desk, "There is, come in any day.")
+    expect(desk.locator("#timeline .delivery")).to_have_text("Not seen yet")
+    let_time_pass(example)
+    expect(desk.locator("#timeline .delivery")).to_contain_text("Not seen, passed on by your app")
+
+    shop.goto(f"{example_site}/chat")
+    told = shop.locator("#activity li", has_text="Omar Siddiqui answered “")
+    expect(told).to_have_count(1)
+    expect(frame(shop, "/support/widget").locator(".theirs .said").last).to_have_text("There is, come in any day.")
+    expect(desk.locator("#timeline .delivery")).to_have_text("Seen")
+
+    answer(example, desk, "And one for tandems.")
+    expect(frame(shop, "/support/widget").locator(".theirs .said").last).to_have_text("And one for tandems.")
+    expect(desk.locator("#timeline .delivery")).to_have_text("Seen")
+    let_time_pass(example)
+    shop.reload()
+    expect(told).to_have_count(1)
+
+
+def ask(app: Flask, page: Page, address: str, words: str) -> int:
+    """Say something in the chat of a page; the id of its conversation."""
+    page.goto(address)
+    chat = frame(page, "/support/widget")
+    expect(chat.locator("#state-word")).to_have_text("Connected")
+    chat.locator("#body").fill(words)
+    chat.locator("#body").press("Enter")
+
+    def conversation() -> int | None:
+        with app.app_context():
+            return db.session.scalar(select(Message.conversation_id).filter_by(body=words))
+
+    return wait_until(conversation)
+
+
+def answer(app: Flask, desk: Page, words: str) -> None:
+    """Write a reply in the open conversation, and let the time be over in which it could be taken back."""
+    desk.locator("#reply-form textarea").fill(words)
+    desk.locator("#reply-form textarea").press("Control+Enter")
+    expect(desk.locator(".pending")).to_contain_text("Sending")
+    run_jobs(app)
+    expect(desk.locator("#timeline")).to_contain_text(words)
+    expect(desk.locator(".pending")).to_have_count(0)
+
+
+def let_time_pass(app: Flask) -> None:
+    """Until a customer should have seen what was sent last."""
+    seconds = app.extensions["cairnloop"].settings.reply_unseen_after
+    with frozen(now() + timedelta(seconds=seconds + 1)):
+        run_jobs(app, within=timedelta(0))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -182,3 +183,19 @@ def test_tags_and_a_priority_are_put_on_with_the_reply_and_what_has_gone_since_i
     with app.app_context():
         tags = triage.tags_of(app.extensions["sqlalchemy"].session, [conversation_id])
     assert [tag.name for tag in tags[conversation_id]] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("does", "kept"),
+    [(["resolve"], "resolve"), (["resolve", "ask"], "ask"), (["ask_nothing", "ask", ""], "ask_nothing")],
+)
+def test_of_several_ways_to_resolve_one_is_kept_and_chosen_in_the_form(
+    app: Flask, operator_client: FlaskClient, does: list[str], kept: str
+) -> None:
+    name = f"Done {uuid.uuid4().hex[:6]}"
+    assert write(operator_client, name, "All done.", does=does) == 303
+    macro = named(app, name)
+    assert macro.actions == [kept]
+    page = operator_client.get(f"/support/settings/macros/{macro.id}").get_data(as_text=True)
+    assert re.findall(r'<option value="(\w+)" selected>', page) == [kept]
+    assert not re.search(r'type="checkbox" name="does" value="(resolve|ask)', page)

@@ -28,7 +28,7 @@ from flask_cairnloop.outbound.models import OutboundDelivery, OutboundEnvelope
 from flask_cairnloop.outbound.types import DeliveryState, EnvelopeState, Reason, Source
 from flask_cairnloop.privacy.service import export, forget
 from flask_cairnloop.testing import enqueued, frozen, run_jobs
-from tests.outbound.conftest import ACTOR, MINA, OMAR, Desk, Post
+from tests.outbound.conftest import ACTOR, MINA, OMAR, Desk, Post, SafePost
 
 S = DeliveryState
 DAY = datetime(2027, 3, 2, 12, 0, tzinfo=UTC)
@@ -435,6 +435,29 @@ def test_how_the_host_ends_it_is_how_it_ends(
     assert row.reference == ("post-1" if ways == ["take and say so"] else None)
     follow_ups = [body for kind, body in thread(posting, row.conversation_id or 0) if kind == "follow_up"]
     assert follow_ups == ([row.body] if state is S.DELIVERED else [])
+
+
+@pytest.mark.parametrize("between", ["nothing", "cancelled", "replied", "suppressed"])
+def test_what_an_earlier_attempt_may_have_sent_is_not_said_to_have_stayed(
+    make_app: Callable[..., Flask], between: str
+) -> None:
+    post = SafePost()
+    desk = Desk(make_app(ON_OUTBOUND=post))
+    customer = desk.customer()
+    post.ways[customer.ref] = ["take and raise", "refuse"]
+    envelope = desk.sent_to([desk.asked(customer)])
+    run_jobs(desk.app, within=timedelta(0))
+    (row,) = desk.rows(envelope.id)
+    assert (row.state, len(post.taken)) == (S.SCHEDULED, 1)
+    match between:
+        case "cancelled":
+            desk.do(lambda s: service.cancel(s, row.id, actor=OMAR))
+        case "replied":
+            desk.asked(customer, "Thanks")
+        case "suppressed":
+            desk.do(lambda s: suppression.add(s, customer.ref, actor=OMAR))
+    run_jobs(desk.app, within=timedelta(minutes=5))
+    assert (desk.row(row.id).state, len(post.taken)) == (S.UNCERTAIN, 1)
 
 
 def test_a_person_settles_what_nobody_knows(posting: Desk, post: Post) -> None:

@@ -95,15 +95,35 @@ def test_lists_are_narrowed_to_what_is_late_or_due_soon_and_sorted_by_it(three: 
 
 def test_home_counts_them_and_leads_to_the_lists_it_counts(three: list[int], look: Client) -> None:
     page = look("/support/")
-    for words, state, ids in (("Breached", "breached", three[:1]), ("Due soon", "soon", three[1:2])):
+    for words, state, ids in (("Late", "breached", three[:1]), ("Due soon", "soon", three[1:2])):
         link = re.search(rf'<a href="([^"]+)"><b>{len(ids)}</b><span>{words}</span>', page)
         assert link is not None
         assert f"due={state}" in link[1]
         assert shown(look(link[1].replace("&amp;", "&"))) == ids
 
 
-def test_a_desk_without_service_levels_has_no_tiles_of_them(app: Flask, operator_client: FlaskClient) -> None:
-    assert "Breached" not in operator_client.get("/support/").get_data(as_text=True)
+LATE = r'<a href="([^"]+)"(?: aria-current="page")?><span class="cut">Late</span><span class="count">(\d*)</span></a>'
+
+
+def test_the_rail_leads_to_what_is_late_and_counts_it(three: list[int], desk: Desk, look: Client) -> None:
+    link = re.search(LATE, look("/support/inbox"))
+    assert link is not None
+    assert link[2] == "1"
+    page = look(link[1].replace("&amp;", "&"))
+    assert shown(page) == three[:1]
+    assert re.search(r"<h1[^>]*>Late", page)
+    assert 'aria-current="page"><span class="cut">Late' in page
+    desk.answers(three[0])
+    link = re.search(LATE, look("/support/inbox"))
+    assert link is not None
+    assert link[2] == "0"
+
+
+def test_a_desk_without_service_levels_has_no_tiles_and_no_list_of_them(
+    app: Flask, operator_client: FlaskClient
+) -> None:
+    for page in ("/support/", "/support/inbox"):
+        assert ">Late<" not in operator_client.get(page).get_data(as_text=True)
 
 
 def test_the_bell_tells_whoever_has_it(desk: Desk, look: Client) -> None:
