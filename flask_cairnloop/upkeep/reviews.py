@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.knowledge.models import Article, Revision
 from flask_cairnloop.paging import Cursor
-from flask_cairnloop.upkeep.models import GapCandidate, GapQuestion
+from flask_cairnloop.upkeep.models import GapCandidate, GapQuestion, Shelf
 from flask_cairnloop.upkeep.suggestion_models import (
     ArticleSuggestion,
     SuggestionHistory,
@@ -111,6 +111,14 @@ def counts(session: Session) -> dict[Lane, int]:
     for state, number in session.execute(counted):
         found[LANE_OF[state]] += number
     return found
+
+
+def to_do(session: Session) -> tuple[int, int]:
+    """How many gaps ask for somebody, and how many suggestions wait under :attr:`Lane.REVIEW`. One query."""
+    gaps = select(func.count()).where(GapCandidate.shelf == Shelf.ASKING).scalar_subquery()
+    waiting = select(func.count()).where(ArticleSuggestion.state.in_(STATES[Lane.REVIEW])).scalar_subquery()
+    row = session.execute(select(gaps, waiting)).one()
+    return row[0], row[1]
 
 
 def waiting_count(session: Session) -> int:

@@ -54,6 +54,7 @@ FORMS: dict[str, dict[str, str]] = {
     },
     **{f"{how}_macro": {"name": "Hi", "body": "Words", "does": "resolve", "shared": "1"} for how in ("new", "save")},
     **{name: {} for name in ("delete_macro", "use_macro")},
+    "suggest_from_conversation": {},
     "accept_gap": {"version": "1", "note": "Soon"},
     "dismiss_gap": {"version": "1", "reason": "rare", "note": "No"},
     "snooze_gap": {"version": "1", "until": "week"},
