@@ -25,8 +25,7 @@ from flask_cairnloop.hooks import Permission
 from flask_cairnloop.jobs.queries import queue_states
 from flask_cairnloop.service_levels.service import in_force
 from flask_cairnloop.service_levels.targets import DueState
-from flask_cairnloop.upkeep.queries import gap_count
-from flask_cairnloop.upkeep.reviews import waiting_count
+from flask_cairnloop.upkeep.reviews import waiting_counts
 
 T = TypeVar("T")
 SHOWN = 6
@@ -57,8 +56,9 @@ def home() -> Response:
     if can_be_late(promises):
         tiles += [_tile("Late", by_list[LATE], LATE), _tile("Due soon", by_list[DUE_SOON], DUE_SOON)]
     if may_open(Permission.KNOWLEDGE_READ):
-        tiles.append(Tile("Without an answer", _known(gap_count), url_for("cairnloop.gaps")))
-        tiles.append(Tile("Reviews waiting", _known(waiting_count), url_for("cairnloop.reviews")))
+        gaps, reviews = _known(waiting_counts) or (None, None)
+        tiles.append(Tile("Without an answer", gaps, url_for("cairnloop.gaps")))
+        tiles.append(Tile("Reviews waiting", reviews, url_for("cairnloop.reviews")))
     tiles.append(_tile("Resolved today", resolved, Filter(View.RESOLVED)))
     return page(
         "_home.html" if wanted() == "home" else "home.html",

@@ -88,11 +88,6 @@ def shelf_counts(session: Session) -> dict[Shelf, int]:
     return {row[0]: row[1] for row in session.execute(counted)}
 
 
-def gap_count(session: Session) -> int:
-    """How many candidates ask for somebody: what :func:`listed` lists of :attr:`Shelf.ASKING`. One query."""
-    return session.scalar(select(func.count()).where(GapCandidate.shelf == Shelf.ASKING)) or 0
-
-
 def uncounted(session: Session, before: datetime) -> int:
     """How many events were kept before a time and belong to no candidate yet, a thousand at most. One query."""
     waiting = select(GapEvent.id).where(GapEvent.question_id.is_(None), GapEvent.occurred_at < before).limit(1_000)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 from flask_cairnloop.errors import NotFound
 from flask_cairnloop.knowledge.models import Article, Revision
 from flask_cairnloop.paging import Cursor
-from flask_cairnloop.upkeep.models import GapCandidate, GapQuestion
+from flask_cairnloop.upkeep.models import GapCandidate, GapQuestion, Shelf
 from flask_cairnloop.upkeep.suggestion_models import (
     ArticleSuggestion,
     SuggestionHistory,
@@ -115,7 +115,18 @@ def counts(session: Session) -> dict[Lane, int]:
 
 def waiting_count(session: Session) -> int:
     """How many wait for a review: what :func:`listed` lists of :attr:`Lane.REVIEW`. One query, by the index alone."""
-    return session.scalar(select(func.count()).where(ArticleSuggestion.state.in_(STATES[Lane.REVIEW]))) or 0
+    return session.scalar(_waiting()) or 0
+
+
+def waiting_counts(session: Session) -> tuple[int, int]:
+    """How many gaps wait for a decision, and how many suggestions for a review. One query."""
+    gaps = select(func.count()).where(GapCandidate.shelf == Shelf.ASKING).scalar_subquery()
+    found = session.execute(select(gaps, _waiting().scalar_subquery())).one()
+    return found[0], found[1]
+
+
+def _waiting() -> Select[int]:
+    return select(func.count()).where(ArticleSuggestion.state.in_(STATES[Lane.REVIEW]))
 
 
 def detail(session: Session, suggestion_id: int) -> Detail:
