@@ -691,6 +691,7 @@ class Journey:
                 need("its time has passed" in self.desk.get(there).html, "The thread does not say that it is late.")
                 late = self.desk.get("/support/inbox?view=open&due=breached")
                 need(f"row-{conversation_id}" in late.html, "The list of what is late does not hold it.")
+                need(">Late</span>" in self.desk.get("/support/inbox").html, "The rail has no list of what is late.")
                 say("nobody has answered in time: the desk shows it, and the app is told once", activity=row.id)
         finally:
             with self.app.app_context():

@@ -54,9 +54,11 @@ def test_a_breach_is_seen_live_by_two_people_and_goes_with_the_answer(site: Site
     inbox = site.operator(path="/inbox?view=waiting")
     thread = site.operator("omar", path=f"/conversations/{number}")
     home = site.operator(path="/")
+    in_rail = inbox.locator("#views a", has_text="Late").locator(".count")
     in_row, in_head = inbox.locator(f"#row-{number} .due"), thread.locator("#thread-head .due")
     expect(in_row).to_have_attribute("data-late", "yes")
     expect(in_row).to_contain_text("late")
+    expect(in_rail).to_have_text("1")
     expect(in_head).to_have_attribute("data-late", "yes")
     expect(in_head).to_contain_text("First answer")
     expect(thread.locator("#timeline")).to_contain_text("First answer is late: its time has passed")
@@ -68,6 +70,7 @@ def test_a_breach_is_seen_live_by_two_people_and_goes_with_the_answer(site: Site
     do(site, lambda s: reply(s, number, actor=actor, body="Here we are."))
     expect(in_head).to_have_count(0)
     expect(in_row).to_have_count(0)
+    expect(in_rail).to_have_text("0")
 
 
 # A clock that a test can put ahead, and what the page does each half minute in a fraction of that.
