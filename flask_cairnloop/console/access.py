@@ -43,13 +43,17 @@ SECTIONS = (
 
 
 def requires(
-    permission: Permission, *offers: Permission, instead: tuple[Permission, ...] = ()
+    permission: Permission,
+    *offers: Permission,
+    instead: tuple[Permission, ...] = (),
+    besides: tuple[Permission, ...] = (),
 ) -> Callable[[View[P]], View[P]]:
     """Let a view run only for an operator who has a permission.
 
     Args:
         offers: further permissions that decide what the page offers; templates ask :func:`may`.
         instead: each of these does as well as the permission.
+        besides: all of these are needed as well.
 
     No ``OPERATOR_LOADER``: 503 naming the key. Nobody signed in: the host's ``LOGIN_URL``, or 401. Not permitted: 403.
     Errors that services raise on purpose, and a database that is away or full, become calm pages here, so that no view
@@ -59,7 +63,7 @@ def requires(
     def decorate(view: View[P]) -> View[P]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Answer:
-            refusal = admit(permission, *offers, instead=instead)
+            refusal = admit(permission, *offers, instead=instead, besides=besides)
             if refusal is not None:
                 return refusal
             try:
@@ -79,12 +83,18 @@ def requires(
 
         guarded.cairnloop_permission = permission  # type: ignore[attr-defined]
         guarded.cairnloop_instead = instead  # type: ignore[attr-defined]
+        guarded.cairnloop_besides = besides  # type: ignore[attr-defined]
         return guarded
 
     return decorate
 
 
-def admit(permission: Permission, *offers: Permission, instead: tuple[Permission, ...] = ()) -> Answer | None:
+def admit(
+    permission: Permission,
+    *offers: Permission,
+    instead: tuple[Permission, ...] = (),
+    besides: tuple[Permission, ...] = (),
+) -> Answer | None:
     """Put the operator of this request, and what they may do, into ``g``, or say why not."""
     hooks = current().hooks
     if not hooks.configured("OPERATOR_LOADER"):
@@ -99,7 +109,7 @@ def admit(permission: Permission, *offers: Permission, instead: tuple[Permission
     if not is_fragment():
         for section in SECTIONS:
             _allowed(section, None)
-    if not any(map(may, (permission, *instead))):
+    if not any(map(may, (permission, *instead))) or not all(map(may, besides)):
         return problem(403)
     for offered in offers:
         may(offered)

@@ -31,7 +31,6 @@ from flask_cairnloop.errors import (
     AnsweredMeanwhile,
     Conflict,
     CustomerForgotten,
-    Forbidden,
     IllegalTransition,
     InvalidInput,
     Stale,
@@ -297,11 +296,9 @@ def regenerate(conversation_id: int) -> Response:
     return _done(conversation_id, "Looking for sources again")
 
 
-@requires(Permission.CONVERSATIONS_READ, *DECISIONS)
+@requires(Permission.KNOWLEDGE_EDIT, *DECISIONS, besides=(Permission.CONVERSATIONS_READ,))
 def suggest(conversation_id: int) -> Response:
-    """Have an article suggested that would have answered the customer."""
-    if not may(Permission.KNOWLEDGE_EDIT):
-        raise Forbidden
+    """Have an article suggested that would have answered the customer. What was said becomes part of it."""
     session = current().session()
     try:
         suggestions.request(session, conversation_id=conversation_id, actor=actor())

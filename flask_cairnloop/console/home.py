@@ -25,7 +25,7 @@ from flask_cairnloop.hooks import Permission
 from flask_cairnloop.jobs.queries import queue_states
 from flask_cairnloop.service_levels.service import in_force
 from flask_cairnloop.service_levels.targets import DueState
-from flask_cairnloop.upkeep.reviews import to_do
+from flask_cairnloop.upkeep.reviews import waiting_counts
 
 T = TypeVar("T")
 SHOWN = 6
@@ -56,7 +56,7 @@ def home() -> Response:
     if can_be_late(promises):
         tiles += [_tile("Late", by_list[LATE], LATE), _tile("Due soon", by_list[DUE_SOON], DUE_SOON)]
     if may_open(Permission.KNOWLEDGE_READ):
-        gaps, reviews = _known(to_do) or (None, None)
+        gaps, reviews = _known(waiting_counts) or (None, None)
         tiles.append(Tile("Without an answer", gaps, url_for("cairnloop.gaps")))
         tiles.append(Tile("Reviews waiting", reviews, url_for("cairnloop.reviews")))
     tiles.append(_tile("Resolved today", resolved, Filter(View.RESOLVED)))

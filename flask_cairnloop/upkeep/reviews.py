@@ -113,17 +113,20 @@ def counts(session: Session) -> dict[Lane, int]:
     return found
 
 
-def to_do(session: Session) -> tuple[int, int]:
-    """How many gaps ask for somebody, and how many suggestions wait under :attr:`Lane.REVIEW`. One query."""
-    gaps = select(func.count()).where(GapCandidate.shelf == Shelf.ASKING).scalar_subquery()
-    waiting = select(func.count()).where(ArticleSuggestion.state.in_(STATES[Lane.REVIEW])).scalar_subquery()
-    row = session.execute(select(gaps, waiting)).one()
-    return row[0], row[1]
-
-
 def waiting_count(session: Session) -> int:
     """How many wait for a review: what :func:`listed` lists of :attr:`Lane.REVIEW`. One query, by the index alone."""
-    return session.scalar(select(func.count()).where(ArticleSuggestion.state.in_(STATES[Lane.REVIEW]))) or 0
+    return session.scalar(_waiting()) or 0
+
+
+def waiting_counts(session: Session) -> tuple[int, int]:
+    """How many gaps wait for a decision, and how many suggestions for a review. One query."""
+    gaps = select(func.count()).where(GapCandidate.shelf == Shelf.ASKING).scalar_subquery()
+    found = session.execute(select(gaps, _waiting().scalar_subquery())).one()
+    return found[0], found[1]
+
+
+def _waiting() -> Select[int]:
+    return select(func.count()).where(ArticleSuggestion.state.in_(STATES[Lane.REVIEW]))
 
 
 def detail(session: Session, suggestion_id: int) -> Detail:

@@ -61,7 +61,7 @@ FORMS: dict[str, dict[str, str]] = {
     "reopen_gap": {"version": "2"},
     "assign_gap": {"version": "1", "to": "me"},
     "merge_gap": {"version": "1", "into": "1"},
-    "suggest_from_gap": {},
+    **{f"suggest_from_{origin}": {} for origin in ("gap", "conversation")},
     "approve_suggestion": {"version": "2", "note": "Good"},
     "publish_suggestion": {"version": "3"},
     "return_suggestion": {"version": "2", "note": "More"},

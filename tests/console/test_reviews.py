@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from flask_cairnloop import Actor
+from flask_cairnloop import Actor, Subject
 from flask_cairnloop.knowledge import service as knowledge
 from flask_cairnloop.knowledge.service import Words
 from flask_cairnloop.upkeep import suggestions
@@ -299,6 +299,25 @@ def test_nobody_approves_their_own_words_where_a_second_person_has_to(
     assert state(at_the_desk, number) == "pending"
     assert client.post(f"{PAGE}/{number}/approve", data=form, headers=omar).status_code == 303
     assert state(at_the_desk, number) == "approved"
+
+
+def test_the_host_decides_about_the_article_that_a_suggestion_changes(
+    make_app: Callable[..., Flask], at_the_desk: Callable[..., Any], revision: tuple[int, int], desk: Desk
+) -> None:
+    number, sealed = revision
+    free = desk.suggestion()
+    refused = Subject("article", sealed)
+    client = make_app(AUTHORIZE=lambda _operator, _permission, subject: subject != refused).test_client()
+    mina = {"X-Operator": "mina", "Origin": "http://localhost"}
+    listed = client.get(PAGE, headers=mina).get_data(as_text=True)
+    assert f'href="{PAGE}/{free}"' in listed
+    assert f'href="{PAGE}/{number}"' not in listed
+    for path in ("", "/merge", "/edit"):
+        assert client.get(f"{PAGE}/{number}{path}", headers=mina).status_code == 403, path
+    for step in ("approve", "reject", "assign", "merge", "hand-off", "edit"):
+        answer = client.post(f"{PAGE}/{number}/{step}", data={"reason": "other"}, headers=mina)
+        assert answer.status_code == 403, step
+    assert state(at_the_desk, number) == "pending"
 
 
 # --- from a gap -------------------------------------------------------------------------------------------------------

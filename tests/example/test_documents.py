@@ -65,6 +65,7 @@ from flask_cairnloop.retrieval.indexing import IndexState
 from flask_cairnloop.testing import frozen, run_jobs
 from flask_cairnloop.tokens.service import SCOPES
 from flask_cairnloop.upkeep.models import CandidateState, GapCandidate
+from flask_cairnloop.upkeep.suggestion_models import SuggestionState
 from tests.conftest import Client
 from tests.console.conftest import Desk
 from tests.example.configuration_table import table, written
@@ -979,6 +980,15 @@ def test_a_gap_is_read_and_accepted_as_its_guide_says(guide: Guide, app: Flask, 
     exec(guide.take("python")[0], scope)  # noqa: S102 - the guide's own lines
     assert scope["found"].questions
     assert session.get_one(GapCandidate, scope["candidate_id"]).state is CandidateState.ACCEPTED
+    session.rollback()
+
+
+@about("suggestions.md")
+def test_an_article_is_asked_for_as_its_guide_says(guide: Guide, app: Flask, session: Session) -> None:
+    guide.take("")  # the way in a line
+    scope = {"session": session, "gap_id": Desk(app).gap(), "operator": OPERATORS["mina"]}
+    exec(guide.take("python")[0], scope)  # noqa: S102 - the guide's own lines
+    assert scope["asked"].state is SuggestionState.GENERATING
     session.rollback()
 
 

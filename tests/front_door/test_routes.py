@@ -385,7 +385,9 @@ def test_each_view_asks_for_the_permission_it_names_and_for_no_other(
     for rule, method in pages(app):
         view: Any = app.view_functions[rule.endpoint]
         needed = {view.cairnloop_permission, *view.cairnloop_instead}
-        for may, right in ((set(Permission) - needed, False), *(({one}, True) for one in needed)):
+        besides = set(view.cairnloop_besides)
+        without = (set(Permission) - needed, *(set(Permission) - {one} for one in besides))
+        for may, right in (*((rest, False) for rest in without), *(({one, *besides}, True) for one in needed)):
             client = browser(app, HTTP_X_MAY=" ".join(may))
             path = something(rule)
             give_to(app, "lee")  # nobody has a hand in another's replies, macros and editor

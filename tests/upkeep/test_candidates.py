@@ -29,7 +29,7 @@ from flask_cairnloop.jobs import enqueue
 from flask_cairnloop.jobs.models import Job, JobState
 from flask_cairnloop.jobs.registry import chores
 from flask_cairnloop.testing import run_jobs
-from flask_cairnloop.upkeep import candidates, clustering, queries, reviews
+from flask_cairnloop.upkeep import candidates, clustering, queries
 from flask_cairnloop.upkeep.jobs import TEND
 from flask_cairnloop.upkeep.likeness import Embedded
 from flask_cairnloop.upkeep.models import (
@@ -46,6 +46,7 @@ from flask_cairnloop.upkeep.models import (
     HistoryKind,
     Shelf,
 )
+from flask_cairnloop.upkeep.reviews import waiting_counts
 from flask_cairnloop.upkeep.service import JOIN, keep, record_gap
 from tests.support.gaps import clear
 
@@ -139,7 +140,7 @@ def test_three_people_who_ask_for_the_same_thing_make_one_candidate(desk: Flask)
     ask(desk, "Is a refund possible", "three")
     assert [(events, askers) for _, events, askers in listed(desk)] == [(3, 3)]
     assert len(listed(desk, Shelf.FEW)) == 1
-    assert within(desk, reviews.to_do)[0] == 1
+    assert within(desk, waiting_counts)[0] == 1
 
 
 def test_the_same_person_counts_once_however_often_they_ask(desk: Flask) -> None:
