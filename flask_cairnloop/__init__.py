@@ -53,6 +53,7 @@ from flask_cairnloop.realtime.publish import disconnect, disconnect_operator
 from flask_cairnloop.retrieval.search import search
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.service_levels.types import BusinessHours, Interval, ServiceLevel
+from flask_cairnloop.upkeep.writing import Brief, Paragraph, Source, Written
 
 __version__ = "0.1.0"
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "AnthropicDraftGenerator",
     "AuditInfo",
     "BreachEvent",
+    "Brief",
     "BusinessHours",
     "Cairnloop",
     "Change",
@@ -83,6 +85,7 @@ __all__ = [
     "OpenAIDraftGenerator",
     "Operator",
     "Outcome",
+    "Paragraph",
     "PermanentFailure",
     "Permission",
     "PolicyAnswer",
@@ -98,12 +101,14 @@ __all__ = [
     "SearchKnowledge",
     "ServiceLevel",
     "SignedCustomerVerifier",
+    "Source",
     "Strength",
     "Subject",
     "Tier",
     "Tool",
     "ToolContext",
     "ToolKind",
+    "Written",
     "add_note",
     "assign",
     "disconnect",

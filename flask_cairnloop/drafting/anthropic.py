@@ -16,7 +16,7 @@ from flask_cairnloop.drafting.model_engine import (
     counted,
     status_failure,
 )
-from flask_cairnloop.drafting.model_letter import SCHEMA, Letter
+from flask_cairnloop.drafting.model_letter import Letter
 from flask_cairnloop.drafting.models import CallOutcome
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class AnthropicDraftGenerator(ModelDraftGenerator):
             max_tokens=self.max_tokens,
             system=letter.instructions,
             messages=[{"role": "user", "content": letter.data}],
-            output_config={"format": {"type": "json_schema", "schema": SCHEMA}},
+            output_config={"format": {"type": "json_schema", "schema": letter.schema}},
             timeout=seconds,
         )
         try:

@@ -1,4 +1,4 @@
-"""A draft by somebody's language model, held to the sources it was given.
+"""A draft, or a suggested article, by somebody's language model, held to the sources it was given.
 
 What the vendors have in common: whether a model is asked at all, the budget, patience, and what an answer is worth. How
 a vendor is asked stands in :mod:`flask_cairnloop.drafting.anthropic` and :mod:`flask_cairnloop.drafting.openai`.
@@ -13,16 +13,17 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final, TypeVar
 
 from flask_cairnloop.config import LONGEST_HOOK
 from flask_cairnloop.context import current
-from flask_cairnloop.drafting import ledger, model_letter, support
+from flask_cairnloop.drafting import article_letter, ledger, model_letter, support
+from flask_cairnloop.drafting.article_letter import Sent
 from flask_cairnloop.drafting.ledger import MICROS, Amount, Price, Usage, check_amount
-from flask_cairnloop.drafting.model_letter import Answer, Letter
+from flask_cairnloop.drafting.model_letter import Letter
 from flask_cairnloop.drafting.models import CallOutcome
 from flask_cairnloop.drafting.support import Flaw, Nearness
 from flask_cairnloop.drafting.types import Declined, DraftKind, Grounding, Proposal
@@ -31,9 +32,11 @@ from flask_cairnloop.retrieval import vectors
 from flask_cairnloop.retrieval.embedding import EmbeddingFailed, embed
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.telemetry import MODEL, span
+from flask_cairnloop.upkeep.writing import Brief, Unusable, Written, text_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Judge = Callable[[str], tuple[CallOutcome, T | Declined]]
 
 # Seconds for all attempts. The hook has LONGEST_HOOK; the rest is for the ledger and for comparing with the sources.
 PATIENCE: Final = LONGEST_HOOK - 15
@@ -181,12 +184,27 @@ class ModelDraftGenerator(ABC):
         if letter is None:
             meant_for_it = any(passage.public for passage in grounding.passages)
             return Declined(INSTRUCTED if meant_for_it else None)
+        return self._asked(letter, lambda text: self._drafted(text, letter, grounding), grounding.draft_id)
+
+    def write_article(self, brief: Brief) -> Written | Declined:
+        """A suggested article, for ``CAIRNLOOP_ARTICLE_WRITER``, or why none came of it. Needs an app context."""
+        sent = article_letter.letter(brief)
+        if sent is None:
+            return Declined()
+        return self._asked(sent.letter, lambda text: self._written(text, sent, brief), None)
+
+    def _asked(self, letter: Letter, judge: Judge[T], draft_id: int | None) -> T | Declined:
+        """What comes of as many attempts as there is patience for.
+
+        Args:
+            judge: what the text of an answer is worth.
+        """
         ends = time.monotonic() + PATIENCE
         if not self._ready():
             return Declined(NOT_ASKED)
         for attempt in range(self.retries + 1):
             try:
-                return self._attempt(letter, grounding, min(self.timeout, ends - time.monotonic()))
+                return self._attempt(letter, judge, draft_id, min(self.timeout, ends - time.monotonic()))
             except Failed as failure:
                 pause = _pause(failure, attempt)
                 last = attempt == self.retries or not failure.again or time.monotonic() + pause >= ends - 1
@@ -195,7 +213,7 @@ class ModelDraftGenerator(ABC):
                 time.sleep(pause)
         raise AssertionError("the last attempt returns")
 
-    def _attempt(self, letter: Letter, grounding: Grounding, seconds: float) -> Proposal | Declined:
+    def _attempt(self, letter: Letter, judge: Judge[T], draft_id: int | None, seconds: float) -> T | Declined:
         """One request to the vendor, from its reservation to its row.
 
         Raises:
@@ -206,7 +224,7 @@ class ModelDraftGenerator(ABC):
             engine,
             name=self.vendor,
             model=self.model,
-            draft_id=grounding.draft_id,
+            draft_id=draft_id,
             highest=self._cost(Usage(letter.most_tokens, 0, self.max_tokens)),
             daily_budget=None if self.daily_budget is None else int(self.daily_budget * MICROS),
         )
@@ -221,7 +239,7 @@ class ModelDraftGenerator(ABC):
                 note("model.outcome", failure.outcome.value)
                 ledger.settle(engine, call, failure.outcome, None, None if failure.charged else 0)
                 raise
-            outcome, result = self._judged(reply, letter, grounding)
+            outcome, result = self._judged(reply, judge)
             note("model.outcome", outcome.value)
             if reply.used is not None:
                 note("llm.token_count.prompt", reply.used.input + reply.used.cached)
@@ -241,7 +259,7 @@ class ModelDraftGenerator(ABC):
             log.warning("the model %s brought no answer: %s", self.model, _named(error))
             raise failure from error
 
-    def _judged(self, reply: Reply, letter: Letter, grounding: Grounding) -> tuple[CallOutcome, Proposal | Declined]:
+    def _judged(self, reply: Reply, judge: Judge[T]) -> tuple[CallOutcome, T | Declined]:
         """What an answer is worth."""
         if not isinstance(reply.text, str):
             return CallOutcome.UNREADABLE, Declined(UNREADABLE)
@@ -251,16 +269,32 @@ class ModelDraftGenerator(ABC):
             why = f"The model's answer was cut off at {self.max_tokens} tokens. {UNUSED}"
             return CallOutcome.UNREADABLE, Declined(why)
         try:
-            answer = model_letter.read(reply.text)
+            return judge(reply.text)
         except model_letter.Unreadable:
             return CallOutcome.UNREADABLE, Declined(UNREADABLE)
-        made = model_letter.proposal(answer, letter, grounding, _nearness(answer, letter), self.name)
+
+    def _drafted(self, text: str, letter: Letter, grounding: Grounding) -> tuple[CallOutcome, Proposal | Declined]:
+        answer = model_letter.read(text)
+        nearness = _nearness(model_letter.compared(answer, letter))
+        made = model_letter.proposal(answer, letter, grounding, nearness, self.name)
         if isinstance(made, Flaw):
             return CallOutcome.UNSUPPORTED, Declined(f"The model's draft {made.value}. {UNUSED}")
         if not model_letter.fits(made, current().settings.message_limit):
             return CallOutcome.UNREADABLE, Declined(f"The model's draft is longer than a message may be. {UNUSED}")
         used = CallOutcome.USED if made.kind is DraftKind.REPLY else CallOutcome.HANDED_OFF
         return used, made
+
+    def _written(self, text: str, sent: Sent, brief: Brief) -> tuple[CallOutcome, Written | Declined]:
+        answer = article_letter.read(text)
+        nearness = _nearness(article_letter.compared(answer, sent))
+        made = article_letter.written(answer, sent, brief, nearness, self.name)
+        if isinstance(made, Flaw):
+            return CallOutcome.UNSUPPORTED, Declined(f"The model's article {made.value}. {UNUSED}")
+        try:
+            text_of(brief, made)
+        except Unusable as fault:
+            return CallOutcome.UNREADABLE, Declined(f"Of the model's article, {fault}. {UNUSED}")
+        return CallOutcome.USED, made
 
     def _cost(self, used: Usage) -> int:
         return 0 if self.price is None else self.price.of(used)
@@ -377,7 +411,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _nearness(answer: Answer, letter: Letter) -> Nearness:
+def _nearness(compared: Sequence[str]) -> Nearness:
     """By the embedder that search goes by, where there is one that works; else by words.
 
     It is asked once, for everything. Statement and passage are compared as texts of one kind; asked for as questions,
@@ -386,7 +420,7 @@ def _nearness(answer: Answer, letter: Letter) -> Nearness:
     embedder = vectors.likely(current().hooks)
     if embedder is None:
         return support.shared_words
-    texts = [*support.UNRELATED, *model_letter.compared(answer, letter)]
+    texts = [*support.UNRELATED, *compared]
     try:
         known = dict(zip(texts, embed(embedder, texts, "query"), strict=True))
     except EmbeddingFailed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -90,6 +90,7 @@ class Letter:
 
     Args:
         asked: the question as it was sent.
+        schema, form: of the form that is to be filled in, and what it is called.
     """
 
     instructions: str
@@ -97,11 +98,13 @@ class Letter:
     sources: tuple[tuple[Passage, Text], ...]
     asked: str
     names: tuple[str, ...]
+    schema: dict[str, Any] = field(default_factory=lambda: SCHEMA)
+    form: str = "support_draft"
 
     @property
     def most_tokens(self) -> int:
         """More than any model makes of it: no token is shorter than a byte. The vendor's own have room."""
-        sent = f"{self.instructions}{self.data}{json.dumps(SCHEMA)}"
+        sent = f"{self.instructions}{self.data}{json.dumps(self.schema)}"
         return len(sent.encode(errors="replace")) + 1_000
 
 
@@ -139,12 +142,17 @@ def letter(grounding: Grounding) -> Letter | None:
             for number, (_, text) in enumerate(sources, start=1)
         ],
     }
-    return Letter(INSTRUCTIONS, _fenced(data), sources, asked, names)
+    return Letter(INSTRUCTIONS, fenced(data), sources, asked, names)
 
 
 def speaks_to_a_model(passage: Passage) -> bool:
     """Whether a passage holds words that are meant for a model and not for a reader."""
-    return _TO_A_MODEL.search(f"{passage.title}\n{passage.heading}\n{passage.content}") is not None
+    return not speaks_to_a_reader(f"{passage.title}\n{passage.heading}\n{passage.content}")
+
+
+def speaks_to_a_reader(text: str) -> bool:
+    """Whether nothing in a text is meant for a model."""
+    return _TO_A_MODEL.search(text) is None
 
 
 def _sources(passages: Sequence[Passage]) -> list[tuple[Passage, Text]]:
@@ -162,7 +170,7 @@ def _sources(passages: Sequence[Passage]) -> list[tuple[Passage, Text]]:
     return found
 
 
-def _fenced(data: object) -> str:
+def fenced(data: object) -> str:
     """JSON that cannot close the fence it stands in: ``<`` and ``>`` are written as escapes."""
     text = json.dumps(data, ensure_ascii=False)
     # A lone surrogate is no character, and no request can carry it.

@@ -17,7 +17,7 @@ from flask_cairnloop.drafting.model_engine import (
     counted,
     status_failure,
 )
-from flask_cairnloop.drafting.model_letter import SCHEMA, Letter
+from flask_cairnloop.drafting.model_letter import Letter
 from flask_cairnloop.drafting.models import CallOutcome
 from flask_cairnloop.errors import ConfigurationError
 
@@ -94,7 +94,7 @@ class OpenAIDraftGenerator(ModelDraftGenerator):
             ],
             response_format={
                 "type": "json_schema",
-                "json_schema": {"name": "support_draft", "schema": SCHEMA, "strict": True},
+                "json_schema": {"name": letter.form, "schema": letter.schema, "strict": True},
             },
             max_completion_tokens=self.max_tokens if newer else omit,
             max_tokens=omit if newer else self.max_tokens,

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from flask_cairnloop.database.words import words_of
 from flask_cairnloop.drafting.asking import telling
 from flask_cairnloop.drafting.blocks import sentences
 from flask_cairnloop.drafting.jobs import likeness_by
 from flask_cairnloop.drafting.question import Likeness
-from flask_cairnloop.drafting.support import words_of
 from flask_cairnloop.drafting.types import Declined
 from flask_cairnloop.errors import HookFailed
 from flask_cairnloop.privacy.redactor import TOKEN
@@ -132,10 +132,20 @@ def _statements(brief: Brief, likeness: Likeness) -> list[tuple[str, int]]:
     best = [max(row[place] for row in scores) for place in range(len(cases))]
     order = sorted(range(len(cases)), key=lambda place: -best[place])
     kept: list[tuple[str, int]] = []
+    told: list[str] = []
     for place in order[:CASES]:
         source, said = cases[place]
-        kept += [(text, source.number) for text in said if not any(_alike(text, other) >= SAME for other, _ in kept)]
+        for text in said:
+            new = [each for each in _units(text) if not any(_alike(each, other) >= SAME for other in told)]
+            told += new
+            if new:
+                kept.append((" ".join(new) if len(_units(text)) > 1 else text, source.number))
     return kept
+
+
+def _units(text: str) -> list[str]:
+    """What of a paragraph says something by itself: its sentences; a list is one."""
+    return [text] if "\n" in text or _ITEM.match(text) else sentences(text) or [text]
 
 
 def _blocks(words: str) -> Iterator[list[str]]:
