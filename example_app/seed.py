@@ -34,7 +34,9 @@ from flask_cairnloop.outbound import queries, templates
 from flask_cairnloop.outbound import service as outbound
 from flask_cairnloop.outbound.types import Source
 from flask_cairnloop.service_levels import service as service_levels
-from flask_cairnloop.upkeep.models import GapReason, GapSource
+from flask_cairnloop.upkeep import queries as gaps
+from flask_cairnloop.upkeep import suggestions
+from flask_cairnloop.upkeep.models import GapReason, GapSource, Shelf
 from flask_cairnloop.upkeep.service import record_gap
 
 HERE = Path(__file__).resolve().parent
@@ -73,6 +75,7 @@ def command() -> None:
         for moment in shown:
             _play(app, moment)
     _look_in_vain(app, now)
+    _suggest(app, now)
     acted = _act(app, now)
     _write_macros()
     _promise(app, now)
@@ -149,6 +152,20 @@ def _look_in_vain(app: Flask, now: datetime) -> None:
     session.add(SeedStep(key="searches"))
     session.commit()
     testing.run_jobs(app)
+
+
+def _suggest(app: Flask, now: datetime) -> None:
+    """An article for what is asked most, as the desk found it this morning: it waits for a review."""
+    session = db.session()
+    asked = gaps.listed(session, Shelf.ASKING, now).rows
+    if session.get(SeedStep, "suggestion") is not None or not asked:
+        session.rollback()
+        return
+    with testing.frozen(now - timedelta(hours=3)):
+        suggestions.request(session, candidate_id=asked[0].candidate.id, actor=_operator(session, story.MINA))
+        session.add(SeedStep(key="suggestion"))
+        session.commit()
+        testing.run_jobs(app)
 
 
 # --- articles -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -192,3 +193,29 @@ def test_asking_twice_leads_to_the_same_suggestion(desk: Flask) -> None:
     first = within(desk, lambda session: suggestions.request(session, candidate_id=candidate_id, actor=MINA))
     second = within(desk, lambda session: suggestions.request(session, candidate_id=candidate_id, actor=OMAR))
     assert first.id == second.id
+
+
+def test_a_conversation_is_followed_to_the_article_that_was_missing(desk: Flask) -> None:
+    conversation_id = ask(desk, "loop-fix", QUESTIONS[0])
+    within(desk, lambda session: reply(session, conversation_id, body=ANSWER, actor=MINA))
+    mina = desk.test_client()
+    mina.environ_base.update(HTTP_X_OPERATOR="mina", HTTP_ORIGIN="http://localhost")
+    page = f"/support/conversations/{conversation_id}"
+    assert mina.post(f"{page}/suggest").status_code == 303
+    assert "An article is being suggested" in mina.get(page).text
+    run_jobs(desk)
+    shown = mina.get(page).text
+    assert "An article is suggested" in shown
+    (number,) = re.findall(r'id="fix-(\d+)"', shown)
+    review = f"/support/knowledge/reviews/{number}"
+    assert "hold its power button" in mina.get(review).text
+    # The way into the editor leads back to where the operator came from.
+    opened = mina.post(f"{review}/hand-off", data={"conversation": conversation_id}, follow_redirects=True)
+    assert f'href="{page}" aria-label="Leave the editor"' in opened.text
+
+    within(desk, lambda session: suggestions.approve(session, int(number), actor=OMAR))
+    assert "Omar Reyes approved it. It is not published yet." in mina.get(page).text
+    within(desk, lambda session: suggestions.publish(session, int(number), actor=OMAR))
+    shown = mina.get(page).text
+    assert "The article is published" in shown
+    assert "Asked again, the question is answered now." in shown
