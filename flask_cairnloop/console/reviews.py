@@ -229,7 +229,9 @@ def assign(suggestion_id: int) -> Response:
     return do(
         suggestion_id,
         Permission.KNOWLEDGE_EDIT,
-        lambda session: suggestions.assign(session, suggestion_id, actor=actor(), reviewer=reviewer, seen=seen()),
+        lambda session: suggestions.assign(
+            session, suggestion_id, actor=actor(), reviewer=reviewer, seen=seen(), had=request.form.get("had")
+        ),
     )
 
 

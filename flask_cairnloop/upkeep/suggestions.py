@@ -235,19 +235,40 @@ def edit(
 
 
 def assign(
-    session: Session, suggestion_id: int, *, actor: Acting, reviewer: Operator | None, seen: int | None = None
+    session: Session,
+    suggestion_id: int,
+    *,
+    actor: Acting,
+    reviewer: Operator | None,
+    seen: int | None = None,
+    had: str | None = None,
 ) -> ArticleSuggestion:
-    """Say who is to review it; ``None``: nobody in particular. The rest is as of :func:`approve`."""
+    """Say who is to review it; ``None``: nobody in particular.
+
+    Its words and its state stay, and so does its version: a job that writes it is still waited for, and whoever writes
+    in it meanwhile saves over nothing.
+
+    Args:
+        had: the id of who was to review it when the caller looked, empty for nobody; unchecked when left out.
+
+    Raises:
+        StaleSuggestion: somebody else is to review it by now, or its words or its state were changed.
+
+    The rest is as of :func:`approve`.
+    """
     actor = as_actor(actor)
     suggestion = _find(session, suggestion_id)
     _hold_to(suggestion, seen)
+    wanted = None if reviewer is None else reviewer.id
+    if had is not None and suggestion.reviewer_id not in (had or None, wanted):
+        raise StaleSuggestion(suggestion.version, suggestion.version)
     if suggestion.state in OVER:
         raise IllegalTransition("suggestion", suggestion.state.value, "be given to a reviewer")
-    suggestion.reviewer_id = None if reviewer is None else reviewer.id
+    suggestion.reviewer_id = wanted
     suggestion.reviewer_name = None if reviewer is None else reviewer.name[:200]
     _note(session, suggestion, SuggestionStep.ASSIGNED, actor)
-    record(session, actor, "suggestion.assign", "suggestion", suggestion.id, reviewer_id=suggestion.reviewer_id)
-    return _changed(session, suggestion)
+    record(session, actor, "suggestion.assign", "suggestion", suggestion.id, reviewer_id=wanted)
+    return _told(session, suggestion)
 
 
 # --- deciding ---------------------------------------------------------------------------------------------------------
@@ -779,6 +800,10 @@ def _take(session: Session, suggestion: ArticleSuggestion, step: str, actor: Act
 
 def _changed(session: Session, suggestion: ArticleSuggestion) -> ArticleSuggestion:
     suggestion.version += 1
+    return _told(session, suggestion)
+
+
+def _told(session: Session, suggestion: ArticleSuggestion) -> ArticleSuggestion:
     suggestion.updated_at = now()
     session.flush()
     _event(session, suggestion)

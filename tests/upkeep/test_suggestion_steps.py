@@ -15,22 +15,24 @@ from sqlalchemy.orm import Session
 
 from flask_cairnloop import Actor
 from flask_cairnloop.clock import now
-from flask_cairnloop.errors import Conflict, HandoffOver, IllegalTransition, InvalidInput, OwnWords
+from flask_cairnloop.errors import Conflict, HandoffOver, IllegalTransition, InvalidInput, OwnWords, StaleSuggestion
 from flask_cairnloop.knowledge import service as knowledge
 from flask_cairnloop.knowledge.service import Words
+from flask_cairnloop.testing import run_jobs
 from flask_cairnloop.upkeep import handoffs, suggestions
 from flask_cairnloop.upkeep.reviews import LANE_OF, Lane, counts, waiting_count
 from flask_cairnloop.upkeep.suggestion_models import (
     ArticleSuggestion,
     SuggestionHandoff,
     SuggestionHistory,
+    SuggestionKind,
     SuggestionState,
 )
 from flask_cairnloop.upkeep.suggestions import STEPS
 from tests.console.conftest import Desk
 from tests.support.host import OPERATORS
 
-S = SuggestionState
+S, ARTICLE = SuggestionState, SuggestionKind.ARTICLE
 MINA, OMAR = Actor.operator(OPERATORS["mina"]), Actor.operator(OPERATORS["omar"])
 TEXT: Final = "Ferrets may ride.\n\nBring a basket.\n\nIt costs nothing."
 MINE, THEIRS = TEXT.replace("a basket", "a closed basket"), TEXT.replace("nothing", "one coin")
@@ -158,6 +160,39 @@ def test_a_state_allows_its_steps_and_refuses_all_others_without_a_change(
 def test_every_state_stands_in_one_list_and_those_that_wait_are_counted(at_the_desk: Callable[..., Any]) -> None:
     assert set(LANE_OF) == set(S)
     assert at_the_desk(waiting_count) == at_the_desk(counts)[Lane.REVIEW]
+
+
+def test_who_reviews_it_is_said_while_it_is_written_and_keeps_nobody_from_writing(
+    app: Flask, desk: Desk, at_the_desk: Callable[..., Any]
+) -> None:
+    gap = desk.gap()
+    number = at_the_desk(lambda s: suggestions.request(s, candidate_id=gap, kind=ARTICLE, actor=MINA).id)
+    kept = Kept(at_the_desk, number)
+    kept.at_the_desk(lambda s: suggestions.assign(s, number, actor=MINA, reviewer=OPERATORS["omar"]) and None)
+    run_jobs(app)
+    row = kept.row()
+    assert (row.state, row.reviewer_id) == (S.PENDING, "omar")
+    seen = row.version
+    kept.at_the_desk(lambda s: suggestions.assign(s, number, actor=OMAR, reviewer=None) and None)
+    # The words are those that whoever writes in it, or decides, has before them.
+    kept.at_the_desk(lambda s: suggestions.edit(s, number, EDITED, actor=MINA, seen=seen) and None)
+    assert kept.row().body == EDITED.body
+
+
+def test_of_two_who_name_a_reviewer_the_later_learns_of_the_other(make: Callable[..., Kept]) -> None:
+    kept = make()
+
+    def give(to: str, had: str) -> None:
+        reviewer = OPERATORS[to]
+        kept.at_the_desk(lambda s: suggestions.assign(s, kept.number, actor=MINA, reviewer=reviewer, had=had) and None)
+
+    give("omar", had="")
+    with pytest.raises(StaleSuggestion):
+        give("oncall", had="")
+    assert kept.row().reviewer_id == "omar"
+    give("omar", had="")  # that is what was wanted
+    give("oncall", had="omar")
+    assert kept.row().reviewer_id == "oncall"
 
 
 def test_what_is_edited_after_its_approval_is_approved_again_before_it_is_published(
