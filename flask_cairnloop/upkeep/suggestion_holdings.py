@@ -112,10 +112,10 @@ def _take_out(session: Session, suggestion: ArticleSuggestion, theirs: Collectio
         title = UNTITLED if body else ""
     if (title, body) == (suggestion.title, suggestion.body):
         return
-    edited = suggestions.is_edited(suggestion)
-    rewritten = not edited and suggestion.state not in (SuggestionState.GENERATING, SuggestionState.REJECTED)
+    edited, state = suggestions.is_edited(suggestion), suggestion.state
     suggestions.without_words(session, suggestion, title, body, forget_claims=cut)
-    if rewritten and suggestion.conversation_id not in theirs:
+    anew = not edited and state is not SuggestionState.REJECTED and suggestion.conversation_id not in theirs
+    if anew or state is SuggestionState.GENERATING:
         suggestions.write_again(session, suggestion)
 
 

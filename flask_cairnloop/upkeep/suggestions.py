@@ -554,8 +554,10 @@ def without_words(
 
 
 def write_again(session: Session, suggestion: ArticleSuggestion) -> None:
-    """Have what nobody has edited written anew, without what is not there any more."""
-    _take(session, suggestion, "be written again", SYSTEM)
+    """Have what nobody has edited written anew, without what is not there any more; also where it is just written:
+    the job that does so may hold it still, and is not waited for any more."""
+    if suggestion.state is not S.GENERATING:
+        _take(session, suggestion, "be written again", SYSTEM)
     record(session, SYSTEM, "suggestion.regenerate", "suggestion", suggestion.id)
     _have_written(session, suggestion, automatic=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +14,7 @@ from flask import Flask
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import Actor
+from flask_cairnloop import Actor, Customer, forget_customer
 from flask_cairnloop.clock import now
 from flask_cairnloop.errors import Conflict, HandoffOver, IllegalTransition, InvalidInput, OwnWords, StaleSuggestion
 from flask_cairnloop.knowledge import service as knowledge
@@ -29,6 +30,7 @@ from flask_cairnloop.upkeep.suggestion_models import (
     SuggestionState,
 )
 from flask_cairnloop.upkeep.suggestions import STEPS
+from flask_cairnloop.upkeep.writing import Source, SourceKind
 from tests.console.conftest import Desk
 from tests.support.host import OPERATORS
 
@@ -193,6 +195,24 @@ def test_of_two_who_name_a_reviewer_the_later_learns_of_the_other(make: Callable
     give("omar", had="")  # that is what was wanted
     give("oncall", had="omar")
     assert kept.row().reviewer_id == "oncall"
+
+
+@pytest.mark.parametrize("from_them", [False, True])
+def test_who_is_forgotten_while_it_is_written_again_leaves_it_written(
+    app: Flask, desk: Desk, at_the_desk: Callable[..., Any], from_them: bool
+) -> None:
+    who = f"cleo-{uuid.uuid4().hex[:8]}"
+    theirs = desk.ask("May my ferret drive?", customer=Customer(who, "Cleo Marsh"))
+    source = Source(1, SourceKind.CASE, "A ferret drives", "", "It may not drive.", conversation_id=theirs)
+    origin = {"conversation_id": theirs} if from_them else {}
+    number = desk.suggestion(sources=(source,), claims={"It may not drive.": [1]}, **origin)
+    kept = Kept(at_the_desk, number)
+    kept.do("be written again")
+    kept.at_the_desk(lambda s: forget_customer(s, who, actor=MINA) and None)
+    run_jobs(app)
+    row = kept.row()
+    assert row.state is (S.FAILED if from_them else S.PENDING)  # of the one that came from them nothing is asked now
+    assert "drive" not in row.body
 
 
 def test_what_is_edited_after_its_approval_is_approved_again_before_it_is_published(
