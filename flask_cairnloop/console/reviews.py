@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -15,12 +15,13 @@ from flask_cairnloop.clock import now
 from flask_cairnloop.console import presenters, review_words
 from flask_cairnloop.console.access import actor, may, may_open, operator, reading, requires
 from flask_cairnloop.console.gaps import SNOOZES
-from flask_cairnloop.console.rendering import page
+from flask_cairnloop.console.rendering import page, wanted
 from flask_cairnloop.console.triage import people, person
 from flask_cairnloop.context import current
 from flask_cairnloop.errors import Conflict, Forbidden, InvalidInput, NotFound
 from flask_cairnloop.hooks import Permission, Subject
 from flask_cairnloop.knowledge import merging
+from flask_cairnloop.knowledge.rendering import render_with_files
 from flask_cairnloop.paging import Cursor
 from flask_cairnloop.upkeep import reviews as queries
 from flask_cairnloop.upkeep import suggestions
@@ -30,6 +31,7 @@ from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion, Suggesti
 SUGGESTION: Final = "<int(max=9223372036854775807):suggestion_id>"
 OFFERS: Final = (Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT, Permission.KNOWLEDGE_PUBLISH)
 ASIDE: Final = (SuggestionState.STALE, SuggestionState.CONFLICT)
+LIST, DETAIL = "review-list", "main"  # the parts that are refreshed apart
 CLOSED: Final = "The editor is opened from here: its link works once, and for you alone."
 
 
@@ -56,35 +58,60 @@ def register(blueprint: Blueprint) -> None:
 
 @requires(Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT)
 def reviews() -> Response:
-    """The suggestions of a lane, those changed last first."""
-    asked = request.args.get("state", "")
-    lane = Lane(asked) if asked in set(Lane) else Lane.REVIEW
+    """The suggestions of a lane, those changed last first; or the live part of it."""
+    lane = _lane(request.args) or Lane.REVIEW
+    template = "_reviews.html" if wanted() == LIST else "reviews.html"
+    return page(template, **listed(lane, Cursor.parse(request.args.get("after"))))
+
+
+def listed(lane: Lane, after: Cursor | None = None) -> dict[str, Any]:
+    """What a list needs, of all or of those that the operator is to review. Two queries."""
     mine = request.args.get("mine") == "1"
     with reading() as session:
-        after = Cursor.parse(request.args.get("after"))
         found, following = queries.listed(session, lane, after, operator().id if mine else None)
         counts = queries.counts(session)
     shown = [row for row in found if permitted(row.suggestion, Permission.KNOWLEDGE_READ)]
-    return page(
-        "reviews.html",
-        rows=shown,
-        left_out=len(shown) < len(found),
-        lane=lane,
-        mine=mine,
-        after=None if following is None else str(following),
-        lane_counts=counts,
-        lanes=review_words.LANES,
-        empty_words=review_words.EMPTY,
-        states=review_words.STATES,
-        title_of=review_words.title_of,
-    )
+    return {
+        "rows": shown,
+        "left_out": len(shown) < len(found),
+        "lane": lane,
+        "mine": mine,
+        "after": None if following is None else str(following),
+        "lane_counts": counts,
+        "lanes": review_words.LANES,
+        "empty_words": review_words.EMPTY,
+        "states": review_words.STATES,
+        "title_of": review_words.title_of,
+    }
+
+
+def _lane(asked: Mapping[str, str]) -> Lane | None:
+    return Lane(asked["state"]) if asked.get("state") in set(Lane) else None
+
+
+def here() -> dict[str, Any]:
+    """The list that a suggestion is looked at in, as its address says; left out, it is that of its own state."""
+    lane = _lane(request.args)
+    found: dict[str, Any] = {} if lane is None else {"state": lane.value}
+    return found | ({"mine": 1} if request.args.get("mine") == "1" else {})
 
 
 @requires(*OFFERS, Permission.CONVERSATIONS_READ)
 def review(suggestion_id: int) -> Response:
-    """One suggestion: the proposal beside what it rests on, what it is to answer, and what can be decided."""
+    """One suggestion beside the list it stands in: the proposal beside what it rests on, what it is to answer, and what
+    can be decided. Or one of the two, which are refreshed apart."""
+    if wanted() == LIST:
+        with reading() as session:
+            suggestion = suggestion_of(session, suggestion_id)
+        if not permitted(suggestion, Permission.KNOWLEDGE_READ):
+            raise Forbidden
+        return page("_review_list.html", **_beside(suggestion))
     note = CLOSED if request.args.get("editor") == "closed" else ""
     return shown(suggestion_id, note=note, needs=Permission.KNOWLEDGE_READ)
+
+
+def _beside(suggestion: ArticleSuggestion) -> dict[str, Any]:
+    return listed(_lane(request.args) or queries.LANE_OF[suggestion.state]) | {"selected": suggestion.id}
 
 
 def shown(
@@ -94,51 +121,63 @@ def shown(
     note: str = "",
     needs: Permission = Permission.KNOWLEDGE_EDIT,
 ) -> Response:
-    """The page of a suggestion.
+    """The page of a suggestion, or the part of it without the list.
 
     Args:
         trouble: why something was not done.
         note: what else is to be said.
         needs: what the operator has to be allowed to do with the article that it changes.
     """
-    found_people = people()[0] if may(Permission.KNOWLEDGE_EDIT) else []
     with reading() as session:
         found = queries.detail(session, suggestion_id)
         suggestion = found.row.suggestion
         collision = suggestions.collision(session, suggestion) if suggestion.state in ASIDE else None
+        preview = render_with_files(session, suggestion.body) if suggestion.body else ""
     if not permitted(suggestion, needs):
         raise Forbidden
-    passages = review_words.passages(found)
-    sources = review_words.sources_of(suggestion, passages)
+    alone = wanted() == DETAIL
     return page(
-        "review.html",
+        "_review.html" if alone else "review.html",
         status,
-        found=found,
-        suggestion=suggestion,
-        title=review_words.title_of(suggestion, found.row.question or _first(found)),
-        compared=[passage.row for passage in passages],
-        parts=presenters.stretches(passages, lambda passage: passage.row.kind != "same"),
-        sources=sources,
-        articles={each.article_id: each.title for each in sources if each.reviewed and each.readable},
+        **({} if alone else _beside(suggestion)) | _about(found),
+        alone=alone,
+        here=here(),
         collision=collision,
-        can=review_words.can(suggestion),
-        edited=suggestions.is_edited(suggestion),
-        own=current().settings.review_second_person
-        and operator().id in (suggestion.authors or [suggestion.requested_by]),
-        may_publish=permitted(suggestion, Permission.KNOWLEDGE_PUBLISH),
-        may_look=suggestion.conversation_id is not None
-        and may_open(Permission.CONVERSATIONS_READ, Subject("conversation", suggestion.conversation_id)),
-        people=found_people,
+        preview=preview,
+        people=people()[0] if may(Permission.KNOWLEDGE_EDIT) else [],
         trouble=trouble,
         note=note,
-        states=review_words.STATES,
-        reasons=review_words.REASONS,
-        history_words=review_words.HISTORY,
-        strengths=review_words.strength_words,
-        asked_again=review_words.asked_again_line(suggestion),
-        times_off=SNOOZES,
-        fragment=lambda each: presenters.passage_fragment(each.heading, each.content),
     )
+
+
+def _about(found: queries.Detail) -> dict[str, Any]:
+    """What the page of a suggestion says of it. Host code says what the operator may: nothing of ours is open."""
+    suggestion = found.row.suggestion
+    passages = review_words.passages(found)
+    sources = review_words.sources_of(suggestion, passages)
+    return {
+        "found": found,
+        "suggestion": suggestion,
+        "title": review_words.title_of(suggestion, found.row.question or _first(found)),
+        "compared": [passage.row for passage in passages],
+        "parts": presenters.stretches(passages, lambda passage: passage.row.kind != "same"),
+        "sources": sources,
+        "articles": {each.article_id: each.title for each in sources if each.reviewed and each.readable},
+        "can": review_words.can(suggestion),
+        "edited": suggestions.is_edited(suggestion),
+        "own": current().settings.review_second_person
+        and operator().id in (suggestion.authors or [suggestion.requested_by]),
+        "may_publish": permitted(suggestion, Permission.KNOWLEDGE_PUBLISH),
+        "may_look": suggestion.conversation_id is not None
+        and may_open(Permission.CONVERSATIONS_READ, Subject("conversation", suggestion.conversation_id)),
+        "states": review_words.STATES,
+        "reasons": review_words.REASONS,
+        "history_words": review_words.HISTORY,
+        "strengths": review_words.strength_words,
+        "asked_again": review_words.asked_again_line(suggestion),
+        "times_off": SNOOZES,
+        "fragment": lambda each: presenters.passage_fragment(each.heading, each.content),
+    }
 
 
 def _first(found: queries.Detail) -> str | None:
@@ -285,7 +324,7 @@ def do(suggestion_id: int, permission: Permission, step: Callable[[Session], Art
         return shown(suggestion_id, 422, refused.message, needs=permission)
     if aside is not None and permission is Permission.KNOWLEDGE_PUBLISH:
         return shown(suggestion_id, 409, review_words.SET_ASIDE[aside], needs=permission)
-    return redirect(url_for("cairnloop.review", suggestion_id=suggestion_id), code=303)
+    return redirect(url_for("cairnloop.review", suggestion_id=suggestion_id, **here()), code=303)
 
 
 def suggestion_of(session: Session, suggestion_id: int) -> ArticleSuggestion:

@@ -1,4 +1,4 @@
-"""Suggested articles in real browsers: two changes of one paragraph, one published meanwhile, and a second person."""
+"""Suggested articles in real browsers: two changes of one paragraph, one published meanwhile, a second person, keys."""
 
 from __future__ import annotations
 
@@ -75,3 +75,30 @@ def test_who_writes_in_it_leaves_the_approval_to_a_second_person(site: Site) -> 
     omar = site.operator("omar", f"/knowledge/reviews/{number}")
     approve_and_publish(omar)
     assert published(site, number) == "Ferrets ride for nothing."
+
+
+def test_a_review_is_done_by_keys_and_others_see_it_come(site: Site) -> None:
+    desk = Desk(site.app)
+    number, other = desk.suggestion(title="By keys"), desk.suggestion(title="Another one")
+    watching = site.operator("omar", f"/knowledge/reviews/{number}")
+    page = site.operator("mina", f"/knowledge/reviews/{other}?state=review")
+    expect(page.locator("#rows-beside [aria-current]")).to_contain_text("Another one")
+    page.keyboard.press("j")
+    expect(page.locator("#rows-beside .row", has_text="By keys")).to_be_focused()
+    page.keyboard.press("o")
+    expect(page.get_by_role("heading", name="By keys")).to_be_visible()
+    page.keyboard.press("c")
+    expect(page.get_by_label("What has to change")).to_be_focused()
+    page.keyboard.type("Say what it costs")
+    page.get_by_role("button", name="Ask for these changes").click()
+    expect(page.locator(".artmeta .word")).to_have_text("Changes asked for")
+    expect(watching.locator(".rnote")).to_have_text("Say what it costs")
+    # Where nothing was done, the address is that of the decision: what comes meanwhile does not take it once more.
+    watching.keyboard.press("d")
+    watching.locator(".rbar [name=version]").first.evaluate("field => { field.value = '1' }")
+    watching.get_by_role("button", name="Not needed").click()
+    expect(watching.get_by_role("alert")).to_contain_text("since you last looked")
+    page.get_by_role("button", name="Open again").click()
+    expect(watching.locator(".artmeta .word")).to_have_text("To review")
+    watching.keyboard.press("y")
+    expect(watching.locator(".artmeta .word")).to_have_text("Approved")

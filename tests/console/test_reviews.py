@@ -79,10 +79,12 @@ def test_suggestions_are_listed_by_state_and_home_counts_those_that_wait(
     )
     waits, rejected = desk.suggestion(), desk.suggestion(state="rejected")
     page = operator_client.get(PAGE).get_data(as_text=True)
-    assert f'href="{PAGE}/{waits}"' in page
-    assert f'href="{PAGE}/{rejected}"' not in page
+    assert f'href="{PAGE}/{waits}?state=review"' in page
+    assert f'href="{PAGE}/{rejected}?' not in page
     assert "New article, asked 1 time, asked for by Mina Keller" in page
-    assert f'href="{PAGE}/{rejected}"' in operator_client.get(f"{PAGE}?state=rejected").get_data(as_text=True)
+    assert f'href="{PAGE}/{rejected}?state=rejected"' in operator_client.get(f"{PAGE}?state=rejected").get_data(
+        as_text=True
+    )
     home = operator_client.get("/support/").get_data(as_text=True)
     assert re.search(rf'href="{PAGE}"[^>]*><b>{before + 1}</b><span>Reviews waiting', home)
     tab = operator_client.get("/support/knowledge").get_data(as_text=True)
@@ -115,7 +117,7 @@ def test_a_list_goes_on_page_by_page_and_shows_only_mine_where_asked(
     second = operator_client.get(following[1].replace("&amp;", "&")).get_data(as_text=True)
     assert len(set(first) | set(re.findall(r">(Many \d+)<", second))) == 31
     only = operator_client.get(f"{PAGE}?mine=1").get_data(as_text=True)
-    assert re.findall(rf'data-row-link href="{PAGE}/(\d+)"', only) == [str(mine)]
+    assert re.findall(rf'data-row-link href="{PAGE}/(\d+)\?', only) == [str(mine)]
     at_the_desk(
         lambda session: session.execute(text("DELETE FROM cairnloop.article_suggestions WHERE title LIKE 'Many %'"))
     )
@@ -140,7 +142,7 @@ def test_its_page_shows_each_paragraph_beside_what_it_rests_on(
     )
     with queries() as asked_for:
         page = operator_client.get(f"{PAGE}/{suggestion}").get_data(as_text=True)
-    assert len(asked_for) <= 12
+    assert len(asked_for) <= 14  # two of them for the list beside it
     beside = re.findall(r'<div class="dtxt both">([^<]*)</div><p class="pcite">(.*?)</p>', page)
     rests = {words: re.sub(r"<[^>]*>|\s+", " ", cited).split() for words, cited in beside}
     assert rests["A ferret may ride in a basket."][-1] == "1"
@@ -159,6 +161,43 @@ def test_its_page_shows_each_paragraph_beside_what_it_rests_on(
     other = sign_in("editor").get(f"{PAGE}/{suggestion}").get_data(as_text=True)
     assert "A conversation that you may not open" in other
     assert "No, it may not." not in other
+
+
+def test_it_stands_beside_its_list_which_stays_when_it_is_decided(desk: Desk, operator_client: FlaskClient) -> None:
+    first, other = desk.suggestion(title="First in line"), desk.suggestion(title="Next in line")
+    address = f"{PAGE}/{first}"
+    page = operator_client.get(f"{address}?state=review").get_data(as_text=True)
+    beside, _, shown = page.partition('<main class="page pane" id="main"')
+    assert re.search(rf'href="{address}\?state=review" aria-current="true"', beside)
+    assert "Next in line" in beside
+    assert "Next in line" not in shown
+    decided = operator_client.post(f"{address}/approve?state=review", data={"version": version(shown)})
+    assert decided.headers["Location"].endswith(f"{address}?state=review")
+    page = operator_client.get(decided.headers["Location"]).get_data(as_text=True)
+    beside, _, shown = page.partition('<main class="page pane" id="main"')
+    assert "First in line" not in beside.partition("<body")[2]  # it waits no more
+    assert f'href="{PAGE}/{other}?state=review"' in beside
+    assert "Publish<span" in shown
+    assert "Only mine" not in operator_client.get(f"{address}?state=nonsense&mine=2").get_data(as_text=True)
+
+    def part(name: str) -> str:
+        asked = {"HX-Request": "true", "HX-Target": name}
+        return operator_client.get(f"{address}?state=review", headers=asked).get_data(as_text=True)
+
+    assert "Next in line" in part("section#review-list")
+    assert "<main" not in part("section#review-list")
+    assert part("main#main").lstrip().startswith('<main class="page pane" id="main"')
+    assert "Next in line" not in part("main#main")
+    whole = operator_client.get(PAGE, headers={"HX-Request": "true", "HX-Target": "div#review-list"})
+    assert whole.get_data(as_text=True).lstrip().startswith('<nav class="kfilter"')
+
+
+def test_it_is_shown_as_customers_will_see_it(desk: Desk, operator_client: FlaskClient) -> None:
+    number = desk.suggestion(body="## How\n\nBring a **basket**.\n\n<script>alert(1)</script>")
+    page = operator_client.get(f"{PAGE}/{number}").get_data(as_text=True)
+    seen = page.partition("As customers will see it")[2].partition("</details>")[0]
+    assert "<strong>basket</strong>" in seen
+    assert "<script" not in seen
 
 
 def test_a_change_is_shown_against_what_is_published(operator_client: FlaskClient, revision: tuple[int, int]) -> None:
@@ -310,8 +349,13 @@ def test_the_host_decides_about_the_article_that_a_suggestion_changes(
     client = make_app(AUTHORIZE=lambda _operator, _permission, subject: subject != refused).test_client()
     mina = {"X-Operator": "mina", "Origin": "http://localhost"}
     listed = client.get(PAGE, headers=mina).get_data(as_text=True)
-    assert f'href="{PAGE}/{free}"' in listed
-    assert f'href="{PAGE}/{number}"' not in listed
+    assert f'href="{PAGE}/{free}?state=review"' in listed
+    assert f'href="{PAGE}/{number}?' not in listed
+    beside = client.get(f"{PAGE}/{free}", headers=mina).get_data(as_text=True)
+    assert f'href="{PAGE}/{free}?state=review" aria-current="true"' in beside
+    assert f'href="{PAGE}/{number}?' not in beside
+    part = {**mina, "HX-Request": "true", "HX-Target": "section#review-list"}
+    assert client.get(f"{PAGE}/{number}", headers=part).status_code == 403
     for path in ("", "/merge", "/edit"):
         assert client.get(f"{PAGE}/{number}{path}", headers=mina).status_code == 403, path
     for step in ("approve", "reject", "assign", "merge", "hand-off", "edit"):

@@ -421,8 +421,16 @@
     if (detail && (!id || String(id) === detail.dataset.action)) refetch(detail, wait);
   }
 
+  /* The list of suggested articles and the one beside it, unless somebody is just deciding about that one. */
+  function refetchReviews(id, wait) {
+    refetch($("#review-list"), wait);
+    const shown = $("main[data-suggestion]");
+    if (shown && (!id || String(id) === shown.dataset.suggestion) && !$("details.vmenu[open]", shown)) refetch(shown, wait);
+  }
+
   function refetchAll() {
     refetchActions(0, 0);
+    refetchReviews(0, 0);
     refetch($("#timeline"), 0);
     refetch(counted(), 0);
     refetch($("#bell-count"), 0);
@@ -535,8 +543,7 @@
     },
     suggestion(event) {
       if (event.conversation_id) changed(event);
-      const shown = $("[data-suggestion]")?.dataset.suggestion === String(event.suggestion_id);
-      if (shown && !$(".gacts details[open]")) location.reload(); // unless somebody is deciding just now
+      refetchReviews(event.suggestion_id, 250);
     },
     outbound(event) {
       if (event.conversation_id && String(event.conversation_id) === openConversation()) refetch($("#timeline"));
@@ -927,7 +934,7 @@
   window.cairnloop.keys("List", [
     { key: "j", words: "Next conversation", run: () => move(1) },
     { key: "k", words: "Previous conversation", run: () => move(-1) },
-    { key: "o", also: ["Enter"], words: "Open it", run: () => document.activeElement?.matches(".row") && document.activeElement.click() },
+    { key: "o", also: ["Enter"], words: "Open it", run: () => document.activeElement?.matches(".row, [data-row-link]") && document.activeElement.click() },
     { key: "x", words: "Tick it: E, Z, L, P and A then go for all that are ticked", run: () => tickRow(false) },
     { key: "X", words: "Tick all up to it", run: () => tickRow(true) },
     { key: "/", words: "Search the list", run: () => $("#find")?.focus() },
@@ -944,13 +951,14 @@
     { key: "l", words: "Tags", run: () => { many("l") || menu("m-tags"); } },
     { key: "p", words: "Priority", run: () => { many("p") || menu("m-priority"); } },
     { key: "z", words: "Snooze", run: () => { many("z") || menu("m-snooze"); } },
-    { key: "E", words: "Edit the draft", run: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); } },
+    { key: "E", words: "Edit the draft, or a suggested article", run: () => { const card = $(".draft:has(.dedit)"); if (card) edit(card, true); else $("button[data-gap=edit]")?.click(); } },
     { key: "t", words: "Propose an action", run: () => $("[data-propose]")?.click() },
   ]);
   window.cairnloop.keys("Gaps and reviews", [
     { key: "y", words: "Accept a gap; approve or publish an article", run: () => $("button[data-gap=accept]")?.click() },
     { key: "d", words: "Dismiss a gap; reject an article", run: () => menuOf("dismiss") },
     { key: "w", words: "Put off", run: () => menuOf("snooze") },
+    { key: "c", words: "Ask for changes of an article", run: () => menuOf("return") },
     { key: "m", words: "Merge a gap into another", run: () => menuOf("merge") },
   ]);
   window.cairnloop.keys("Approvals", [
