@@ -31,7 +31,7 @@ from flask_cairnloop.upkeep.suggestion_models import ArticleSuggestion, Suggesti
 SUGGESTION: Final = "<int(max=9223372036854775807):suggestion_id>"
 OFFERS: Final = (Permission.KNOWLEDGE_READ, Permission.KNOWLEDGE_EDIT, Permission.KNOWLEDGE_PUBLISH)
 ASIDE: Final = (SuggestionState.STALE, SuggestionState.CONFLICT)
-LIST, DETAIL = "review-list", "main"  # the parts that are refreshed apart
+LIST, DETAIL = "review-list", "review"  # the parts that are refreshed apart
 CLOSED: Final = "The editor is opened from here: its link works once, and for you alone."
 
 

@@ -87,6 +87,7 @@ def test_a_review_is_done_by_keys_and_others_see_it_come(site: Site) -> None:
     expect(page.locator("#rows-beside .row", has_text="By keys")).to_be_focused()
     page.keyboard.press("o")
     expect(page.get_by_role("heading", name="By keys")).to_be_visible()
+    page.wait_for_load_state("networkidle")  # a key comes after the scripts
     page.keyboard.press("c")
     expect(page.get_by_label("What has to change")).to_be_focused()
     page.keyboard.type("Say what it costs")
@@ -100,5 +101,6 @@ def test_a_review_is_done_by_keys_and_others_see_it_come(site: Site) -> None:
     expect(watching.get_by_role("alert")).to_contain_text("since you last looked")
     page.get_by_role("button", name="Open again").click()
     expect(watching.locator(".artmeta .word")).to_have_text("To review")
+    expect(watching.get_by_role("alert")).to_contain_text("since you last looked")
     watching.keyboard.press("y")
     expect(watching.locator(".artmeta .word")).to_have_text("Approved")

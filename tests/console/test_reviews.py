@@ -186,8 +186,8 @@ def test_it_stands_beside_its_list_which_stays_when_it_is_decided(desk: Desk, op
 
     assert "Next in line" in part("section#review-list")
     assert "<main" not in part("section#review-list")
-    assert part("main#main").lstrip().startswith('<main class="page pane" id="main"')
-    assert "Next in line" not in part("main#main")
+    assert part("div#review").lstrip().startswith('<div class="pane" id="review"')
+    assert "Next in line" not in part("div#review")
     whole = operator_client.get(PAGE, headers={"HX-Request": "true", "HX-Target": "div#review-list"})
     assert whole.get_data(as_text=True).lstrip().startswith('<nav class="kfilter"')
 

@@ -424,7 +424,7 @@
   /* The list of suggested articles and the one beside it, unless somebody is just deciding about that one. */
   function refetchReviews(id, wait) {
     refetch($("#review-list"), wait);
-    const shown = $("main[data-suggestion]");
+    const shown = $("#review");
     if (shown && (!id || String(id) === shown.dataset.suggestion) && !$("details.vmenu[open]", shown)) refetch(shown, wait);
   }
 
