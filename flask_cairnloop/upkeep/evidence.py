@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from flask_cairnloop.conversations.models import Conversation, CustomerRecord, Message, MessageKind
@@ -127,6 +127,16 @@ def questions_of(session: Session, suggestion_id: int) -> tuple[Question, ...]:
         .order_by(SuggestionQuestion.id)
     ).all()
     return tuple(Question(row[0], words) for row in rows if (words := row[1] or row[2]))
+
+
+def holds(session: Session, task: Task, brief: Brief) -> bool:
+    """Whether everything that was gathered may still be used: nobody was forgotten since whose words are in it.
+
+    True until the transaction ends, where it has :func:`flask_cairnloop.upkeep.clustering.lock`. Two queries.
+    """
+    cases = {source.conversation_id for source in brief.sources if source.conversation_id is not None}
+    kept = select(func.count()).where(Conversation.id.in_(cases), Conversation.erased_at.is_(None))
+    return session.scalar(kept) == len(cases) and questions_of(session, task.suggestion_id) == task.questions
 
 
 def measure(session: Session, questions: Sequence[Question], *, besides: int | None = None) -> tuple[Measured, ...]:

@@ -59,8 +59,14 @@ def suggest(context: JobContext, *, suggestion_id: int, version: int, automatic:
     written, declined = article_engine.propose(hooks, gathered.brief)
     text = writing.text_of(gathered.brief, written)
     found = suggestions.note_written(session, suggestion_id, version)
-    if found is not None:
+    if found is None:
+        return
+    if evidence.holds(session, task, gathered.brief):
         _fill(session, found, gathered, written, text, declined)
+    else:  # somebody was forgotten meanwhile: nothing that was written with their words is kept
+        enqueue(
+            session, suggestions.WRITE, {"suggestion_id": suggestion_id, "version": version, "automatic": automatic}
+        )
 
 
 def _fill(

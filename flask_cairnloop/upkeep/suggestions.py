@@ -516,7 +516,11 @@ def bring_up_to_date(
 
 
 def note_written(session: Session, suggestion_id: int, version: int) -> ArticleSuggestion | None:
-    """The suggestion that a job has written, locked; ``None`` where it is not waited for any more."""
+    """The suggestion that a job has written, locked; ``None`` where it is not waited for any more.
+
+    Nobody is forgotten, and no candidate changes, until the transaction ends.
+    """
+    clustering.lock(session)
     suggestion = session.get(ArticleSuggestion, suggestion_id, with_for_update=True, populate_existing=True)
     if suggestion is None or suggestion.state is not S.GENERATING or suggestion.version != version:
         return None

@@ -14,7 +14,7 @@ from flask import Flask
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from flask_cairnloop import Actor, Customer, forget_customer
+from flask_cairnloop import Actor, Customer, Declined, forget_customer, reply
 from flask_cairnloop.clock import now
 from flask_cairnloop.errors import Conflict, HandoffOver, IllegalTransition, InvalidInput, OwnWords, StaleSuggestion
 from flask_cairnloop.knowledge import service as knowledge
@@ -30,7 +30,7 @@ from flask_cairnloop.upkeep.suggestion_models import (
     SuggestionState,
 )
 from flask_cairnloop.upkeep.suggestions import STEPS
-from flask_cairnloop.upkeep.writing import Source, SourceKind
+from flask_cairnloop.upkeep.writing import Brief, Source, SourceKind
 from tests.console.conftest import Desk
 from tests.support.host import OPERATORS
 
@@ -213,6 +213,27 @@ def test_who_is_forgotten_while_it_is_written_again_leaves_it_written(
     row = kept.row()
     assert row.state is (S.FAILED if from_them else S.PENDING)  # of the one that came from them nothing is asked now
     assert "drive" not in row.body
+
+
+def test_who_is_forgotten_while_a_writer_is_asked_is_not_written_of(
+    make_app: Callable[..., Flask], desk: Desk, at_the_desk: Callable[..., Any]
+) -> None:
+    who = f"cleo-{uuid.uuid4().hex[:8]}"
+    theirs = desk.ask("May my ferret drive the night bus?", customer=Customer(who, "Cleo Marsh"))
+    at_the_desk(lambda s: reply(s, theirs, body="It may not drive, however well it steers.", actor=OMAR) and None)
+    told = []
+
+    def writer(brief: Brief) -> Declined:
+        if not told:
+            at_the_desk(lambda s: forget_customer(s, who, actor=MINA) and None)
+        told.append(brief.sources)
+        return Declined("Not today.")  # so that the built-in engine writes
+
+    number = at_the_desk(lambda s: suggestions.request(s, conversation_id=theirs, kind=ARTICLE, actor=MINA).id)
+    run_jobs(make_app(ARTICLE_WRITER=writer))
+    assert "steers" in told[0][0].content  # it was asked with their words
+    row = Kept(at_the_desk, number).row()
+    assert (row.state, row.title, row.body, row.sources) == (S.FAILED, "", "", [])
 
 
 def test_what_is_edited_after_its_approval_is_approved_again_before_it_is_published(
