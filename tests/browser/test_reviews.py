@@ -68,6 +68,7 @@ def test_who_writes_in_it_leaves_the_approval_to_a_second_person(site: Site) -> 
     expect(mina.get_by_text("somebody else has to approve them")).to_be_visible()
     mina.get_by_role("button", name="Edit", exact=True).click()
     expect(mina).to_have_url(re.compile(rf"/reviews/{number}/edit$"))
+    mina.wait_for_load_state("networkidle")  # what is typed is kept by the script
     mina.get_by_label("Text, in Markdown").fill("Ferrets ride for nothing.")
     expect(mina.locator("#save-state")).to_have_text(re.compile(r"^Saved \d\d:\d\d$"))
     mina.get_by_role("link", name="Leave the editor").click()
