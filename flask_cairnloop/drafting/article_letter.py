@@ -72,6 +72,7 @@ class Article(BaseModel):
 
 SCHEMA: Final[dict[str, Any]] = Article.model_json_schema()
 _MARK: Final = re.compile(r"^\s*(?:[-*+]|\d{1,2}[.)])\s+")
+_HEADING: Final = re.compile(r"#{1,6} [^\n]*\S")
 _FORBIDDEN: Final = re.compile(r"!\[|<[a-zA-Z/!]")
 
 
@@ -166,9 +167,8 @@ def written(article: Article, sent: Sent, brief: Brief, nearness: Nearness, name
 def _chosen(sources: tuple[Source, ...]) -> Iterator[Source]:
     room, count = SOURCE_CHARACTERS, 0
     for source in sources:
-        if count == SOURCES or len(source.content) > room:
-            return
-        if speaks_to_a_reader(f"{source.title}\n{source.heading}\n{source.content}"):
+        fits = count < SOURCES and len(source.content) <= room
+        if fits and speaks_to_a_reader(f"{source.title}\n{source.heading}\n{source.content}"):
             room, count = room - len(source.content), count + 1
             yield source
 
@@ -186,7 +186,7 @@ def _statements(text: str) -> list[str]:
 
 
 def _is_heading(text: str) -> bool:
-    return text.strip().startswith("#") and "\n" not in text.strip()
+    return _HEADING.fullmatch(text.strip()) is not None
 
 
 def _open(part: str) -> str:

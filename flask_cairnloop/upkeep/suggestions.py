@@ -674,7 +674,9 @@ def _ask(session: Session, suggestion: ArticleSuggestion, person: CustomerRecord
         conversation = session.get_one(Conversation, suggestion.conversation_id)
         read = asked_words.read(session, conversation).question or conversation.subject
         names = names_of(ref=person.ref, name=person.name, email=person.email, organization=person.organization)
-        words = redact(" ".join(read.replace("\x00", "").split()), names=names)[:QUESTION_LENGTH].strip()
+        # The subject stays a line of its own: it may well be the title.
+        lines = (" ".join(line.split()) for line in read.replace("\x00", "").splitlines())
+        words = redact("\n".join(line for line in lines if line), names=names)[:QUESTION_LENGTH].strip()
         if not words_of(words):
             raise InvalidInput("question", "The customer has not asked anything yet.")
         session.add(SuggestionQuestion(suggestion_id=suggestion.id, conversation_id=conversation.id, question=words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -44,12 +45,13 @@ def previewed(page: Page) -> list[str]:
 
 
 def test_a_single_follow_up_says_word_for_word_what_was_previewed(site: Site) -> None:
-    template(site, "Nudge", "Hi {{customer.name}},\n\nabout “{{conversation.subject}}”: did it help?\n\n— Mina")
+    name = f"Nudge {uuid.uuid4().hex[:6]}"  # tried again, it must not stand in its own way
+    template(site, name, "Hi {{customer.name}},\n\nabout “{{conversation.subject}}”: did it help?\n\n— Mina")
     chat = site.customer()
     number = chat.ask("Where is my parcel?")
     page = site.operator(path=f"/conversations/{number}")
     page.get_by_role("link", name="Follow up", exact=True).click()
-    page.get_by_label("Nudge").check()
+    page.get_by_label(name).check()
     page.get_by_role("button", name="Preview").click()
     (text,) = previewed(page)
     assert "about “Where is my parcel?”: did it help?" in text

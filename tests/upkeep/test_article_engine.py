@@ -85,7 +85,7 @@ def test_each_paragraph_names_the_conversation_it_comes_from_and_nothing_stands_
     text = text_of(brief(case(1, REPLY), other, article(3, "The lid", "kettle-lid")), made)
     assert text.title == "How do I pair the kettle?"
     assert text.body.count("hold its button") == 1
-    assert "[The lid](kettle-lid.md)" in text.body
+    assert "[The lid](kettle-lid)" in text.body
     assert text.claims[digest_of("To pair the kettle, hold its button for five seconds.")] == (1,)
     assert text.claims[digest_of("The light blinks.")] == (2,)
     assert is_open(text.body), "a step that named somebody is left to a person"

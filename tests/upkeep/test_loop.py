@@ -17,7 +17,7 @@ from flask_cairnloop.clock import now
 from flask_cairnloop.drafting.models import Draft
 from flask_cairnloop.drafting.types import DraftKind
 from flask_cairnloop.knowledge.models import Article, Revision
-from flask_cairnloop.knowledge.service import Words, publish, save_article
+from flask_cairnloop.knowledge.service import Words, archive, publish, save_article
 from flask_cairnloop.retrieval.types import Strength
 from flask_cairnloop.testing import run_jobs
 from flask_cairnloop.upkeep import queries, suggestions
@@ -70,6 +70,8 @@ def desk(make_app: Callable[..., Flask]) -> Iterator[Flask]:
     with app.app_context():
         session = app.extensions["sqlalchemy"].session
         clear(session)
+        for article in session.scalars(select(Article).where(Article.state == "published", Article.slug.not_in(SHELF))):
+            archive(session, article.id, actor=Actor.system("test"))  # what another test has written
         for slug, (title, body) in SHELF.items():
             article = save_article(session, slug=slug, title=title, body=body, actor=Actor.system("test"))
             if article.state.value == "draft":
